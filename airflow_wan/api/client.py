@@ -1,0 +1,195 @@
+"""WanClient and AsyncWanClient: two thin shells over the same request builders and readers. httpx stays in here.
+
+No call is ever repeated in here. Reads may be repeated by whoever waits; a create never is.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from airflow_wan.api.errors import (
+    GatewayUnavailable,
+    SubmitAmbiguous,
+    SubmitNotSent,
+    WanError,
+    classify_read,
+    read_failed_answer,
+)
+from airflow_wan.api.gateways import Account, ApiCall, cancel_call, create_call, task_call
+from airflow_wan.api.tasks import Answer, WanTask, read_created, read_task
+
+if TYPE_CHECKING:
+    import ssl
+    from types import TracebackType
+
+    from airflow_wan.api.requests import VideoRequest
+
+# Raised before a byte of the request can have reached the gateway: name lookup, connection, TLS, our own client.
+_NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+    httpx.InvalidURL,
+)
+
+
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    """The one TLS context of the process: building it costs some 20 ms, far more than a client."""
+    return httpx.create_ssl_context()
+
+
+class WanClient:
+    """Synchronous calls to one account's gateway; use it as a context manager.
+
+    :param account: where requests go and with which key.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._http = httpx.Client(**_client_options(account))
+
+    def __enter__(self) -> Self:
+        """Open."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def create(self, request: VideoRequest) -> WanTask:
+        """Submit a video: one POST, which may cost money, and is sent once whatever comes back.
+
+        :raises SubmitNotSent: when it provably did not reach the gateway.
+        :raises SubmitAmbiguous: when the gateway may have accepted it.
+        :raises WanError: by the gateway's code, when it was refused.
+        """
+        try:
+            answer = _taken_apart(
+                self._http.send(_built(self._http, create_call(self._account.gateway, request.body)))
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _submit_error(error, self._account) from None
+        return read_created(answer)
+
+    def get_task(self, wan_task_id: str) -> WanTask:
+        """Read a task, with a fresh signed URL if it succeeded.
+
+        :raises GatewayUnavailable: when it cannot be read for now.
+        :raises WanError: by the gateway's code, when it refuses.
+        """
+        try:
+            answer = _taken_apart(
+                self._http.send(_built(self._http, task_call(self._account.gateway, wan_task_id)))
+            )
+        except httpx.HTTPError as error:
+            raise _read_error(error, self._account, wan_task_id) from None
+        return read_task(answer, wan_task_id)
+
+    def cancel(self, wan_task_id: str) -> None:
+        """Ask the gateway to cancel a task that is still queued (DashScope).
+
+        :raises WanError: when it did not: the task runs already, or could not be reached.
+        """
+        try:
+            answer = _taken_apart(
+                self._http.send(_built(self._http, cancel_call(self._account.gateway, wan_task_id)))
+            )
+        except httpx.HTTPError as error:
+            raise _read_error(error, self._account, wan_task_id) from None
+        _check_canceled(answer, wan_task_id)
+
+
+class AsyncWanClient:
+    """Asynchronous reads and cancels for the event loop; there is no create here: a trigger may run twice.
+
+    :param account: where requests go and with which key.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._http = httpx.AsyncClient(**_client_options(account))
+
+    async def __aenter__(self) -> Self:
+        """Open."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def get_task(self, wan_task_id: str) -> WanTask:
+        """Read a task; see `WanClient.get_task`."""
+        try:
+            answer = _taken_apart(
+                await self._http.send(_built(self._http, task_call(self._account.gateway, wan_task_id)))
+            )
+        except httpx.HTTPError as error:
+            raise _read_error(error, self._account, wan_task_id) from None
+        return read_task(answer, wan_task_id)
+
+    async def cancel(self, wan_task_id: str) -> None:
+        """Cancel a queued task; see `WanClient.cancel`."""
+        try:
+            answer = _taken_apart(
+                await self._http.send(_built(self._http, cancel_call(self._account.gateway, wan_task_id)))
+            )
+        except httpx.HTTPError as error:
+            raise _read_error(error, self._account, wan_task_id) from None
+        _check_canceled(answer, wan_task_id)
+
+
+def _client_options(account: Account) -> dict[str, Any]:
+    return {
+        "base_url": account.base_url,
+        "headers": account.headers(),
+        "timeout": httpx.Timeout(account.read_timeout, connect=account.connect_timeout),
+        "verify": tls_context(),
+    }
+
+
+def _built(http: httpx.Client | httpx.AsyncClient, call: ApiCall) -> httpx.Request:
+    return http.build_request(
+        call.method, call.path, headers=call.headers, params=call.params or None, json=call.json
+    )
+
+
+def _taken_apart(response: httpx.Response) -> Answer:
+    try:
+        payload = response.json()
+    except (ValueError, RecursionError):
+        payload = None
+    # httpx headers are looked up without regard to case; a plain dict of lower-case names serves the readers.
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, headers, payload, response.text)
+
+
+def _submit_error(error: Exception, account: Account) -> WanError:
+    what = _in_words(error, account)
+    return SubmitNotSent(what) if isinstance(error, _NOT_SENT) else SubmitAmbiguous(what)
+
+
+def _read_error(error: Exception, account: Account, wan_task_id: str) -> WanError:
+    return GatewayUnavailable(_in_words(error, account), wan_task_id=wan_task_id)
+
+
+def _in_words(error: Exception, account: Account) -> str:
+    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"No answer from {account.gateway.title} at {account.base_url} ({reason})."
+
+
+def _check_canceled(answer: Answer, wan_task_id: str) -> None:
+    if not answer.ok:
+        raise classify_read(
+            read_failed_answer(answer.http_status, answer.headers, answer.payload, answer.text), wan_task_id
+        )

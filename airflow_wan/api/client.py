@@ -73,9 +73,7 @@ class WanClient:
         :raises WanError: by the gateway's code, when it was refused.
         """
         try:
-            answer = _taken_apart(
-                self._http.send(_built(self._http, create_call(self._account.gateway, request.body)))
-            )
+            answer = _taken_apart(self._http.send(_built(self._http, create_call(self._account.gateway, request.body))))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _submit_error(error, self._account) from None
         return read_created(answer)
@@ -87,9 +85,7 @@ class WanClient:
         :raises WanError: by the gateway's code, when it refuses.
         """
         try:
-            answer = _taken_apart(
-                self._http.send(_built(self._http, task_call(self._account.gateway, wan_task_id)))
-            )
+            answer = _taken_apart(self._http.send(_built(self._http, task_call(self._account.gateway, wan_task_id))))
         except httpx.HTTPError as error:
             raise _read_error(error, self._account, wan_task_id) from None
         return read_task(answer, wan_task_id)
@@ -100,9 +96,7 @@ class WanClient:
         :raises WanError: when it did not: the task runs already, or could not be reached.
         """
         try:
-            answer = _taken_apart(
-                self._http.send(_built(self._http, cancel_call(self._account.gateway, wan_task_id)))
-            )
+            answer = _taken_apart(self._http.send(_built(self._http, cancel_call(self._account.gateway, wan_task_id))))
         except httpx.HTTPError as error:
             raise _read_error(error, self._account, wan_task_id) from None
         _check_canceled(answer, wan_task_id)
@@ -159,9 +153,7 @@ def _client_options(account: Account) -> dict[str, Any]:
 
 
 def _built(http: httpx.Client | httpx.AsyncClient, call: ApiCall) -> httpx.Request:
-    return http.build_request(
-        call.method, call.path, headers=call.headers, params=call.params or None, json=call.json
-    )
+    return http.build_request(call.method, call.path, headers=call.headers, params=call.params or None, json=call.json)
 
 
 def _taken_apart(response: httpx.Response) -> Answer:

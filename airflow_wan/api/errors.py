@@ -166,9 +166,7 @@ class VideoTaskFailed(WanError):
 class VideoTaskLost(WanError):
     """The gateway does not know the task: expired after 24 h, never existed, or another account's."""
 
-    advice = (
-        "Check that the connection is the one that submitted the task; tasks can be looked up for 24 h only."
-    )
+    advice = "Check that the connection is the one that submitted the task; tasks can be looked up for 24 h only."
     retry_can_help = False
 
 
@@ -306,9 +304,7 @@ def split_code(message: str) -> tuple[str | None, str]:
     return (found[1], found[2]) if found else (None, message)
 
 
-def read_failed_answer(
-    http_status: int, headers: Mapping[str, str], payload: object, text: str
-) -> FailedAnswer:
+def read_failed_answer(http_status: int, headers: Mapping[str, str], payload: object, text: str) -> FailedAnswer:
     """Find code and message in any of the envelopes the gateways use.
 
     :param http_status: the HTTP status of the answer.
@@ -320,18 +316,12 @@ def read_failed_answer(
     # OpenAI-like {"error": {...}} or {"error": "text"}, else DashScope's and new-api's top level {"code", "message"}.
     error = body.get("error")
     inner: Mapping[str, Any] = error if isinstance(error, Mapping) else body
-    message = (
-        error
-        if isinstance(error, str)
-        else _text(inner.get("message")) or _text(inner.get("localized_message"))
-    )
+    message = error if isinstance(error, str) else _text(inner.get("message")) or _text(inner.get("localized_message"))
     code_in_message, message = split_code(message or "")
     code = _text(inner.get("code")) or code_in_message
     if not message:
         hint = f" (upstream status {inner['param']})" if _text(inner.get("param")) else ""
-        kind = _text(inner.get("type")) or (
-            "JSON" if body else headers.get("content-type", "unknown content")
-        )
+        kind = _text(inner.get("type")) or ("JSON" if body else headers.get("content-type", "unknown content"))
         message = f"HTTP {http_status} without a message, {kind}{hint}"
         if not body and text:
             message += f": {' '.join(text.split())[:200]}"
@@ -346,12 +336,7 @@ def read_failed_answer(
 
 def request_id_of(body: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
     """The id under which the gateway's support finds the request: APIYI's own first, then the upstream's."""
-    return (
-        headers.get("x-shellapi-request-id")
-        or _text(body.get("request_id"))
-        or headers.get("x-request-id")
-        or None
-    )
+    return headers.get("x-shellapi-request-id") or _text(body.get("request_id")) or headers.get("x-request-id") or None
 
 
 def classify_submit(answer: FailedAnswer) -> WanError:
@@ -387,14 +372,15 @@ def classify_read(answer: FailedAnswer, wan_task_id: str | None = None) -> WanEr
 def _kind(answer: FailedAnswer) -> type[WanError] | None:
     """The class an answer's code, sentence or status stands for, or None if none of them says."""
     code = (answer.code or "").lower()
-    for codes, kind in (
+    families: tuple[tuple[tuple[str, ...], type[WanError]], ...] = (
         (_BALANCE, BalanceExhausted),
         (_THROTTLING, RateLimited),
         (_AUTHENTICATION, AuthenticationFailed),
         (_LOST, VideoTaskLost),
         (_OUTAGE, GatewayUnavailable),
         (_REJECTED, RequestRejected),
-    ):
+    )
+    for codes, kind in families:
         if _matches(code, codes):
             return kind
     sentence = answer.message.lower()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import quote, urlsplit
@@ -128,15 +127,3 @@ def task_call(gateway: Gateway, wan_task_id: str) -> ApiCall:
 def cancel_call(gateway: Gateway, wan_task_id: str) -> ApiCall:
     """The request that cancels a task that is still queued; DashScope only."""
     return ApiCall("POST", gateway.task_path.format(wan_task_id=quote(wan_task_id, safe="")) + "/cancel")
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether a host name or address is this very machine."""
-    if not host:
-        return False
-    if host.lower() == "localhost" or host.lower().endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -6,8 +6,11 @@ Model ids are configuration: an id that is not in the table is sent as given, wi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 RESOLUTIONS = ("720P", "1080P")
 MAX_SEED = 2_147_483_647

@@ -109,7 +109,7 @@ class VideoWatch:
             return self._strike(error, now, ())
         self.strikes = 0
         self._failures += 1
-        notes = ()
+        notes: tuple[str, ...] = ()
         if self._failures == 1:
             notes = (f"the gateway cannot be asked for now, asking on until the deadline: {error}",)
         asked = getattr(error, "retry_after", None)
@@ -138,9 +138,7 @@ class VideoWatch:
         if not self._failures:
             return ()
         failures, self._failures = self._failures, 0
-        return (
-            f"the gateway answers again after {failures} failed ask(s), {now - self.started:.0f} s into the wait",
-        )
+        return (f"the gateway answers again after {failures} failed ask(s), {now - self.started:.0f} s into the wait",)
 
     @staticmethod
     def _varied(delay: float) -> float:
@@ -168,8 +166,7 @@ def _failed(task: WanTask) -> VideoTaskFailed:
 
 def _lost(task: WanTask) -> VideoTaskLost:
     return VideoTaskLost(
-        f"The gateway answers {task.status_word!r} for this task"
-        f"{f': {task.message}' if task.message else ''}.",
+        f"The gateway answers {task.status_word!r} for this task{f': {task.message}' if task.message else ''}.",
         code=task.code,
         request_id=task.request_id,
         wan_task_id=task.wan_task_id,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from airflow_wan.addresses import is_loopback, is_private
 from airflow_wan.api.errors import InvalidVideoRequest, redact
-from airflow_wan.api.gateways import APIYI, DASHSCOPE, Gateway, is_loopback
+from airflow_wan.api.gateways import APIYI, DASHSCOPE, Gateway
 from airflow_wan.api.models import (
     IMAGE_TYPES,
     Boolean,
@@ -189,9 +189,7 @@ def _check_media(model_id: str, model: Model, items: list[dict[str, Any]], probl
             problems.append(f"media: {media_type} is given {count} times; at most one is allowed.")
     if len(problems) == before and frozenset(counts) not in model.media_sets:
         given = " + ".join(counts) or "nothing"
-        legal = "; ".join(
-            " + ".join(sorted(combination, key=_media_order)) for combination in model.media_sets
-        )
+        legal = "; ".join(" + ".join(sorted(combination, key=_media_order)) for combination in model.media_sets)
         problems.append(f"media: {given} is no legal combination for {model_id}; it takes one of: {legal}.")
 
 
@@ -206,9 +204,7 @@ def _check_urls(items: list[dict[str, Any]], base_url: str, problems: list[str])
         for name, value in item.items():
             if name == "type":
                 continue
-            problem = _url_problem(
-                value, is_image=item["type"] in IMAGE_TYPES, loopback_allowed=gateway_on_loopback
-            )
+            problem = _url_problem(value, is_image=item["type"] in IMAGE_TYPES, loopback_allowed=gateway_on_loopback)
             if problem:
                 field = str(item["type"]) if name == "url" else f"{item['type']}.{name}"
                 problems.append(f"{field}: {_shown(value)} {problem}")
@@ -233,23 +229,12 @@ def _url_problem(url: object, *, is_image: bool, loopback_allowed: bool) -> str 
         return None
     if parts.scheme != "https" or not host:
         return "is not a public https:// URL, which the gateway must be able to fetch with a plain GET."
-    if not loopback_allowed and _is_private(host):
+    if not loopback_allowed and is_private(host):
         return "is not reachable from the internet; the gateway needs a public https:// URL."
     return None
 
 
-def _is_private(host: str) -> bool:
-    if is_loopback(host):
-        return True
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return False
-
-
-def _checked_parameters(
-    model_id: str, model: Model, given: Mapping[str, Any], problems: list[str]
-) -> dict[str, Any]:
+def _checked_parameters(model_id: str, model: Model, given: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     wire: dict[str, Any] = {}
     for name, value in given.items():
         rule = model.parameters.get(name)
@@ -260,9 +245,7 @@ def _checked_parameters(
             continue
         typed = _typed(rule, value)
         if typed is None:
-            problems.append(
-                f"{name}: {value!r} is not allowed; it must be {rule}{_spelling_hint(rule, value)}."
-            )
+            problems.append(f"{name}: {value!r} is not allowed; it must be {rule}{_spelling_hint(rule, value)}.")
         else:
             wire[name] = typed
     return wire
@@ -333,7 +316,5 @@ def _merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(body)
     for name, value in extra.items():
         under = merged.get(name)
-        merged[name] = (
-            _merged(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
-        )
+        merged[name] = _merged(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
     return merged

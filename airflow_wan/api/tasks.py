@@ -126,9 +126,7 @@ def read_created(answer: Answer) -> WanTask:
     """
     wan_task_id = _first_text(_places(answer.body), "task_id") if answer.ok else None
     if wan_task_id is None:
-        raise classify_submit(
-            read_failed_answer(answer.http_status, answer.headers, answer.payload, answer.text)
-        )
+        raise classify_submit(read_failed_answer(answer.http_status, answer.headers, answer.payload, answer.text))
     status, word = _status(answer.body)
     return WanTask(
         wan_task_id=wan_task_id,

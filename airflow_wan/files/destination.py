@@ -1,0 +1,101 @@
+"""Where a video goes: a local path or any object store Airflow can write to, and always all of it or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class DestinationError(Exception):
+    """The destination cannot be written to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A place for one video.
+
+    :param uri: a local path, or a URI that ``ObjectStoragePath`` understands (``s3://conn_id@bucket/key.mp4``).
+    """
+
+    uri: str
+
+    @property
+    def local_path(self) -> Path | None:
+        """The path on this machine's file system, or None for an object store."""
+        parts = urlsplit(self.uri)
+        if parts.scheme == "file":
+            return Path(unquote(parts.path))
+        return None if "://" in self.uri else Path(self.uri)
+
+    def __str__(self) -> str:
+        """The path or URI to hand on."""
+        return str(self.local_path or self.uri)
+
+    def prepare(self) -> None:
+        """Check, before anything is bought, what can be checked for nothing.
+
+        :raises DestinationError: when the folder cannot be made or written to, or the store's package is missing.
+        """
+        local = self.local_path
+        try:
+            if local is None:
+                _ = self._remote().fs
+                return
+            local.parent.mkdir(parents=True, exist_ok=True)
+        except Exception as error:  # every store has errors of its own
+            raise DestinationError(f"{self} cannot be written to: {type(error).__name__}: {error}") from error
+        if not os.access(local.parent, os.W_OK) or local.is_dir():
+            raise DestinationError(f"{self} cannot be written to: no write access, or it is a folder.")
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A temporary file beside a local destination, or on local disk for an object store; gone afterwards."""
+        local = self.local_path
+        folder = local.parent if local else None
+        prefix = f".{local.name}." if local else "wan-"
+        descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=folder)
+        os.close(descriptor)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def publish(self, staged: Path) -> None:
+        """Make a complete file appear at the destination at once, over whatever was there.
+
+        :raises DestinationError: when it could not; nothing partial is left at the destination.
+        """
+        try:
+            local = self.local_path
+            if local is not None:
+                _publish_locally(staged, local)
+            else:
+                # put_file sends a whole file and aborts when it is cut; a file object opened for writing would
+                # publish what it has when it is closed by an exception.
+                remote = self._remote()
+                remote.fs.put_file(str(staged), remote.path)
+        except Exception as error:  # every store has errors of its own
+            raise DestinationError(f"{self} could not be written: {type(error).__name__}: {error}") from error
+
+    def _remote(self) -> Any:
+        from airflow.providers.common.compat.sdk import ObjectStoragePath  # noqa: PLC0415 - heavy, and rarely needed
+
+        return ObjectStoragePath(self.uri)
+
+
+def _publish_locally(staged: Path, path: Path) -> None:
+    with staged.open("rb") as file:
+        os.fsync(file.fileno())
+    # A temporary file is private to its maker; the published one is as readable as any other new file.
+    umask = os.umask(0)
+    os.umask(umask)
+    staged.chmod(0o666 & ~umask)
+    staged.replace(path)

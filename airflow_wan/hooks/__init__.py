@@ -1,0 +1,1 @@
+"""The way from an Airflow connection to a gateway client."""

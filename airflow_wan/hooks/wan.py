@@ -1,0 +1,185 @@
+"""WanHook: an Airflow connection of type ``wan`` → a client for its gateway."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+
+from airflow_wan.addresses import is_loopback
+from airflow_wan.api.gateways import APIYI, GATEWAYS, Account, Gateway, GatewayName, gateway_of_host
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.providers.common.compat.sdk import Connection
+
+    from airflow_wan.api.client import AsyncWanClient, WanClient
+
+log = logging.getLogger(__name__)
+
+# No task has this id: asking for it tells whether the key is good, and costs nothing.
+_NO_TASK = "00000000-0000-4000-8000-000000000000"
+
+
+class WanConnectionError(ValueError):
+    """The Airflow connection is missing or cannot be used; the message says how to set it."""
+
+
+class WanHook(BaseHook):
+    """Reaches a Wan gateway with the key, host and timeouts of an Airflow connection.
+
+    The connection: ``password`` is the API key, ``host`` the base URL (APIYI's when empty), and the extra may hold
+    ``gateway`` (``apiyi`` or ``dashscope``; told from the host when absent), ``workspace`` (DashScope),
+    ``connect_timeout`` and ``read_timeout`` (s).
+
+    :param wan_conn_id: id of the Airflow connection.
+    """
+
+    conn_name_attr = "wan_conn_id"
+    default_conn_name = "wan_default"
+    conn_type = "wan"
+    hook_name = "Wan"
+
+    def __init__(self, wan_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.wan_conn_id = wan_conn_id
+        self._account: Account | None = None
+
+    @property
+    def account(self) -> Account:
+        """Where the connection leads.
+
+        :raises WanConnectionError: when there is no such connection, or it cannot be used.
+        """
+        if self._account is None:
+            try:
+                connection = self.get_connection(self.wan_conn_id)
+            except AirflowNotFoundException as error:
+                raise WanConnectionError(_how_to_set(self.wan_conn_id, "is not defined")) from error
+            self._account = read_account(connection, self.wan_conn_id, connection.extra_dejson)
+        return self._account
+
+    async def get_async_account(self) -> Account:
+        """Where the connection leads, looked up without blocking the event loop; see `account`."""
+        if self._account is None:
+            from airflow.providers.common.compat.connection import (  # noqa: PLC0415 - only triggers need it
+                get_async_connection,
+                get_async_extra_dejson,
+            )
+
+            try:
+                connection = await get_async_connection(self.wan_conn_id)
+            except AirflowNotFoundException as error:
+                raise WanConnectionError(_how_to_set(self.wan_conn_id, "is not defined")) from error
+            extra = await get_async_extra_dejson(connection)
+            self._account = read_account(connection, self.wan_conn_id, extra)
+        return self._account
+
+    def get_conn(self) -> WanClient:
+        """A synchronous client; use it as a context manager."""
+        from airflow_wan.api.client import WanClient  # noqa: PLC0415 - httpx loads when first used, not at DAG parse
+
+        account = self.account
+        mask_secret(account.api_key)
+        return WanClient(account)
+
+    async def get_async_conn(self) -> AsyncWanClient:
+        """An asynchronous client for triggers; use it as an async context manager."""
+        import asyncio  # noqa: PLC0415
+
+        account = await self.get_async_account()
+        return await asyncio.to_thread(_async_client, account)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask the gateway for a task that does not exist: free, and a wrong key is refused while a good one is not."""
+        from airflow_wan.api.errors import AuthenticationFailed, WanError  # noqa: PLC0415
+
+        try:
+            account = self.account
+            with self.get_conn() as client:
+                client.get_task(_NO_TASK)
+        except WanConnectionError as error:
+            return False, str(error)
+        except AuthenticationFailed as error:
+            return False, f"{account.gateway.title} at {account.base_url} refuses the key: {error}"
+        except WanError as error:
+            if error.http_status is None:
+                return False, f"{account.gateway.title} at {account.base_url} cannot be reached: {error.message}"
+            if error.http_status >= 500:  # noqa: PLR2004
+                return False, f"{account.gateway.title} at {account.base_url} is in trouble: {error.message}"
+        return True, f"{account.gateway.title} at {account.base_url} answers and did not refuse the key."
+
+
+def _async_client(account: Account) -> AsyncWanClient:
+    """Runs in a thread: importing httpx and building the TLS context would hold up the event loop."""
+    from airflow_wan.api.client import AsyncWanClient  # noqa: PLC0415
+
+    return AsyncWanClient(account)
+
+
+def read_account(connection: Connection, conn_id: str, extra: Mapping[str, Any]) -> Account:
+    """What an Airflow connection says about an account.
+
+    :raises WanConnectionError: when the key is empty, the host is no URL, or an extra field has no sensible value.
+    """
+    api_key = (connection.password or "").strip()
+    if not api_key:
+        raise WanConnectionError(_how_to_set(conn_id, "has no API key (field 'password')"))
+    # Lookups through the execution API give '' where nothing is set.
+    base_url = (connection.host or "").strip().rstrip("/")
+    gateway = _gateway(conn_id, extra.get("gateway"), base_url)
+    base_url = base_url or gateway.default_base_url
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise WanConnectionError(
+            _how_to_set(conn_id, f"has the host {base_url!r}, which is no URL with a scheme (https://…)")
+        )
+    if connection.port and not parts.port:
+        base_url = parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        log.warning("Connection %r sends its API key unencrypted: %s is not https.", conn_id, base_url)
+    return Account(
+        gateway=gateway,
+        base_url=base_url,
+        api_key=api_key,
+        workspace=str(extra.get("workspace") or "").strip() or None,
+        connect_timeout=_seconds(conn_id, extra, "connect_timeout", 10.0),
+        read_timeout=_seconds(conn_id, extra, "read_timeout", 60.0),
+    )
+
+
+def _gateway(conn_id: str, name: object, base_url: str) -> Gateway:
+    if not name:
+        return gateway_of_host(base_url) if base_url else APIYI
+    try:
+        return GATEWAYS[GatewayName(str(name).strip().lower())]
+    except ValueError:
+        allowed = " or ".join(GATEWAYS)
+        raise WanConnectionError(
+            _how_to_set(conn_id, f"has the gateway {name!r} in its extra; it must be {allowed}")
+        ) from None
+
+
+def _seconds(conn_id: str, extra: Mapping[str, Any], name: str, default: float) -> float:
+    value = extra.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise WanConnectionError(_how_to_set(conn_id, f"has {name}={value!r} in its extra; it must be seconds over 0"))
+    return seconds
+
+
+def _how_to_set(conn_id: str, what_is_wrong: str) -> str:
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    return (
+        f"The Airflow connection {conn_id!r} {what_is_wrong}. Set it under Admin > Connections (type 'Wan': the API key "
+        "as password, the base URL such as https://api.apiyi.com as host), or in the environment: "
+        f"""{variable}='{{"conn_type": "wan", "password": "<API key>", "host": "https://api.apiyi.com"}}'."""
+    )

@@ -1,0 +1,1 @@
+"""The triggers, which ask on the event loop."""

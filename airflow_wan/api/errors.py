@@ -428,3 +428,31 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Handing an error from the triggerer to the worker
+
+_CARRIED = {
+    kind.__name__: kind
+    for kind in (AuthenticationFailed, GatewayUnavailable, VideoTaskFailed, VideoTaskLost, VideoWaitTimeout)
+}
+
+
+def error_to_dict(error: WanError) -> dict[str, Any]:
+    """An error that ended a wait, as plain JSON; `error_from_dict` makes it whole again."""
+    return {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "code": error.code,
+        "request_id": error.request_id,
+        "wan_task_id": error.wan_task_id,
+        "http_status": error.http_status,
+    }
+
+
+def error_from_dict(fields: Mapping[str, Any]) -> WanError:
+    """The error that `error_to_dict` wrote down; a plain `WanError` where a newer version wrote an unknown kind."""
+    kind = _CARRIED.get(str(fields.get("kind")), WanError)
+    names = ("code", "request_id", "wan_task_id", "http_status")
+    return kind(str(fields.get("message", "")), **{name: fields.get(name) for name in names})

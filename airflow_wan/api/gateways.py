@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import quote, urlsplit
 
+from airflow_wan.addresses import is_loopback
+
 VIDEO_SYNTHESIS = "/api/v1/services/aigc/video-generation/video-synthesis"
 
 
@@ -91,6 +93,11 @@ class Account:
     workspace: str | None = None
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the gateway is an emulator on this machine, which may deal in plain http on loopback."""
+        return is_loopback(urlsplit(self.base_url).hostname)
 
     def headers(self) -> dict[str, str]:
         """Headers of every request.

@@ -6,7 +6,7 @@ import base64
 import binascii
 import io
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import av
@@ -15,6 +15,9 @@ from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
 
 from airflow_wan.emulator.orders import Failure, GatewayName, MediaItem
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 _MB = 1024 * 1024
 _FETCH_TIMEOUT_S = 10.0
@@ -142,9 +145,8 @@ def is_audio(item: MediaItem) -> bool:
 def open_image(content: bytes, role: str, least_side_px: int) -> Image.Image:
     """Decode a still to RGB; raises MediaFailedError when it breaks a documented limit."""
     try:
-        image = Image.open(io.BytesIO(content), formats=_IMAGE_FORMATS)
-        # Transparency is documented as not allowed, without saying what it costs: it is flattened here.
-        image = image.convert("RGB")
+        # Transparency is documented as not allowed, without saying what it costs: it is dropped here.
+        image = Image.open(io.BytesIO(content), formats=_IMAGE_FORMATS).convert("RGB")
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
         raise MediaFailedError("InvalidImageFormat", f"{role} is not a JPEG, PNG, BMP or WEBP image") from None
     check_picture(image.size, role, least_side_px)
@@ -166,10 +168,10 @@ def check_picture(size: tuple[int, int], role: str, least_side_px: int) -> None:
 def first_picture(content: bytes, role: str) -> tuple[Image.Image, float]:
     """Return the first frame of a video and the video's length in seconds; raises MediaFailedError."""
     try:
-        with av.open(io.BytesIO(content)) as container:
+        with av.open(io.BytesIO(content), "r") as container:
             frame = next(container.decode(video=0))
             seconds = _seconds(container)
-            image: Image.Image = frame.to_image()
+            image: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
     except (FFmpegError, IndexError, StopIteration):
         raise MediaFailedError("InvalidFile.Openerror", f"{role} is not a readable video") from None
     _check_seconds(role, seconds)
@@ -179,7 +181,7 @@ def first_picture(content: bytes, role: str) -> tuple[Image.Image, float]:
 def check_audio(content: bytes, role: str) -> None:
     """Raise MediaFailedError unless the sound is readable and of legal length."""
     try:
-        with av.open(io.BytesIO(content)) as container:
+        with av.open(io.BytesIO(content), "r") as container:
             if not container.streams.audio:
                 raise MediaFailedError("InvalidFile.Format", f"{role} holds no sound")
             seconds = _seconds(container)
@@ -188,7 +190,7 @@ def check_audio(content: bytes, role: str) -> None:
     _check_seconds(role, seconds)
 
 
-def _seconds(container: Any) -> float:  # noqa: ANN401  # PyAV's class moved between 14 and 16
+def _seconds(container: InputContainer) -> float:
     return float(container.duration or 0) / av.time_base
 
 

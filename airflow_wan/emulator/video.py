@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import av
 from av.audio.resampler import AudioResampler
-from av.error import BlockingIOError as NoFrameYetError
-from av.error import EOFError as NoMoreFramesError
 from av.filter import Graph
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from av.filter.context import FilterContext
 
 FPS = 24
@@ -108,10 +107,10 @@ def _even(length: float) -> int:
 
 
 def _pictures(scene: Scene) -> Iterator[av.VideoFrame]:
-    """Yield the frames, from an ffmpeg graph: Pillow needs four times as long for the same zoom."""
+    """Yield the frames, from an ffmpeg graph: Pillow needs three times as long for the same zoom."""
     graph = Graph()
-    stills = [scene.first] if scene.last is None else [scene.first, scene.last]
-    zooms = [_zoom(graph, _prepared(still, scene), scene) for still in stills]
+    stills = [_prepared(still, scene) for still in (scene.first, scene.last) if still is not None]
+    sources, zooms = zip(*(_add_zoom(graph, still.size, scene) for still in stills), strict=True)
     sink = graph.add("buffersink")
     if len(zooms) == 1:
         zooms[0].link_to(sink)
@@ -122,5 +121,74 @@ def _pictures(scene: Scene) -> Iterator[av.VideoFrame]:
             zoom.link_to(fade, 0, pad)
         fade.link_to(sink)
     graph.configure()
-    for number, still in enumerate(stills):
-        source = graph.nodes[number]
+    for source, still in zip(sources, stills, strict=True):
+        frame = av.VideoFrame.from_image(still)  # type: ignore[no-untyped-call]
+        frame.pts, frame.time_base = 0, Fraction(1, FPS)
+        source.push(frame)
+        source.push(None)
+    # xfade repeats a few frames at its end; the video's length is what was ordered.
+    for number, frame in enumerate(islice(_pulled(sink), scene.seconds * FPS)):
+        frame.pts, frame.time_base = number, Fraction(1, FPS)
+        yield frame
+
+
+def _add_zoom(graph: Graph, size: tuple[int, int], scene: Scene) -> tuple[FilterContext, FilterContext]:
+    width, height = size
+    frames = scene.seconds * FPS
+    source = graph.add("buffer", f"video_size={width}x{height}:pix_fmt=rgb24:time_base=1/{FPS}:frame_rate={FPS}")
+    planar = graph.add("format", "yuv420p")
+    zoom = graph.add(
+        "zoompan",
+        f"z=1+{_ZOOM}*on/{frames}:x=(iw-iw/zoom)/2:y=(ih-ih/zoom)/2"
+        f":d={frames}:s={scene.width}x{scene.height}:fps={FPS}",
+    )
+    source.link_to(planar)
+    planar.link_to(zoom)
+    return source, zoom
+
+
+def _pulled(sink: FilterContext) -> Iterator[av.VideoFrame]:
+    while True:
+        try:
+            frame = sink.pull()
+        except (EOFError, BlockingIOError):
+            return
+        yield cast("av.VideoFrame", frame)
+
+
+def _prepared(still: Image.Image, scene: Scene) -> Image.Image:
+    """Cut a still to the frame's ratio, a little larger than the frame, and burn the mark in."""
+    size = _even(scene.width * _OVERSIZE), _even(scene.height * _OVERSIZE)
+    picture = ImageOps.fit(still, size, Image.Resampling.BILINEAR)
+    letters = ImageFont.load_default(size=max(12, size[1] // 16))
+    ImageDraw.Draw(picture).text(
+        (size[0] * 0.08, size[1] * 0.84), _MARK, fill="white", font=letters, stroke_width=3, stroke_fill="black"
+    )
+    return picture
+
+
+def _samples(scene: Scene) -> Iterator[av.AudioFrame]:
+    """Yield the sound that belongs to each picture: the driving audio cut or padded, or silence."""
+    count = _SAMPLE_RATE // FPS
+    step = count * _BYTES_PER_SAMPLE
+    total = scene.seconds * FPS * step
+    pcm = _pcm(scene.audio, total) if scene.audio else b""
+    pcm = pcm[:total].ljust(total, b"\0")
+    for number in range(scene.seconds * FPS):
+        frame = av.AudioFrame(format="s16", layout="stereo", samples=count)
+        frame.planes[0].update(pcm[number * step : (number + 1) * step])
+        frame.sample_rate = _SAMPLE_RATE
+        frame.pts, frame.time_base = number * count, Fraction(1, _SAMPLE_RATE)
+        yield frame
+
+
+def _pcm(audio: bytes, enough: int) -> bytes:
+    pcm = bytearray()
+    resampler = AudioResampler(format="s16", layout="stereo", rate=_SAMPLE_RATE)
+    with av.open(io.BytesIO(audio), "r") as container:
+        for frame in container.decode(audio=0):
+            for piece in resampler.resample(frame):
+                pcm += bytes(piece.planes[0])[: piece.samples * _BYTES_PER_SAMPLE]
+            if len(pcm) >= enough:
+                break
+    return bytes(pcm)

@@ -94,7 +94,7 @@ class WanHook(BaseHook):
         return await asyncio.to_thread(_async_client, account)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask the gateway for a task that does not exist: free, and a wrong key is refused while a good one is not."""
+        """Ask the gateway for a task that does not exist: free, and only a wrong key is refused."""
         from airflow_wan.api.errors import AuthenticationFailed, WanError  # noqa: PLC0415
 
         try:
@@ -181,5 +181,5 @@ def _how_to_set(conn_id: str, what_is_wrong: str) -> str:
     return (
         f"The Airflow connection {conn_id!r} {what_is_wrong}. Set it under Admin > Connections (type 'Wan': the API key "
         "as password, the base URL such as https://api.apiyi.com as host), or in the environment: "
-        f"""{variable}='{{"conn_type": "wan", "password": "<API key>", "host": "https://api.apiyi.com"}}'."""
+        f'{variable}=\'{{"conn_type": "wan", "password": "<API key>"}}\'.'
     )

@@ -1,0 +1,118 @@
+"""Brings a finished video home: a freshly read task → download → inspection → its place → XCom.
+
+Whatever fails in here is repeated in here, or by a retry of the Airflow task; a new video is never the answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import tenacity
+
+from airflow_wan.api.errors import GatewayUnavailable, RateLimited, VideoDownloadFailed, VideoTaskLost, WanError
+from airflow_wan.api.tasks import TaskStatus, WanTask
+from airflow_wan.files.destination import Destination, DestinationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from airflow_wan.api.client import WanClient
+    from airflow_wan.files.download import DownloadedFile
+    from airflow_wan.files.inspection import VideoFacts
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 5
+"""Reads and downloads within one try of the Airflow task, before its own retries take over."""
+
+LONGEST_PAUSE = 30.0
+"""s between two of them."""
+
+WAN_VIDEO_KEY = "wan_video"
+"""The XCom key of the metadata."""
+
+
+def bring_home(
+    client: WanClient,
+    wan_task_id: str,
+    destination: Destination,
+    *,
+    loopback_allowed: bool,
+    sleep: Callable[[float], None] = tenacity.nap.sleep,
+) -> dict[str, Any]:
+    """Download a succeeded task's video and publish it at its destination.
+
+    :param client: the client of the account that submitted the task.
+    :param wan_task_id: the task.
+    :param destination: where the video goes; nothing partial is ever there.
+    :param loopback_allowed: whether the file may come over plain http on loopback, as an emulator's does.
+    :param sleep: how to pause between attempts.
+    :returns: the metadata for XCom: path, bytes, sha256, duration_s, width, height, has_audio, wan_task_id,
+        request_id, usage.
+    :raises VideoDownloadFailed: when the file did not arrive whole, or could not be written to its destination.
+    :raises WanError: when the task cannot be read.
+    """
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type((VideoDownloadFailed, GatewayUnavailable, RateLimited)),
+        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        wait=tenacity.wait_exponential_jitter(initial=1, max=LONGEST_PAUSE),
+        before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
+        reraise=True,
+        sleep=sleep,
+    )
+    with destination.staging() as staged:
+        task, file, facts = attempts(_fetch, client, wan_task_id, staged, loopback_allowed=loopback_allowed)
+        try:
+            destination.publish(staged)
+        except DestinationError as error:
+            raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
+    log.info("The video is at %s (sha256 %s).", destination, file.sha256)
+    return {
+        "path": str(destination),
+        "bytes": file.bytes,
+        "sha256": file.sha256,
+        "duration_s": facts.duration_s,
+        "width": facts.width,
+        "height": facts.height,
+        "has_audio": facts.has_audio,
+        "wan_task_id": wan_task_id,
+        "request_id": task.request_id,
+        "usage": dict(task.usage),
+    }
+
+
+def _fetch(
+    client: WanClient, wan_task_id: str, staged: Path, *, loopback_allowed: bool
+) -> tuple[WanTask, DownloadedFile, VideoFacts]:
+    """One attempt, with a fresh URL: the one of an earlier answer may have expired."""
+    from airflow_wan.api.client import tls_context  # noqa: PLC0415 - httpx loads when first used, not at DAG parse
+    from airflow_wan.files.download import DownloadError, download  # noqa: PLC0415
+    from airflow_wan.files.inspection import NotAVideoError, inspect_video  # noqa: PLC0415
+
+    task = client.get_task(wan_task_id)
+    if task.status is not TaskStatus.SUCCEEDED or not task.video_url:
+        raise _no_file(task)
+    try:
+        file = download(task.video_url, staged, tls=tls_context(), loopback_allowed=loopback_allowed)
+        facts = inspect_video(staged)
+    except DownloadError as error:
+        raise VideoDownloadFailed(str(error), link_refused=error.link_refused, wan_task_id=wan_task_id) from None
+    except NotAVideoError as error:
+        raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
+    except OSError as error:
+        raise VideoDownloadFailed(f"The file could not be written: {error}", wan_task_id=wan_task_id) from error
+    log.info("Downloaded %.1f MB: %s s, %sx%s px.", file.bytes / 1e6, facts.duration_s, facts.width, facts.height)
+    return task, file, facts
+
+
+def _no_file(task: WanTask) -> WanError:
+    """Why a task that succeeded a moment ago has no file now."""
+    if task.status is TaskStatus.UNKNOWN:
+        return VideoTaskLost(
+            "The task succeeded, but the gateway no longer knows it.", code=task.code, wan_task_id=task.wan_task_id
+        )
+    return GatewayUnavailable(
+        f"The task has no file yet (the gateway says {task.status_word!r}).", wan_task_id=task.wan_task_id
+    )

@@ -1,0 +1,109 @@
+"""APIYI's answers: the create in DashScope's shape, the poll flat and lower-case, errors in its own envelope."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final
+
+from airflow_wan.emulator.gateway import Answer
+from airflow_wan.emulator.orders import GatewayName, Refusal, RefusalKind
+from airflow_wan.emulator.tasks import Snapshot, State, Task
+
+# APIYI docs: submitted -> in_progress -> completed | failed. It has no cancel, so CANCELED cannot come up.
+_STATUS = {
+    State.PENDING: "submitted",
+    State.RUNNING: "in_progress",
+    State.SUCCEEDED: "completed",
+    State.FAILED: "failed",
+}
+
+# HTTP status and envelope type of each refused create. From APIYI docs: 400 for a wrong parameter, 500 for missing
+# media, the type names. Which type goes with which fault is unknown; build_request_failed and parse_request_failed are
+# placed where the new-api family of gateways has them.
+_REFUSALS = {
+    # Unknown status; AccessDenied is 403 at DashScope, whose sentence APIYI repeats.
+    RefusalKind.NOT_ASYNC: (403, "shell_api_error"),
+    RefusalKind.NOT_JSON: (400, "parse_request_failed"),
+    RefusalKind.WRONG_TYPE: (400, "parse_request_failed"),
+    RefusalKind.NO_MODEL: (400, "parse_request_failed"),
+    # APIYI docs give the sentence "no available channel"; its status is unknown.
+    RefusalKind.UNKNOWN_MODEL: (400, "shell_api_error"),
+    RefusalKind.NO_INPUT: (400, "task_error"),
+    RefusalKind.NO_IMAGE: (500, "build_request_failed"),
+    RefusalKind.WRONG_VALUE: (400, "task_error"),
+}
+
+
+class Apiyi:
+    """The gateway of APIYI."""
+
+    name: Final = GatewayName.APIYI
+
+    def headers(self, request_id: str) -> dict[str, str]:
+        """Return APIYI's own request id and the upstream's."""
+        return {"X-Shellapi-Request-Id": request_id, "X-Request-Id": str(uuid.uuid4())}
+
+    def unauthorized(self, *, key_given: bool, request_id: str) -> Answer:  # noqa: ARG002  # one sentence for both
+        """Answer a request without a good key."""
+        return _error(401, f"无效的令牌 (request id: {request_id})", "shell_api_error")
+
+    def throttled(self, request_id: str) -> Answer:
+        """Answer one request too many; only the status 429 is documented."""
+        return _error(429, f"Too many requests (request id: {request_id})", "shell_api_error")
+
+    def no_route(self, method: str, path: str, request_id: str) -> Answer:  # noqa: ARG002
+        """Answer a path that does not exist, in the words of the one-api family."""
+        return _error(404, f"Invalid URL ({method} {path})", "invalid_request_error")
+
+    def media_dropped(self) -> Answer:
+        """Answer `POST /v1/videos`, which loses `media` on its way (APIYI docs; the status is unknown)."""
+        return _error(400, "[InvalidParameter] Field required: input.media", "task_error")
+
+    def refused(self, refusal: Refusal, request_id: str) -> Answer:  # noqa: ARG002
+        """Answer a create that is not accepted."""
+        status, kind = _REFUSALS[refusal.kind]
+        message = refusal.message
+        if refusal.kind is RefusalKind.UNKNOWN_MODEL:
+            message = f"当前分组 Wan&HappyHorse 下对于模型 {refusal.message} 无可用渠道: 该模型无可用渠道"
+        if kind == "task_error":
+            # The upstream's code in brackets is documented for failed tasks; for a refused create it is assumed.
+            message = f"[InvalidParameter] {message}"
+        return _error(status, message, kind)
+
+    def created(self, task: Task) -> Answer:
+        """Answer a create that is accepted."""
+        return Answer(
+            200,
+            {"output": {"task_id": task.id, "task_status": State.PENDING.value}, "request_id": task.request_id},
+        )
+
+    def task(self, task: Task, snapshot: Snapshot, url: str | None, request_id: str, now: float) -> Answer:  # noqa: ARG002
+        """Answer a poll: the four documented fields, or the failed shape put together from documented names."""
+        body: dict[str, Any] = {
+            "status": _STATUS[snapshot.state],
+            "progress": _progress(task, snapshot, now),
+            "task_id": task.id,
+        }
+        if url is not None:
+            body["result_url"] = url
+        if snapshot.failure is not None:
+            message = f"[{snapshot.failure.code}] {snapshot.failure.message}"
+            body |= {"error": {"message": message}, "fail_reason": message}
+        return Answer(200, body)
+
+    def no_task(self, task_id: str, request_id: str) -> Answer:  # noqa: ARG002
+        """Answer a poll for no known task: undocumented, so new-api's answer stands in for it."""
+        return Answer(400, {"code": "task_not_exist", "message": "task_not_exist", "data": None})
+
+
+def _progress(task: Task, snapshot: Snapshot, now: float) -> int:
+    """Return one of the documented buckets 0, 10, 30, 100; which state shows which of the first two is unknown."""
+    if snapshot.ended_at is not None:
+        return 100
+    if snapshot.state is State.RUNNING:
+        return 30
+    return 0 if now < (task.created_at + task.starts_at) / 2 else 10
+
+
+def _error(status: int, message: str, kind: str) -> Answer:
+    return Answer(status, {"error": {"message": message, "type": kind}})

@@ -1,0 +1,198 @@
+"""DashScope's answers: nested `output`, upper-case states, times of UTC+8, errors as code and message."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from math import ceil
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_wan.emulator.catalogue import Mode
+from airflow_wan.emulator.gateway import Answer
+from airflow_wan.emulator.orders import GatewayName, Refusal, RefusalKind
+from airflow_wan.emulator.tasks import Snapshot, State, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_BEIJING = timezone(timedelta(hours=8))
+_DAY_S = 24 * 60 * 60
+_LIST_TIME = "%Y%m%d%H%M%S"
+_REGION = "cn-beijing"
+
+# HTTP status and code of each refused create (Alibaba docs, error codes). An unknown model is 400 as a field test saw
+# it, although the error table has a 404 ModelNotFound.
+_REFUSALS = {
+    RefusalKind.NOT_ASYNC: (403, "AccessDenied"),
+    RefusalKind.NOT_JSON: (400, "BadRequest.IllegalInput"),
+    RefusalKind.WRONG_TYPE: (400, "InvalidParameter"),
+    RefusalKind.NO_MODEL: (400, "BadRequest.EmptyModel"),
+    RefusalKind.UNKNOWN_MODEL: (400, "InvalidParameter"),
+    RefusalKind.NO_INPUT: (400, "BadRequest.EmptyInput"),
+    RefusalKind.NO_IMAGE: (400, "InvalidParameter"),
+    RefusalKind.WRONG_VALUE: (400, "InvalidParameter"),
+}
+
+
+class DashScope:
+    """Alibaba's own gateway."""
+
+    name: Final = GatewayName.DASHSCOPE
+
+    def headers(self, request_id: str) -> dict[str, str]:  # noqa: ARG002  # the id is in every body
+        """Return no extra header: none is documented."""
+        return {}
+
+    def unauthorized(self, *, key_given: bool, request_id: str) -> Answer:
+        """Answer a request without a good key."""
+        message = "Invalid API-key provided." if key_given else "No API-key provided."
+        return _error(401, "InvalidApiKey", message, request_id)
+
+    def throttled(self, request_id: str) -> Answer:
+        """Answer one request too many."""
+        return _error(429, "Throttling.RateQuota", "Requests rate limit exceeded, please try again later.", request_id)
+
+    def no_route(self, method: str, path: str, request_id: str) -> Answer:
+        """Answer a path that does not exist."""
+        return _error(404, "NotFound", f"Not found: {method} {path}", request_id)
+
+    def refused(self, refusal: Refusal, request_id: str) -> Answer:
+        """Answer a create that is not accepted."""
+        status, code = _REFUSALS[refusal.kind]
+        message = refusal.message
+        if refusal.kind is RefusalKind.UNKNOWN_MODEL:
+            message = f"Model not exist: {refusal.message}"
+        if refusal.kind is RefusalKind.NOT_JSON:
+            message = "The input parameter requires json format."
+        return _error(status, code, message, request_id)
+
+    def created(self, task: Task) -> Answer:
+        """Answer a create that is accepted."""
+        return Answer(
+            200,
+            {"output": {"task_id": task.id, "task_status": State.PENDING.value}, "request_id": task.request_id},
+        )
+
+    def task(self, task: Task, snapshot: Snapshot, url: str | None, request_id: str, now: float) -> Answer:  # noqa: ARG002
+        """Answer a poll."""
+        output: dict[str, Any] = {
+            "task_id": task.id,
+            "task_status": snapshot.state.value,
+            "submit_time": _local_time(task.created_at),
+        }
+        if snapshot.scheduled_at is not None:
+            output["scheduled_time"] = _local_time(snapshot.scheduled_at)
+        if snapshot.ended_at is not None:
+            output["end_time"] = _local_time(snapshot.ended_at)
+        if url is not None:
+            output |= {"orig_prompt": task.order.prompt, "video_url": url}
+        if snapshot.failure is not None:
+            output |= {"code": snapshot.failure.code, "message": snapshot.failure.message}
+        body: dict[str, Any] = {"request_id": request_id, "output": output}
+        if snapshot.film is not None:
+            body["usage"] = _usage(task, snapshot)
+        return Answer(200, body)
+
+    def no_task(self, task_id: str, request_id: str) -> Answer:
+        """Answer a poll for no known task: 200 and UNKNOWN, whatever the reason."""
+        return Answer(200, {"request_id": request_id, "output": {"task_id": task_id, "task_status": "UNKNOWN"}})
+
+    def canceled(self, request_id: str) -> Answer:
+        """Answer a cancel that worked."""
+        return Answer(200, {"request_id": request_id})
+
+    def not_cancelable(self, request_id: str) -> Answer:
+        """Answer a cancel of a task that is no longer PENDING (or was never there: undocumented)."""
+        return _error(
+            400,
+            "UnsupportedOperation",
+            "Failed to cancel the task, please confirm if the task is in PENDING status.",
+            request_id,
+        )
+
+    def listed(self, tasks: Sequence[Task], query: Mapping[str, str], now: float, request_id: str) -> Answer:
+        """Answer a list request; `tasks` are the caller's, newest first."""
+        try:
+            start, end = _span(query, now)
+            page_no, page_size = int(query.get("page_no", 1)), int(query.get("page_size", 10))
+        except ValueError:
+            return _error(400, "InvalidParameter", "start_time and end_time must be YYYYMMDDhhmmss.", request_id)
+        if end - start > _DAY_S or page_no < 1 or page_size < 1:
+            return _error(400, "InvalidParameter", "The time span must not exceed 24 hours.", request_id)
+        rows = [_row(task, task.at(now)) for task in tasks if start <= task.created_at <= end]
+        rows = [row for row in rows if _matches(row, query)]
+        first = (page_no - 1) * page_size
+        return Answer(
+            200,
+            {
+                "total": len(rows),
+                "total_page": ceil(len(rows) / page_size),
+                "page_no": page_no,
+                "page_size": page_size,
+                "request_id": request_id,
+                # Disagreement: Alibaba docs call the rows `data`, its SDK 2 reads `tasks`. The docs are followed.
+                "data": rows[first : first + page_size],
+            },
+        )
+
+
+def _usage(task: Task, snapshot: Snapshot) -> dict[str, Any]:
+    film = snapshot.film
+    assert film is not None  # noqa: S101  # only called for finished films
+    usage: dict[str, Any] = {
+        "duration": film.seconds + film.input_seconds,
+        "input_video_duration": film.input_seconds,
+        "output_video_duration": film.seconds,
+        "video_count": 1,
+        "SR": int(task.order.resolution.removesuffix("P")),
+    }
+    if task.order.mode in (Mode.TEXT, Mode.REFERENCE):
+        usage["ratio"] = task.order.ratio
+    if task.order.model.startswith("wan2.6-"):
+        usage["size"] = f"{film.width}*{film.height}"
+    return usage
+
+
+def _row(task: Task, snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "task_id": task.id,
+        "status": snapshot.state.value,
+        "model_name": task.order.model,
+        "gmt_create": _milliseconds(task.created_at),
+        # The unit of these two is undocumented; taken to be that of gmt_create.
+        "start_time": _milliseconds(snapshot.scheduled_at),
+        "end_time": _milliseconds(snapshot.ended_at),
+        "region": _REGION,
+        "request_id": task.request_id,
+        "api_key_id": task.caller.digest[:8],
+        "caller_uid": task.caller.digest[8:24],
+        "caller_parent_id": task.caller.digest[8:24],
+        "user_api_unique_key": f"apikey:v1:aigc:{task.order.model}",
+    }
+
+
+def _matches(row: Mapping[str, Any], query: Mapping[str, str]) -> bool:
+    wanted = ("task_id", "model_name", "status", "api_key_id", "region")
+    return all(row[name] == query[name] for name in wanted if query.get(name))
+
+
+def _span(query: Mapping[str, str], now: float) -> tuple[float, float]:
+    end = _parsed(query["end_time"]) if query.get("end_time") else now
+    start = _parsed(query["start_time"]) if query.get("start_time") else end - _DAY_S
+    return start, end
+
+
+def _parsed(text: str) -> float:
+    return datetime.strptime(text, _LIST_TIME).replace(tzinfo=_BEIJING).timestamp()
+
+
+def _local_time(at: float) -> str:
+    moment = datetime.fromtimestamp(at, UTC).astimezone(_BEIJING)
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d}"
+
+
+def _milliseconds(at: float | None) -> int | None:
+    return None if at is None else int(at * 1000)
+
+
+def _error(status: int, code: str, message: str, request_id: str) -> Answer:
+    return Answer(status, {"code": code, "message": message, "request_id": request_id})

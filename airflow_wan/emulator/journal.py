@@ -1,0 +1,84 @@
+"""What the emulator remembers for its testers: creates as received, and what they would have cost."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_wan.emulator.tasks import State, TaskStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_KEPT_REQUESTS = 1000
+# Never `authorization`: a test report is no place for a key.
+_KEPT_HEADERS = (
+    "accept",
+    "accept-encoding",
+    "content-length",
+    "content-type",
+    "user-agent",
+    "x-dashscope-async",
+    "x-dashscope-ossresourceresolve",
+    "x-dashscope-workspace",
+)
+
+
+class Journal:
+    """The last create requests, oldest first."""
+
+    def __init__(self) -> None:
+        self._entries: deque[dict[str, Any]] = deque(maxlen=_KEPT_REQUESTS)
+
+    def note(self, method: str, path: str, headers: Mapping[str, str], body: bytes, status: int) -> None:
+        """Remember one create and the status it was answered with."""
+        self._entries.append(
+            {
+                "method": method,
+                "path": path,
+                "headers": {name: headers[name] for name in _KEPT_HEADERS if name in headers},
+                "bearer": headers.get("authorization", "").startswith("Bearer "),
+                "body": _json_or_text(body),
+                "status": status,
+            }
+        )
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return what is remembered."""
+        return list(self._entries)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+
+
+def ledger(tasks: TaskStore, now: float) -> list[dict[str, Any]]:
+    """Return one row for each accepted create, oldest first; failed and canceled tasks are not billed."""
+    rows = []
+    for task in tasks:
+        snapshot = task.at(now)
+        rows.append(
+            {
+                "time": datetime.fromtimestamp(task.created_at, UTC).isoformat(),
+                "gateway": task.gateway.value,
+                "model": task.order.model,
+                "task_id": task.id,
+                "request_id": task.request_id,
+                "resolution": task.order.resolution,
+                "seconds": snapshot.film.seconds if snapshot.film else task.order.duration_s,
+                "key_last4": task.caller.last4,
+                "status": snapshot.state.value,
+                # APIYI docs say so; for DashScope itself it is not verified.
+                "billed": snapshot.state not in (State.FAILED, State.CANCELED),
+            }
+        )
+    return rows
+
+
+def _json_or_text(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode(errors="replace")

@@ -1,0 +1,134 @@
+"""Tasks and their states, which follow from the clock and from the state of the render."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from airflow_wan.emulator.orders import Failure, GatewayName, Order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
+    from airflow_wan.emulator.studio import Film, Outcome
+
+# The last four characters of a shorter key would give too much of it away.
+_SHORTEST_NAMED_KEY = 10
+
+
+class State(StrEnum):
+    """DashScope's words; APIYI's are made from them. UNKNOWN is an answer, not a state."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A key's owner; the key itself is not kept."""
+
+    digest: str
+    last4: str
+
+    @classmethod
+    def of(cls, key: str) -> Caller:
+        """Return the owner of `key`; each key counts as an account of its own."""
+        last4 = key[-4:] if len(key) >= _SHORTEST_NAMED_KEY else ""
+        return cls(hashlib.sha256(key.encode()).hexdigest(), last4)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A task at one moment; times in seconds since the epoch, `film` and `failure` only at the end."""
+
+    state: State
+    scheduled_at: float | None = None
+    ended_at: float | None = None
+    film: Film | None = None
+    failure: Failure | None = None
+
+
+@dataclass
+class Task:
+    """One accepted create."""
+
+    order: Order
+    gateway: GatewayName
+    caller: Caller
+    created_at: float
+    starts_at: float
+    ready_at: float
+    expires_at: float
+    work: Future[Outcome]
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    canceled_at: float | None = None
+
+    def at(self, now: float) -> Snapshot:
+        """Return what the task is at `now`."""
+        if self.canceled_at is not None:
+            return Snapshot(State.CANCELED, ended_at=self.canceled_at)
+        if now < self.starts_at:
+            return Snapshot(State.PENDING)
+        running = Snapshot(State.RUNNING, scheduled_at=self.starts_at)
+        if not self.work.done():
+            return running
+        outcome = self.work.result()
+        if isinstance(outcome.result, Failure):
+            ended_at = max(self.starts_at, outcome.at)
+            return Snapshot(State.FAILED, self.starts_at, ended_at, failure=outcome.result)
+        ended_at = max(self.ready_at, outcome.at)
+        if now < ended_at:
+            return running
+        return Snapshot(State.SUCCEEDED, self.starts_at, ended_at, film=outcome.result)
+
+    def cancel(self, now: float) -> bool:
+        """Cancel a task that is still PENDING; tell whether it was."""
+        if self.at(now).state is not State.PENDING:
+            return False
+        self.canceled_at = now
+        self.work.cancel()
+        return True
+
+
+class TaskStore:
+    """Every task since the last reset."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task] = {}
+
+    def add(self, task: Task) -> None:
+        """Keep a new task."""
+        self._tasks[task.id] = task
+
+    def find(self, task_id: str, gateway: GatewayName, caller: Caller, now: float) -> Task | None:
+        """Return the caller's task, or None when it is somebody else's, expired, or was never there."""
+        task = self._tasks.get(task_id)
+        if task is None or task.gateway is not gateway or task.caller != caller or now >= task.expires_at:
+            return None
+        return task
+
+    def get(self, task_id: str) -> Task | None:
+        """Return a task whoever owns it, for its result URL."""
+        return self._tasks.get(task_id)
+
+    def of(self, gateway: GatewayName, caller: Caller, now: float) -> list[Task]:
+        """Return the caller's tasks that can still be asked for, newest first."""
+        return [task for task in reversed(self._tasks.values()) if self.find(task.id, gateway, caller, now)]
+
+    def __iter__(self) -> Iterator[Task]:
+        """Iterate over all tasks, oldest first."""
+        return iter(list(self._tasks.values()))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for task in self:
+            task.work.cancel()
+        self._tasks.clear()

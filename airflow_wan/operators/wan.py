@@ -1,0 +1,266 @@
+"""The operators: submit a video, or submit it, wait for it and bring it home."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_wan.api.errors import WanError
+from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
+from airflow_wan.api.requests import DEFAULT_RESOLUTION, VideoRequest, build_video_request, is_unset
+from airflow_wan.hooks.wan import WanHook
+from airflow_wan.waiting import OwnsWanTask, WaitsForVideo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+WAN_TASK_ID_KEY = "wan_task_id"
+"""XCom key under which an operator that waits pushes the task's id as soon as it has it."""
+
+
+class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
+    """Submits a video and returns at once with the gateway's id of the task. Every submit costs money.
+
+    :param model: model id, such as ``wan2.7-i2v``. An id the catalogue does not know passes with a warning. (templated)
+    :param prompt: what should happen in the video. (templated)
+    :param media: ``input.media`` as the API has it: dicts with ``type`` (``first_frame``, ``last_frame``,
+        ``driving_audio``, ``first_clip``) and ``url``, a public https URL. (templated)
+    :param parameters: the API's ``parameters``: ``resolution`` (``720P``, ``1080P``), ``duration`` (s, 2 to 15),
+        ``prompt_extend``, ``watermark``, ``seed``. ``resolution`` is always sent, 720P unless given. (templated)
+    :param negative_prompt: what should not be seen. (templated)
+    :param extra_body: merged into the request's JSON unchecked, for fields this package does not know. (templated)
+    :param wan_conn_id: the Airflow connection to submit with. (templated)
+    :param cancel_on_kill: whether killing this task cancels the Wan task, where the gateway can (DashScope, while it
+        is queued).
+    :returns: the wan task id.
+    """
+
+    template_fields: Sequence[str] = (
+        "model",
+        "prompt",
+        "media",
+        "parameters",
+        "negative_prompt",
+        "extra_body",
+        "wan_conn_id",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "media": "json",
+        "parameters": "json",
+        "extra_body": "json",
+    }
+    ui_color = "#e3e7fb"
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        prompt: str | None = None,
+        media: Sequence[Mapping[str, Any]] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        negative_prompt: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        wan_conn_id: str = WanHook.default_conn_name,
+        cancel_on_kill: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model = model
+        self.prompt = prompt
+        self.media = media
+        self.parameters = parameters
+        self.negative_prompt = negative_prompt
+        self.extra_body = extra_body
+        self.wan_conn_id = wan_conn_id
+        self.cancel_on_kill = cancel_on_kill
+
+    def execute(self, context: Context) -> Any:
+        """Submit, and return the wan task id."""
+        return self.submit(context)
+
+    def build_request(self, hook: WanHook) -> VideoRequest:
+        """The request, checked for the connection's gateway.
+
+        :raises InvalidVideoRequest: with every problem at once.
+        """
+        account = hook.account
+        return build_video_request(
+            gateway=account.gateway,
+            base_url=account.base_url,
+            model=self.model,
+            prompt=self.prompt,
+            media=self.request_media(),
+            parameters=self.request_parameters(),
+            negative_prompt=self.negative_prompt,
+            extra_body=self.extra_body,
+        )
+
+    def request_media(self) -> Sequence[Mapping[str, Any]] | None:
+        """``input.media`` of the request."""
+        return self.media
+
+    def request_parameters(self) -> Mapping[str, Any]:
+        """``parameters`` of the request."""
+        return self.parameters or {}
+
+    def submit(self, context: Context) -> str:
+        """Check the request and send it, once.
+
+        :returns: the wan task id.
+        """
+        hook = WanHook(self.wan_conn_id)
+        try:
+            request = self.build_request(hook)
+            for warning in request.warnings:
+                self.log.warning(warning)
+            self.log.info("Submitting %s to %s", request, hook.account.gateway.title)
+            with hook.get_conn() as client:
+                task = client.create(request)
+        except WanError as error:
+            self.raise_for(error)
+        self._running_wan_task_id = task.wan_task_id
+        self.log.info("Submitted as wan task %s (request id %s)", task.wan_task_id, task.request_id)
+        context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=task.wan_task_id)
+        return task.wan_task_id
+
+
+class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
+    """Submits a video, waits for it without holding a worker, downloads it and hands on its path.
+
+    Takes everything `WanSubmitVideoOperator` takes, and:
+
+    :param output_path: where the video goes: a local path or a URI such as ``s3://conn_id@bucket/key.mp4``; by default
+        a path of this task instance's own under ``[wan] output_base``. (templated)
+    :param deferrable: whether to wait in the triggerer. False: on a worker.
+    :param poll_interval: shortest time between two asks, s.
+    :param timeout: how long to wait from the submit on, s or timedelta; the gateways themselves give up after 3 h.
+        A shorter ``execution_timeout`` counts too, since Airflow does not apply it to a deferred task.
+    :returns: the path or URI of the video; its metadata is under the XCom key ``wan_video``.
+    """
+
+    template_fields: Sequence[str] = (*WanSubmitVideoOperator.template_fields, "output_path")
+    ui_color = "#d9e6ff"
+
+    def __init__(
+        self,
+        *,
+        output_path: str | None = None,
+        deferrable: bool = True,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        timeout: timedelta | float = DEFAULT_TIMEOUT,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.output_path = output_path
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+
+    def execute(self, context: Context) -> Any:
+        """Submit, wait, and bring the video home."""
+        self.prepare_destination(context)
+        wan_task_id = self.submit(context)
+        started = time.time()
+        deadline = started + self.longest_wait()
+        if self.deferrable:
+            self.defer_to(
+                self.trigger_for(wan_task_id, started=started, deadline=deadline, poll_interval=self.poll_interval)
+            )
+        self.wait_here(wan_task_id, started=started, deadline=deadline, poll_interval=self.poll_interval)
+        return self.deliver(context, wan_task_id)
+
+    def longest_wait(self) -> float:
+        """S from the submit until the wait is given up."""
+        if self.execution_timeout is None:
+            return self.timeout
+        return min(self.timeout, self.execution_timeout.total_seconds())
+
+    def request_facts(self) -> dict[str, Any]:
+        """Model and seed, for the metadata."""
+        seed = str(self.request_parameters().get("seed"))
+        return {"model": self.model, "seed": int(seed) if seed.isdecimal() else None}
+
+
+class WanImageToVideoOperator(WanGenerateVideoOperator):
+    """Sets an image in motion, driven by a voice or music track if there is one, and hands on the video's path.
+
+    Takes everything `WanGenerateVideoOperator` takes, and:
+
+    :param prompt: what should happen in the video. (templated)
+    :param first_frame: public https URL of the image the video starts from. (templated)
+    :param driving_audio: public https URL of a wav or mp3, 2 to 30 s, that lips and rhythm follow; wan2.7-i2v and
+        wan2.6-i2v only. (templated)
+    :param last_frame: public https URL of the image the video ends on. (templated)
+    :param resolution: ``720P`` or ``1080P``; 1080P costs more. (templated)
+    :param duration: s, an integer from 2 to 15. (templated)
+    :param prompt_extend: whether the gateway may rewrite the prompt; its own default is true. (templated)
+    :param watermark: whether the video carries an "AI generated" mark; the gateway's own default is false. (templated)
+    :param seed: 0 to 2147483647, for repeatable takes. (templated)
+    :param model: model id. (templated)
+    :returns: the path or URI of the video; its metadata is under the XCom key ``wan_video``.
+    """
+
+    template_fields: Sequence[str] = (
+        *WanGenerateVideoOperator.template_fields,
+        "first_frame",
+        "driving_audio",
+        "last_frame",
+        "resolution",
+        "duration",
+        "prompt_extend",
+        "watermark",
+        "seed",
+    )
+
+    def __init__(
+        self,
+        *,
+        prompt: str | None = None,
+        first_frame: str,
+        driving_audio: str | None = None,
+        last_frame: str | None = None,
+        resolution: str = DEFAULT_RESOLUTION,
+        duration: int | str = 5,
+        prompt_extend: bool | str | None = None,
+        watermark: bool | str | None = None,
+        seed: int | str | None = None,
+        model: str = "wan2.7-i2v",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model=model, prompt=prompt, **kwargs)
+        self.first_frame = first_frame
+        self.driving_audio = driving_audio
+        self.last_frame = last_frame
+        self.resolution = resolution
+        self.duration = duration
+        self.prompt_extend = prompt_extend
+        self.watermark = watermark
+        self.seed = seed
+
+    def request_media(self) -> Sequence[Mapping[str, Any]]:
+        """The media named by argument, then any given as ``media``."""
+        named = {
+            "first_frame": self.first_frame,
+            "last_frame": self.last_frame,
+            "driving_audio": self.driving_audio,
+        }
+        return [
+            *({"type": media_type, "url": url} for media_type, url in named.items() if not is_unset(url)),
+            *(self.media or ()),
+        ]
+
+    def request_parameters(self) -> Mapping[str, Any]:
+        """The parameters named by argument, over any given as ``parameters``."""
+        named = {
+            "resolution": self.resolution,
+            "duration": self.duration,
+            "prompt_extend": self.prompt_extend,
+            "watermark": self.watermark,
+            "seed": self.seed,
+        }
+        return {**(self.parameters or {}), **{name: value for name, value in named.items() if not is_unset(value)}}

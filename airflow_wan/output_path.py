@@ -1,0 +1,90 @@
+"""Which path or URI a task's video gets."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_wan.api.requests import is_unset
+from airflow_wan.files.destination import Destination
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+log = logging.getLogger(__name__)
+
+# Executors whose tasks run on the scheduler's own machine. Any other may use a different one for every task.
+_LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def output_base() -> str:
+    """Where videos go that name no place: ``[wan] output_base``, or ``wan_videos`` in AIRFLOW_HOME."""
+    configured: str = conf.get("wan", "output_base", fallback="") or ""
+    airflow_home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
+    return configured.rstrip("/") or str(airflow_home / "wan_videos")
+
+
+def destination_for(output_path: str | None, context: Context) -> Destination:
+    """Where a task's video goes.
+
+    :param output_path: what the author wrote, rendered. None: a path under `output_base` that no other task instance
+        has. With a slash at its end: that folder. Relative: under `output_base`.
+    :param context: the running task's context.
+    """
+    if output_path is None or is_unset(output_path):
+        return Destination(f"{output_base()}/{_default_name(context)}")
+    path = output_path.strip()
+    if path.endswith("/"):
+        path += _default_name(context)
+    if "://" not in path:
+        path = os.path.expanduser(path)  # noqa: PTH111 - a URI must not become a Path on the way
+        if not path.startswith("/"):
+            path = f"{output_base()}/{path}"
+    return Destination(path)
+
+
+def _default_name(context: Context) -> str:
+    """``dag/run/task.mp4``, or ``dag/run/task/3.mp4`` for a mapped task instance."""
+    instance = context["ti"]
+    parts = [_safe(instance.dag_id), _safe(instance.run_id), _safe(instance.task_id)]
+    if (instance.map_index or 0) >= 0 and instance.map_index is not None:
+        parts.append(str(instance.map_index))
+    return "/".join(parts) + ".mp4"
+
+
+def _safe(name: str) -> str:
+    """Only characters that every file system and object store takes; what had to change keeps apart by its digest."""
+    safe = _UNSAFE.sub("_", name).strip(".") or "_"
+    return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def warn_if_not_shared(destination: Destination, executor: str | None) -> None:
+    """Log a warning when the next task may run on a machine that cannot see the file.
+
+    :param destination: where the video goes.
+    :param executor: the task's own executor, or None for the configured one.
+    """
+    if destination.local_path is None:
+        return
+    names = executor or conf.get("core", "executor", fallback="LocalExecutor")
+    remote = [
+        name
+        for name in (part.split(":")[-1].strip() for part in names.split(","))
+        if name and name.split(".")[-1] not in _LOCAL_EXECUTORS
+    ]
+    if remote:
+        log.warning(
+            "The video goes to the local path %s, but %s may run the next task on another machine, which cannot see "
+            "it. Set output_path, or [wan] output_base, to an object store such as s3://conn_id@bucket/key.mp4, or to "
+            "a folder that all workers share.",
+            destination,
+            ", ".join(remote),
+        )

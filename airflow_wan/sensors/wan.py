@@ -1,0 +1,112 @@
+"""WanVideoSensor: waits for a submitted Wan task and hands on the path of its video."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+)
+
+from airflow_wan.api.errors import VideoTaskFailed, VideoWaitTimeout, WanError
+from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, Verdict, VideoWatch
+from airflow_wan.api.requests import is_unset
+from airflow_wan.hooks.wan import WanHook
+from airflow_wan.waiting import WaitsForVideo
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from airflow.providers.common.compat.sdk import Context
+
+# Between two asks of one poke, after a refusal that may be a slip.
+_STRIKE_PAUSE = 5.0
+
+
+class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
+    """Waits for a Wan task and downloads its video; it submits nothing, so its retries cost nothing.
+
+    :param wan_task_id: the task, as `WanSubmitVideoOperator` returns it. (templated)
+    :param output_path: where the video goes: a local path or a URI such as ``s3://conn_id@bucket/key.mp4``; by default
+        a path of this task instance's own under ``[wan] output_base``. (templated)
+    :param wan_conn_id: the Airflow connection that submitted the task. (templated)
+    :param deferrable: whether to wait in the triggerer. False: on a worker, by ``mode`` ``poke`` or ``reschedule``.
+    :param poke_interval: shortest time between two asks, s or timedelta.
+    :param timeout: how long to wait, s or timedelta; the gateways themselves give up after 3 h.
+    :param cancel_on_kill: whether killing this sensor cancels the Wan task, where the gateway can.
+    :returns: the path or URI of the video; its metadata is under the XCom key ``wan_video``.
+    """
+
+    template_fields: Sequence[str] = ("wan_task_id", "output_path", "wan_conn_id")
+    ui_color = "#efe6f7"
+
+    def __init__(
+        self,
+        *,
+        wan_task_id: str,
+        output_path: str | None = None,
+        wan_conn_id: str = WanHook.default_conn_name,
+        deferrable: bool = True,
+        poke_interval: timedelta | float = DEFAULT_POLL_INTERVAL,
+        timeout: timedelta | float = DEFAULT_TIMEOUT,
+        cancel_on_kill: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
+        self.wan_task_id = wan_task_id
+        self.output_path = output_path
+        self.wan_conn_id = wan_conn_id
+        self.deferrable = deferrable
+        self.cancel_on_kill = cancel_on_kill
+
+    def execute(self, context: Context) -> Any:
+        """Wait, in whichever way was asked for, and bring the video home."""
+        if is_unset(self.wan_task_id):
+            raise AirflowFailException(
+                "wan_task_id is empty: give the output of WanSubmitVideoOperator, such as submit.output."
+            )
+        self.prepare_destination(context)
+        if not self.deferrable:
+            return super().execute(context)
+        started = time.time()
+        deadline = started + self.timeout
+        trigger = self.trigger_for(
+            self.wan_task_id, started=started, deadline=deadline, poll_interval=self.poke_interval
+        )
+        # One ask before leaving the worker: what has ended already needs no triggerer.
+        with WanHook(self.wan_conn_id).get_conn() as client:
+            decision = self.ask(client, VideoWatch(self.wan_task_id, started, deadline, self.poke_interval))
+        if decision.error is not None:
+            self.raise_for(decision.error)
+        if decision.verdict is Verdict.SUCCEEDED:
+            return self.deliver(context, self.wan_task_id)
+        return self.defer_to(trigger)
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:
+        """Ask once; a refusal is asked about again at once, because a rescheduled sensor remembers nothing."""
+        self._running_wan_task_id = self.wan_task_id
+        now = time.time()
+        watch = VideoWatch(self.wan_task_id, now, float("inf"), self.poke_interval)
+        with WanHook(self.wan_conn_id).get_conn() as client:
+            decision = self.ask(client, watch)
+            while watch.strikes and decision.verdict is Verdict.WAIT:
+                time.sleep(min(self.poke_interval, _STRIKE_PAUSE))
+                decision = self.ask(client, watch)
+        if decision.error is not None:
+            self.raise_for(decision.error)
+        if decision.verdict is Verdict.WAIT:
+            return False
+        return PokeReturnValue(is_done=True, xcom_value=self.deliver(context, self.wan_task_id))
+
+    def raise_for(self, error: WanError) -> NoReturn:
+        """A timeout as sensors time out; a failed task for good, since asking again changes nothing."""
+        if isinstance(error, VideoWaitTimeout):
+            raise AirflowSensorTimeout(str(error)) from error
+        if isinstance(error, VideoTaskFailed) or not error.retry_can_help:
+            raise AirflowFailException(str(error)) from error
+        raise error

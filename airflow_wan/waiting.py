@@ -1,0 +1,149 @@
+"""What every task that waits for a video shares: the deferral, the resume, the file brought home, the kill."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_wan.api.errors import WanError, error_from_dict
+from airflow_wan.api.polling import Decision, Verdict, VideoWatch
+from airflow_wan.delivery import WAN_VIDEO_KEY, bring_home
+from airflow_wan.hooks.wan import WanHook
+from airflow_wan.output_path import destination_for, warn_if_not_shared
+from airflow_wan.triggers.wan import WanVideoTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_wan.api.client import WanClient
+    from airflow_wan.files.destination import Destination
+
+BACKSTOP_MARGIN = 120.0
+"""s by which Airflow's own deferral timeout lies behind the trigger's deadline: it is for a triggerer that is down."""
+
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator as _Task
+else:
+    _Task = object
+
+
+class OwnsWanTask(_Task):
+    """Mixin for tasks that have a Wan task at the gateway: how its errors are raised, and what a kill does."""
+
+    wan_conn_id: str
+    cancel_on_kill: bool
+
+    _running_wan_task_id: str | None = None
+
+    def raise_for(self, error: WanError) -> NoReturn:
+        """Raise what a retry cannot mend as ``AirflowFailException``, and the rest as it is."""
+        if error.retry_can_help:
+            raise error
+        raise AirflowFailException(str(error)) from error
+
+    def on_kill(self) -> None:
+        """The running task is killed: cancel the Wan task if it is still queued and the gateway can; one attempt."""
+        wan_task_id = self._running_wan_task_id
+        if wan_task_id is None:
+            return
+        if not self.cancel_on_kill:
+            self.log.info("Wan task %s is left running at the gateway, and may be billed.", wan_task_id)
+            return
+        try:
+            hook = WanHook(self.wan_conn_id)
+            if not hook.account.gateway.can_cancel:
+                self.log.warning(
+                    "Wan task %s goes on and may be billed: %s cannot cancel.", wan_task_id, hook.account.gateway.title
+                )
+                return
+            with hook.get_conn() as client:
+                client.cancel(wan_task_id)
+        except Exception as error:  # noqa: BLE001 - whatever fails, the process is about to end
+            self.log.warning("Wan task %s could not be canceled and may go on and be billed: %s", wan_task_id, error)
+        else:
+            self.log.info("Wan task %s is canceled; it will not be billed.", wan_task_id)
+
+
+class WaitsForVideo(OwnsWanTask):
+    """Mixin for operators and sensors that wait for a Wan task and bring its video home."""
+
+    output_path: str | None
+
+    def prepare_destination(self, context: Context) -> Destination:
+        """Where the video goes, checked as far as that is free."""
+        destination = destination_for(self.output_path, context)
+        warn_if_not_shared(destination, self.executor)
+        destination.prepare()
+        return destination
+
+    def trigger_for(
+        self, wan_task_id: str, *, started: float, deadline: float, poll_interval: float
+    ) -> WanVideoTrigger:
+        """The trigger that waits."""
+        return WanVideoTrigger(
+            wan_task_id=wan_task_id,
+            wan_conn_id=self.wan_conn_id,
+            started=started,
+            deadline=deadline,
+            poll_interval=poll_interval,
+            cancel_on_kill=self.cancel_on_kill,
+        )
+
+    def defer_to(self, trigger: WanVideoTrigger) -> None:
+        """Free the worker until the trigger fires."""
+        backstop = timedelta(seconds=max(0.0, trigger.deadline - time.time()) + BACKSTOP_MARGIN)
+        self.log.info("Wan task %s: waiting without a worker", trigger.wan_task_id)
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str:
+        """Resume on a worker: bring the video home, or raise what ended the wait."""
+        status = (event or {}).get("status")
+        if not event or status not in ("success", "error"):
+            raise AirflowException(f"The trigger sent an event this version does not understand (status {status!r}).")
+        if status == "error":
+            self.raise_for(error_from_dict(event.get("error") or {}))
+        self.log.info("Wan task %s: done after %.0f s", event["wan_task_id"], event.get("waited_s", 0))
+        return self.deliver(context, event["wan_task_id"])
+
+    def deliver(self, context: Context, wan_task_id: str) -> str:
+        """Bring the video home, hand on its path and push its metadata."""
+        self._running_wan_task_id = None  # it has ended: a kill has nothing to cancel
+        destination = self.prepare_destination(context)
+        hook = WanHook(self.wan_conn_id)
+        try:
+            with hook.get_conn() as client:
+                video = bring_home(client, wan_task_id, destination, loopback_allowed=hook.account.on_loopback)
+        except WanError as error:
+            self.raise_for(error)
+        context["ti"].xcom_push(key=WAN_VIDEO_KEY, value=video | self.request_facts())
+        return str(video["path"])
+
+    def request_facts(self) -> dict[str, Any]:
+        """What the metadata says of the request, where the task knows it."""
+        return {"model": None, "seed": None}
+
+    def ask(self, client: WanClient, watch: VideoWatch) -> Decision:
+        """Ask once and log what is new."""
+        try:
+            decision = watch.see_task(client.get_task(watch.wan_task_id), time.time())
+        except WanError as error:
+            decision = watch.see_error(error, time.time())
+        for note in decision.notes:
+            self.log.info("Wan task %s: %s", watch.wan_task_id, note)
+        return decision
+
+    def wait_here(self, wan_task_id: str, *, started: float, deadline: float, poll_interval: float) -> None:
+        """Wait on this worker until the task has succeeded."""
+        watch = VideoWatch(wan_task_id, started, deadline, poll_interval)
+        time.sleep(watch.first_delay())
+        with WanHook(self.wan_conn_id).get_conn() as client:
+            while (decision := self.ask(client, watch)).verdict is Verdict.WAIT:
+                time.sleep(decision.delay)
+        if decision.error is not None:
+            self.raise_for(decision.error)

@@ -71,6 +71,16 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "s3://aws_default@my-bucket/wan",
                         "default": "",
                     },
+                    "poll_interval": {
+                        "description": (
+                            "Shortest time between two asks about a task, in seconds, where the DAG names none. "
+                            "APIYI asks for at least 3; a DashScope account may ask 20 times a second in all."
+                        ),
+                        "version_added": None,
+                        "type": "float",
+                        "example": "30",
+                        "default": "15",
+                    },
                 },
             }
         },

@@ -6,13 +6,13 @@ import hashlib
 import logging
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_wan.api.requests import is_unset
 from airflow_wan.files.destination import Destination
+from airflow_wan.settings import output_base
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -23,13 +23,6 @@ log = logging.getLogger(__name__)
 _LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-
-
-def output_base() -> str:
-    """Where videos go that name no place: ``[wan] output_base``, or ``wan_videos`` in AIRFLOW_HOME."""
-    configured: str = conf.get("wan", "output_base", fallback="") or ""
-    airflow_home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
-    return configured.rstrip("/") or str(airflow_home / "wan_videos")
 
 
 def destination_for(output_path: str | None, context: Context) -> Destination:

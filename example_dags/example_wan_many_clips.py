@@ -45,7 +45,7 @@ with DAG(
     def publish(paths: list[str]) -> int:
         """Hand the day's files on; in earnest, an upload."""
         for path in paths:
-            print(path)
+            print(path)  # noqa: T201
         return len(paths)
 
     publish(clips.output)

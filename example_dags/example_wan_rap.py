@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param, task
+from airflow.sdk import DAG, ObjectStoragePath, Param, task
 
 from airflow_wan.operators.wan import WanSubmitVideoOperator
 from airflow_wan.sensors.wan import WanVideoSensor
@@ -33,8 +33,6 @@ with DAG(
     @task
     def check(video: str) -> int:
         """Open the file, as any next step would, and return its size in bytes."""
-        from airflow.sdk import ObjectStoragePath
-
         with ObjectStoragePath(video).open("rb") as file:
             header = file.read(12)
         if header[4:8] != b"ftyp":

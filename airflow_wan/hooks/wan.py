@@ -179,7 +179,7 @@ def _seconds(conn_id: str, extra: Mapping[str, Any], name: str, default: float) 
 def _how_to_set(conn_id: str, what_is_wrong: str) -> str:
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
     return (
-        f"The Airflow connection {conn_id!r} {what_is_wrong}. Set it under Admin > Connections (type 'Wan': the API key "
-        "as password, the base URL such as https://api.apiyi.com as host), or in the environment: "
+        f"The Airflow connection {conn_id!r} {what_is_wrong}. Set it under Admin > Connections (type 'Wan': the API "
+        "key as password, the base URL such as https://api.apiyi.com as host), or in the environment: "
         f'{variable}=\'{{"conn_type": "wan", "password": "<API key>"}}\'.'
     )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_wan import settings
 from airflow_wan.api.errors import WanError
-from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
+from airflow_wan.api.polling import DEFAULT_TIMEOUT
 from airflow_wan.api.requests import DEFAULT_RESOLUTION, VideoRequest, build_video_request, is_unset
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.waiting import OwnsWanTask, WaitsForVideo
@@ -137,7 +138,7 @@ class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
     :param output_path: where the video goes: a local path or a URI such as ``s3://conn_id@bucket/key.mp4``; by default
         a path of this task instance's own under ``[wan] output_base``. (templated)
     :param deferrable: whether to wait in the triggerer. False: on a worker.
-    :param poll_interval: shortest time between two asks, s.
+    :param poll_interval: shortest time between two asks, s; by default ``[wan] poll_interval``, 15 s.
     :param timeout: how long to wait from the submit on, s or timedelta; the gateways themselves give up after 3 h.
         A shorter ``execution_timeout`` counts too, since Airflow does not apply it to a deferred task.
     :returns: the path or URI of the video; its metadata is under the XCom key ``wan_video``.
@@ -151,14 +152,14 @@ class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
         *,
         output_path: str | None = None,
         deferrable: bool = True,
-        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        poll_interval: float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.output_path = output_path
         self.deferrable = deferrable
-        self.poll_interval = poll_interval
+        self.poll_interval = settings.poll_interval() if poll_interval is None else poll_interval
         self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
 
     def execute(self, context: Context) -> Any:

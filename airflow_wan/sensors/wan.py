@@ -13,9 +13,10 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_wan.api.errors import VideoTaskFailed, VideoWaitTimeout, WanError
-from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, Verdict, VideoWatch
+from airflow_wan.api.polling import DEFAULT_TIMEOUT, Verdict, VideoWatch
 from airflow_wan.api.requests import is_unset
 from airflow_wan.hooks.wan import WanHook
+from airflow_wan.settings import poll_interval
 from airflow_wan.waiting import WaitsForVideo
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
         a path of this task instance's own under ``[wan] output_base``. (templated)
     :param wan_conn_id: the Airflow connection that submitted the task. (templated)
     :param deferrable: whether to wait in the triggerer. False: on a worker, by ``mode`` ``poke`` or ``reschedule``.
-    :param poke_interval: shortest time between two asks, s or timedelta.
+    :param poke_interval: shortest time between two asks, s or timedelta; by default ``[wan] poll_interval``, 15 s.
     :param timeout: how long to wait, s or timedelta; the gateways themselves give up after 3 h.
     :param cancel_on_kill: whether killing this sensor cancels the Wan task, where the gateway can.
     :returns: the path or URI of the video; its metadata is under the XCom key ``wan_video``.
@@ -52,12 +53,14 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
         output_path: str | None = None,
         wan_conn_id: str = WanHook.default_conn_name,
         deferrable: bool = True,
-        poke_interval: timedelta | float = DEFAULT_POLL_INTERVAL,
+        poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT,
         cancel_on_kill: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
+        super().__init__(
+            poke_interval=poll_interval() if poke_interval is None else poke_interval, timeout=timeout, **kwargs
+        )
         self.wan_task_id = wan_task_id
         self.output_path = output_path
         self.wan_conn_id = wan_conn_id

@@ -1,0 +1,23 @@
+"""The provider's own options: section ``[wan]`` of Airflow's configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL
+
+
+def output_base() -> str:
+    """Where videos go that name no place: ``[wan] output_base``, or ``wan_videos`` in AIRFLOW_HOME."""
+    configured: str = conf.get("wan", "output_base", fallback="") or ""
+    airflow_home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
+    return configured.rstrip("/") or str(airflow_home / "wan_videos")
+
+
+def poll_interval() -> float:
+    """Shortest time between two asks about a task, s: ``[wan] poll_interval``."""
+    seconds: float = conf.getfloat("wan", "poll_interval", fallback=DEFAULT_POLL_INTERVAL)
+    return seconds

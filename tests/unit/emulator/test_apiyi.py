@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from airflow_wan.emulator.testing import FAST
+
+if TYPE_CHECKING:
+    from airflow_wan.emulator.testing import RunningEmulator
+
+CREATE = "/wan/api/v1/services/aigc/video-generation/video-synthesis"
+
+
+def test_a_create_answers_in_dashscope_shape_with_both_request_ids_in_headers(apiyi: Any, i2v: Any) -> None:
+    answer = apiyi.create(i2v)
+
+    assert answer.status_code == 200
+    body = answer.json()
+    assert set(body) == {"output", "request_id"}
+    assert set(body["output"]) == {"task_id", "task_status"}
+    assert body["output"]["task_status"] == "PENDING"
+    assert uuid.UUID(body["output"]["task_id"]).version == 4
+    assert answer.headers["X-Shellapi-Request-Id"] == body["request_id"]
+    assert answer.headers["X-Request-Id"]
+
+
+def test_a_finished_task_has_exactly_the_four_documented_fields(apiyi: Any, i2v: Any) -> None:
+    task_id = apiyi.created(i2v)
+
+    body = apiyi.ended(task_id)
+
+    assert set(body) == {"status", "progress", "result_url", "task_id"}
+    assert body["status"] == "completed"
+    assert body["progress"] == 100
+    assert body["task_id"] == task_id
+
+
+class TestProgress:
+    @pytest.fixture
+    def wan_emulator_settings(self) -> Any:
+        return replace(FAST, pending_s=100.0, running_s=100.0)
+
+    def test_it_moves_through_the_documented_words_and_buckets(
+        self, apiyi: Any, i2v: Any, wan_emulator: RunningEmulator
+    ) -> None:
+        task_id = apiyi.created(i2v)
+        seen = []
+        for _ in range(4):
+            body = apiyi.poll(task_id)
+            seen.append((body["status"], body["progress"]))
+            wan_emulator.advance_clock(60)
+        wan_emulator.advance_clock(60)
+        ended = apiyi.ended(task_id)
+
+        assert seen == [("submitted", 0), ("submitted", 10), ("in_progress", 30), ("in_progress", 30)]
+        assert (ended["status"], ended["progress"]) == ("completed", 100)
+
+    def test_the_api_answers_at_once_while_a_video_is_rendered(
+        self, apiyi: Any, i2v: Any, wan_emulator: RunningEmulator
+    ) -> None:
+        i2v["parameters"] = {"resolution": "1080P", "duration": 5}
+        task_id = apiyi.created(i2v)
+        wan_emulator.advance_clock(1000)
+
+        slowest = 0.0
+        while True:
+            asked = time.monotonic()
+            status = apiyi.poll(task_id)["status"]
+            slowest = max(slowest, time.monotonic() - asked)
+            if status == "completed":
+                break
+            assert status == "in_progress"
+
+        assert slowest < 1.0
+
+
+def test_the_task_of_an_unreachable_image_fails_with_the_code_in_brackets(apiyi: Any, i2v: Any, media: Any) -> None:
+    i2v["input"]["media"][0]["url"] = media.url("absent.png")
+
+    body = apiyi.ended(apiyi.created(i2v))
+
+    assert set(body) == {"status", "progress", "task_id", "error", "fail_reason"}
+    assert body["status"] == "failed"
+    assert re.match(r"^\[InvalidImageUrl\] \S", body["error"]["message"])
+    assert body["fail_reason"] == body["error"]["message"]
+
+
+def test_the_task_of_a_request_without_prompt_is_accepted_and_fails(apiyi: Any, i2v: Any) -> None:
+    del i2v["input"]["prompt"]
+
+    body = apiyi.ended(apiyi.created(i2v))
+
+    assert body["error"]["message"] == "[InvalidParameter] Field required: input.prompt"
+
+
+def test_an_unknown_task_is_new_apis_task_not_exist(apiyi: Any) -> None:
+    answer = apiyi.http.get(f"/v1/tasks/{uuid.uuid4()}")
+
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "task_not_exist"
+
+
+def test_a_task_is_gone_after_a_day(apiyi: Any, i2v: Any, wan_emulator: RunningEmulator) -> None:
+    task_id = apiyi.created(i2v)
+    apiyi.ended(task_id)
+
+    wan_emulator.advance_clock(24 * 3600)
+
+    assert apiyi.http.get(f"/v1/tasks/{task_id}").json()["code"] == "task_not_exist"
+
+
+def test_another_keys_task_is_not_shown(apiyi: Any, i2v: Any) -> None:
+    task_id = apiyi.created(i2v)
+
+    answer = apiyi.http.get(f"/v1/tasks/{task_id}", headers={"Authorization": "Bearer sk-somebody-else-1"})
+
+    assert answer.json()["code"] == "task_not_exist"
+
+
+def test_a_dashscope_task_is_not_shown(apiyi: Any, dashscope: Any, i2v: Any) -> None:
+    task_id = dashscope.created(i2v)
+
+    assert apiyi.http.get(f"/v1/tasks/{task_id}").json()["code"] == "task_not_exist"
+
+
+@pytest.mark.parametrize("authorization", [None, "Bearer nonsense", "Basic c2s6", "Bearer "])
+def test_a_missing_or_wrong_key_is_the_invalid_token_envelope_without_code(
+    wan_emulator: RunningEmulator, i2v: Any, authorization: str | None
+) -> None:
+    headers = {"X-DashScope-Async": "enable"} | ({"Authorization": authorization} if authorization else {})
+
+    answers = [
+        httpx.post(wan_emulator.base_url + CREATE, json=i2v, headers=headers),
+        httpx.get(f"{wan_emulator.base_url}/v1/tasks/{uuid.uuid4()}", headers=headers),
+    ]
+
+    for answer in answers:
+        assert answer.status_code == 401
+        error = answer.json()["error"]
+        assert error["message"].startswith("无效的令牌 (request id: ")
+        assert error["type"] == "shell_api_error"
+        assert "code" not in error
+
+
+@pytest.mark.parametrize("value", [None, "disable", ""])
+def test_a_create_without_the_async_header_is_refused(apiyi: Any, i2v: Any, value: str | None) -> None:
+    headers = {} if value is None else {"X-DashScope-Async": value}
+
+    answer = apiyi.http.post(CREATE, json=i2v, headers=headers)
+
+    assert answer.status_code == 403
+    assert answer.json()["error"]["message"] == "current user api does not support synchronous calls"
+
+
+@pytest.mark.parametrize("roles", [[], ["driving_audio"], ["last_frame"]])
+def test_missing_image_is_reported_as_a_server_error(apiyi: Any, i2v: Any, media: Any, roles: list[str]) -> None:
+    i2v["input"]["media"] = [{"type": role, "url": media.url("tone.wav")} for role in roles]
+
+    answer = apiyi.create(i2v)
+
+    assert answer.status_code == 500
+    assert answer.json()["error"]["message"] == "图生视频模型 wan2.7-i2v 必须提供图片"
+
+
+def test_wan26_takes_the_body_of_27(apiyi: Any, i2v: Any) -> None:
+    i2v["model"] = "wan2.6-i2v"
+
+    assert apiyi.ended(apiyi.created(i2v))["status"] == "completed"
+
+
+def test_wan26_with_the_legacy_body_has_no_image(apiyi: Any, media: Any) -> None:
+    answer = apiyi.create({"model": "wan2.6-i2v", "input": {"prompt": "x", "img_url": media.url("first.png")}})
+
+    assert answer.status_code == 500
+    assert "必须提供图片" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("duration", "5", r"cannot unmarshal string into Go struct field \S+\.parameters\.duration of type int"),
+        ("duration", 5.5, r"cannot unmarshal number 5\.5 into Go struct field \S+ of type int"),
+        ("duration", True, r"cannot unmarshal bool into Go struct field \S+ of type int"),
+        ("watermark", "true", r"cannot unmarshal string into Go struct field \S+ of type bool"),
+        ("resolution", 720, r"cannot unmarshal number into Go struct field \S+ of type string"),
+    ],
+)
+def test_a_wrong_json_type_is_gos_sentence(apiyi: Any, i2v: Any, field: str, value: object, sentence: str) -> None:
+    i2v["parameters"][field] = value
+
+    answer = apiyi.create(i2v)
+
+    assert answer.status_code == 400
+    assert re.search(sentence, answer.json()["error"]["message"])
+
+
+def test_an_unknown_model_has_no_channel(apiyi: Any, i2v: Any) -> None:
+    i2v["model"] = "wan9.9-i2v"
+
+    answer = apiyi.create(i2v)
+
+    assert answer.status_code == 400
+    assert "该模型无可用渠道" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("raw", [b"{", b"[]", b"", b"\xff"])
+def test_a_body_that_is_no_json_object_cannot_be_parsed(apiyi: Any, raw: bytes) -> None:
+    answer = apiyi.create(raw)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "parse_request_failed"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "word"),
+    [
+        ({"resolution": "720p"}, "resolution"),
+        ({"resolution": "480P"}, "resolution"),
+        ({"duration": 1}, "duration"),
+        ({"duration": 16}, "duration"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**31}, "seed"),
+    ],
+)
+def test_values_out_of_range_are_refused(apiyi: Any, i2v: Any, parameters: Any, word: str) -> None:
+    i2v["parameters"] = parameters
+
+    answer = apiyi.create(i2v)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith(f"[InvalidParameter] parameters.{word}")
+
+
+def test_happyhorse_takes_two_seconds_here_but_no_driving_audio(apiyi: Any, i2v: Any, media: Any) -> None:
+    i2v["model"] = "happyhorse-1.1-i2v"
+    accepted = apiyi.create(i2v)
+    i2v["input"]["media"].append({"type": "driving_audio", "url": media.url("tone.wav")})
+    refused = apiyi.create(i2v)
+
+    assert accepted.status_code == 200
+    assert refused.status_code == 400
+    assert "driving_audio" in refused.json()["error"]["message"]
+
+
+def test_the_openai_style_route_drops_the_media(apiyi: Any, i2v: Any) -> None:
+    answer = apiyi.http.post("/v1/videos", json=i2v)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "[InvalidParameter] Field required: input.media"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/tasks/f8ca39a0-6f4b-4ec2-99bf-8b9649d946c4/cancel"),
+        ("GET", "/v1/tasks"),
+        ("GET", "/wan/api/v1/tasks/f8ca39a0-6f4b-4ec2-99bf-8b9649d946c4"),
+        ("GET", CREATE),
+    ],
+)
+def test_what_the_gateway_does_not_have_is_404_in_its_envelope(apiyi: Any, method: str, path: str) -> None:
+    answer = apiyi.http.request(method, path)
+
+    assert answer.status_code == 404
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert "X-Shellapi-Request-Id" in answer.headers

@@ -81,6 +81,16 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "30",
                         "default": "15",
                     },
+                    "usd_per_second": {
+                        "description": (
+                            "Rates for cost estimates, as JSON: gateway, model, resolution, USD a second. They go "
+                            "over the dated list prices that the package ships."
+                        ),
+                        "version_added": None,
+                        "type": "string",
+                        "example": '{"apiyi": {"wan2.7-i2v": {"720P": 0.084, "1080P": 0.14}}}',
+                        "default": "",
+                    },
                 },
             }
         },

@@ -143,7 +143,12 @@ _SNAPSHOT_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 def find_model(model_id: str) -> Model | None:
     """The table's row for a model id; dated snapshots (``wan2.7-i2v-2026-04-25``) follow their family."""
-    return _CATALOGUE.get(_SNAPSHOT_DATE.sub("", model_id))
+    return _CATALOGUE.get(family_of(model_id))
+
+
+def family_of(model_id: str) -> str:
+    """A model id without its snapshot date."""
+    return _SNAPSHOT_DATE.sub("", model_id)
 
 
 def known_model_ids() -> tuple[str, ...]:

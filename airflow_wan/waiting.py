@@ -13,7 +13,6 @@ from airflow_wan.api.polling import Decision, Verdict, VideoWatch
 from airflow_wan.delivery import WAN_VIDEO_KEY, bring_home
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.output_path import destination_for, warn_if_not_shared
-from airflow_wan.triggers.wan import WanVideoTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_wan.api.client import WanClient
     from airflow_wan.files.destination import Destination
+    from airflow_wan.triggers.wan import WanVideoTrigger
 
 BACKSTOP_MARGIN = 120.0
 """s by which Airflow's own deferral timeout lies behind the trigger's deadline: it is for a triggerer that is down."""
@@ -82,19 +82,6 @@ class WaitsForVideo(OwnsWanTask):
         destination.prepare()
         return destination
 
-    def trigger_for(
-        self, wan_task_id: str, *, started: float, deadline: float, poll_interval: float
-    ) -> WanVideoTrigger:
-        """The trigger that waits."""
-        return WanVideoTrigger(
-            wan_task_id=wan_task_id,
-            wan_conn_id=self.wan_conn_id,
-            started=started,
-            deadline=deadline,
-            poll_interval=poll_interval,
-            cancel_on_kill=self.cancel_on_kill,
-        )
-
     def defer_to(self, trigger: WanVideoTrigger) -> None:
         """Free the worker until the trigger fires."""
         backstop = timedelta(seconds=max(0.0, trigger.deadline - time.time()) + BACKSTOP_MARGIN)
@@ -107,15 +94,16 @@ class WaitsForVideo(OwnsWanTask):
         if not event or status not in ("success", "error"):
             raise AirflowException(f"The trigger sent an event this version does not understand (status {status!r}).")
         if status == "error":
-            self.raise_for(error_from_dict(event.get("error") or {}))
+            self.end_wait(context, error_from_dict(event.get("error") or {}))
         self.log.info("Wan task %s: done after %.0f s", event["wan_task_id"], event.get("waited_s", 0))
-        return self.deliver(context, event["wan_task_id"])
+        # Asked for where the trigger asked, which is where the task was submitted.
+        hook = WanHook(event.get("wan_conn_id") or self.wan_conn_id, base_url=event.get("base_url"))
+        return self.deliver(context, event["wan_task_id"], hook)
 
-    def deliver(self, context: Context, wan_task_id: str) -> str:
+    def deliver(self, context: Context, wan_task_id: str, hook: WanHook) -> str:
         """Bring the video home, hand on its path and push its metadata."""
         self._running_wan_task_id = None  # it has ended: a kill has nothing to cancel
         destination = self.prepare_destination(context)
-        hook = WanHook(self.wan_conn_id)
         try:
             with hook.get_conn() as client:
                 video = bring_home(client, wan_task_id, destination, loopback_allowed=hook.account.on_loopback)
@@ -123,6 +111,10 @@ class WaitsForVideo(OwnsWanTask):
             self.raise_for(error)
         context["ti"].xcom_push(key=WAN_VIDEO_KEY, value=video | self.request_facts())
         return str(video["path"])
+
+    def end_wait(self, context: Context, error: WanError) -> NoReturn:  # noqa: ARG002 - for tasks that keep a ledger
+        """Raise what ended the wait without a video."""
+        self.raise_for(error)
 
     def request_facts(self) -> dict[str, Any]:
         """What the metadata says of the request, where the task knows it."""
@@ -138,12 +130,10 @@ class WaitsForVideo(OwnsWanTask):
             self.log.info("Wan task %s: %s", watch.wan_task_id, note)
         return decision
 
-    def wait_here(self, wan_task_id: str, *, started: float, deadline: float, poll_interval: float) -> None:
+    def wait_here(self, context: Context, hook: WanHook, watch: VideoWatch) -> None:
         """Wait on this worker until the task has succeeded."""
-        watch = VideoWatch(wan_task_id, started, deadline, poll_interval)
-        time.sleep(watch.first_delay())
-        with WanHook(self.wan_conn_id).get_conn() as client:
+        with hook.get_conn() as client:
             while (decision := self.ask(client, watch)).verdict is Verdict.WAIT:
                 time.sleep(decision.delay)
         if decision.error is not None:
-            self.raise_for(decision.error)
+            self.end_wait(context, decision.error)

@@ -6,6 +6,7 @@ No call is ever repeated in here. Reads may be repeated by whoever waits; a crea
 from __future__ import annotations
 
 import functools
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
@@ -18,8 +19,8 @@ from airflow_wan.api.errors import (
     classify_read,
     read_failed_answer,
 )
-from airflow_wan.api.gateways import Account, ApiCall, cancel_call, create_call, task_call
-from airflow_wan.api.tasks import Answer, WanTask, read_created, read_task
+from airflow_wan.api.gateways import Account, ApiCall, cancel_call, create_call, list_call, task_call
+from airflow_wan.api.tasks import CHINA_TIME, Answer, ListedTask, WanTask, read_created, read_list, read_task
 
 if TYPE_CHECKING:
     import ssl
@@ -37,6 +38,12 @@ _NOT_SENT = (
     httpx.LocalProtocolError,
     httpx.InvalidURL,
 )
+
+CLOCK_SLACK = 300.0
+"""s by which the gateway's clock may differ from ours."""
+
+MAX_LIST_PAGES = 20
+"""Pages of a list that are read; a longer one is not searched."""
 
 
 @functools.cache
@@ -89,6 +96,31 @@ class WanClient:
         except httpx.HTTPError as error:
             raise _read_error(error, self._account, wan_task_id) from None
         return read_task(answer, wan_task_id)
+
+    def list_tasks(self, model: str, *, since: float, until: float) -> list[ListedTask]:
+        """The account's tasks of a model made between two moments (DashScope).
+
+        :param model: the model id.
+        :param since: unix time in s.
+        :param until: unix time in s.
+        :raises WanError: when the list cannot be had, or is longer than `MAX_LIST_PAGES`.
+        """
+        # The time zone of the window is not documented. From the one reading's begin to the other's end it holds the
+        # moments under both; the rows' own times are unambiguous.
+        start = datetime.fromtimestamp(since - CLOCK_SLACK, tz=UTC)
+        end = datetime.fromtimestamp(until + CLOCK_SLACK, tz=CHINA_TIME)
+        found: list[ListedTask] = []
+        for page in range(1, MAX_LIST_PAGES + 1):
+            call = list_call(model=model, start=start, end=end, page=page)
+            try:
+                answer = _taken_apart(self._http.send(_built(self._http, call)))
+            except httpx.HTTPError as error:
+                raise GatewayUnavailable(_in_words(error, self._account)) from None
+            rows, pages = read_list(answer)
+            found += [row for row in rows if since <= row.created_at <= until + CLOCK_SLACK]
+            if page >= pages:
+                return found
+        raise GatewayUnavailable(f"The list of tasks has more than {MAX_LIST_PAGES} pages.")
 
     def cancel(self, wan_task_id: str) -> None:
         """Ask the gateway to cancel a task that is still queued (DashScope).
@@ -163,7 +195,8 @@ def _taken_apart(response: httpx.Response) -> Answer:
         payload = None
     # httpx headers are looked up without regard to case; a plain dict of lower-case names serves the readers.
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(response.status_code, headers, payload, response.text)
+    # Only for messages. `response.text` would believe any charset that the answer names, and some raise errors.
+    return Answer(response.status_code, headers, payload, response.content.decode("utf-8", "replace"))
 
 
 def _submit_error(error: Exception, account: Account) -> WanError:

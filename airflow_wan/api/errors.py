@@ -30,6 +30,9 @@ from typing import Any, ClassVar
 MAX_MESSAGE_CHARS = 1_000
 """Longer gateway messages (an HTML page from a proxy, say) are cut: they end in logs and in the database."""
 
+MAX_CODE_CHARS = 100
+"""Likewise for codes, the longest documented of which has 31."""
+
 
 class WanError(Exception):
     """Base of all errors of this package.
@@ -47,6 +50,9 @@ class WanError(Exception):
     retry_can_help: bool = True
     """Whether doing the same again later may succeed; operators turn the rest into ``AirflowFailException``."""
 
+    longest_message: ClassVar[int] = MAX_MESSAGE_CHARS
+    """Characters after which a message is cut."""
+
     def __init__(
         self,
         message: str,
@@ -56,8 +62,8 @@ class WanError(Exception):
         wan_task_id: str | None = None,
         http_status: int | None = None,
     ) -> None:
-        self.message = redact(message)[:MAX_MESSAGE_CHARS]
-        self.code = code
+        self.message = redact(message)[: self.longest_message]
+        self.code = redact(code)[:MAX_CODE_CHARS] if code else None
         self.request_id = request_id
         self.wan_task_id = wan_task_id
         self.http_status = http_status
@@ -83,6 +89,7 @@ class InvalidVideoRequest(WanError):
 
     advice = "Nothing was sent."
     retry_can_help = False
+    longest_message = 20_000  # our own words: every problem is told
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
@@ -98,8 +105,7 @@ class SubmitNotSent(WanError):
 class SubmitAmbiguous(WanError):
     """The gateway may or may not have accepted, and may bill, the create request: its answer never arrived."""
 
-    advice = "The job may be running and may be billed: look it up in the gateway's console before submitting again."
-    retry_can_help = False
+    advice = "The job may be running, and may be billed; it is not sent again by itself."
 
 
 class RateLimited(WanError):
@@ -173,8 +179,7 @@ class VideoTaskLost(WanError):
 class VideoWaitTimeout(WanError):
     """Our own deadline passed; the task may still finish, and bill."""
 
-    advice = "The video may still be fetched with WanVideoSensor and this wan task id within 24 h of its submission."
-    retry_can_help = False
+    advice = "A retry goes on waiting; or fetch it with WanVideoSensor and this wan task id within 24 h of its submit."
 
 
 class VideoDownloadFailed(WanError):
@@ -183,7 +188,7 @@ class VideoDownloadFailed(WanError):
     :param link_refused: whether the file host refused the signed URL, as it does when the URL expired.
     """
 
-    advice = "The video is paid for: download it again with WanVideoSensor and this wan task id, never generate anew."
+    advice = "The video is paid for: a retry downloads it again, or WanVideoSensor with this wan task id within 24 h."
 
     def __init__(self, message: str, *, link_refused: bool = False, **known: Any) -> None:
         self.link_refused = link_refused
@@ -264,6 +269,9 @@ _REJECTED = (
     "parse_request_failed",
 )
 
+# What APIYI says as an error's `type` where there is no code: the request never left the gateway.
+_TELLING_TYPES = ("build_request_failed", "parse_request_failed")
+
 # Refusals of the input that a second task may not meet: the gateway could not fetch the media in time. Alibaba's
 # catalogue, and APIYI's FAQ for InvalidImageUrl.
 _FETCH_TROUBLE = (
@@ -275,7 +283,8 @@ _FETCH_TROUBLE = (
 )
 
 # Sentences for gateways that send no code: APIYI's "invalid token", "no available channel for this model", "not enough
-# quota", the seed page's missing image, and the Go decoder's complaint about a string in place of an integer.
+# quota", and the seed page's missing image. Not the Go decoder's "cannot unmarshal": in a 5xx it may be the gateway
+# choking on the upstream's answer, after the upstream accepted.
 _SENTENCES: tuple[tuple[str, type[WanError]], ...] = (
     ("无效的令牌", AuthenticationFailed),
     ("invalid token", AuthenticationFailed),
@@ -284,12 +293,11 @@ _SENTENCES: tuple[tuple[str, type[WanError]], ...] = (
     ("is not enough", BalanceExhausted),
     ("insufficient user quota", BalanceExhausted),
     ("必须提供图片", RequestRejected),
-    ("cannot unmarshal", RequestRejected),
     ("does not support synchronous calls", RequestRejected),
 )
 
 _CODE_IN_BRACKETS = re.compile(r"^\[([A-Za-z0-9_.]+)\]\s*(.*)$", re.DOTALL)
-_SIGNED_URL = re.compile(r"(https?://[^\s\"'<>?#]+)[?#][^\s\"'<>]*")
+_SIGNED_URL = re.compile(r"(https?://[^\s\"'<>?#]+)[?#][^\s\"'<>]*", re.IGNORECASE)
 _API_KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{4,}")
 
 
@@ -318,10 +326,11 @@ def read_failed_answer(http_status: int, headers: Mapping[str, str], payload: ob
     inner: Mapping[str, Any] = error if isinstance(error, Mapping) else body
     message = error if isinstance(error, str) else _text(inner.get("message")) or _text(inner.get("localized_message"))
     code_in_message, message = split_code(message or "")
-    code = _text(inner.get("code")) or code_in_message
+    kind = _text(inner.get("type"))
+    code = _text(inner.get("code")) or code_in_message or (kind if kind in _TELLING_TYPES else None)
     if not message:
         hint = f" (upstream status {inner['param']})" if _text(inner.get("param")) else ""
-        kind = _text(inner.get("type")) or ("JSON" if body else headers.get("content-type", "unknown content"))
+        kind = kind or ("JSON" if body else headers.get("content-type", "unknown content"))
         message = f"HTTP {http_status} without a message, {kind}{hint}"
         if not body and text:
             message += f": {' '.join(text.split())[:200]}"
@@ -423,7 +432,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         pass
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from airflow_wan.addresses import is_loopback
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 VIDEO_SYNTHESIS = "/api/v1/services/aigc/video-generation/video-synthesis"
 
@@ -129,6 +133,16 @@ def create_call(gateway: Gateway, body: dict[str, object]) -> ApiCall:
 def task_call(gateway: Gateway, wan_task_id: str) -> ApiCall:
     """The request that reads a task."""
     return ApiCall("GET", gateway.task_path.format(wan_task_id=quote(wan_task_id, safe="")))
+
+
+def list_call(*, model: str, start: datetime, end: datetime, page: int) -> ApiCall:
+    """The request that lists the account's tasks of one model, at most 24 h of them; DashScope only.
+
+    :param start: begin of the window, written as its own clock says: the gateway does not document the time zone.
+    :param end: end of the window, likewise.
+    """
+    window = {"start_time": f"{start:%Y%m%d%H%M%S}", "end_time": f"{end:%Y%m%d%H%M%S}"}
+    return ApiCall("GET", "/api/v1/tasks/", params={**window, "model_name": model, "page_no": str(page)})
 
 
 def cancel_call(gateway: Gateway, wan_task_id: str) -> ApiCall:

@@ -37,7 +37,7 @@ STRIKES = 3
 """Definite refusals in a row that end the wait: one may be a gateway's slip, and a lost paid video is dear."""
 
 _JITTER = 0.1
-"""Share by which a delay is varied, so that tasks submitted together do not ask together."""
+"""Share by which a delay is at most lengthened, so that tasks submitted together do not ask together."""
 
 
 class Verdict(StrEnum):
@@ -142,7 +142,8 @@ class VideoWatch:
 
     @staticmethod
     def _varied(delay: float) -> float:
-        return delay * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+        # Only ever longer: the gateways set least intervals, and a Retry-After is one too.
+        return delay * random.uniform(1, 1 + _JITTER)  # noqa: S311
 
 
 def _state_note(task: WanTask) -> str:

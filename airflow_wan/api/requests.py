@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,11 @@ class VideoRequest:
         return str(self.body["model"])
 
     @property
+    def prompt(self) -> str:
+        """The prompt, empty if there is none."""
+        return str(self.body["input"].get("prompt") or "")
+
+    @property
     def parameters(self) -> Mapping[str, Any]:
         """The wire parameters, typed."""
         parameters: Mapping[str, Any] = self.body["parameters"]
@@ -53,7 +59,10 @@ class VideoRequest:
 
     def __str__(self) -> str:
         """What is ordered, in a few words without URLs: ``wan2.7-i2v, 720P, 10 s, first_frame + driving_audio``."""
-        media = [str(item.get("type")) for item in self.body["input"].get("media", ())]
+        items = self.body["input"].get("media")
+        # What came by extra_body may be of any shape.
+        listed = items if isinstance(items, list) else []
+        media = [str(item.get("type")) for item in listed if isinstance(item, Mapping)]
         duration = self.parameters.get("duration")
         words = [
             self.model,
@@ -96,12 +105,13 @@ def build_video_request(
     problems: list[str] = []
     warnings: list[str] = []
     if is_unset(model) or not isinstance(model, str):
-        raise InvalidVideoRequest([f"model: {model!r} is not a model id, such as {known_model_ids()[0]!r}."])
+        raise InvalidVideoRequest([f"model: {_shown(model)} is not a model id, such as {known_model_ids()[0]!r}."])
 
     known = find_model(model)
     items = _media_items(media, problems)
-    _check_urls(items, base_url, problems)
-    wire = {name: value for name, value in (parameters or {}).items() if not is_unset(value)}
+    _check_urls(items, known, base_url, problems)
+    given = _mapping("parameters", parameters, problems)
+    wire = {name: value for name, value in given.items() if not is_unset(value)}
     if known is None:
         warnings.append(
             f"Model {model!r} is not in this package's catalogue ({', '.join(known_model_ids())}): "
@@ -119,6 +129,7 @@ def build_video_request(
                 f"APIYI does not document {', '.join(sorted(undocumented))} for {model}; "
                 "whether it passes it on to the model is unknown."
             )
+    extra = _mapping("extra_body", extra_body, problems)
     if problems:
         raise InvalidVideoRequest(problems)
 
@@ -132,7 +143,38 @@ def build_video_request(
     elif items:
         inputs["media"] = items
     body: dict[str, Any] = {"model": model, "input": inputs, "parameters": wire}
-    return VideoRequest(body=_merged(body, extra_body or {}), warnings=tuple(warnings))
+    body = _merged(body, extra)
+    _check_json(body, problems)
+    if problems:
+        raise InvalidVideoRequest(problems)
+    return VideoRequest(body=body, warnings=tuple(warnings))
+
+
+def _mapping(name: str, value: object, problems: list[str]) -> Mapping[str, Any]:
+    """An argument that is a dict or not given; a template may have made text of it."""
+    if is_unset(value):
+        return {}
+    if not isinstance(value, Mapping):
+        problems.append(f"{name}: {_shown(value)} is not a dict (a template that stands for one renders text).")
+        return {}
+    return value
+
+
+def _check_json(body: Mapping[str, Any], problems: list[str]) -> None:
+    """Whether every part of the body can be sent: what an author's dicts hold may be anything."""
+    fields: dict[str, tuple[object, object]] = {}
+    for section, content in body.items():
+        if section not in ("input", "parameters"):
+            fields[str(section)] = (section, content)
+        elif isinstance(content, Mapping):
+            fields |= {f"{section}.{name}": (name, value) for name, value in content.items()}
+        else:
+            problems.append(f"{section}: {_shown(content)} is not a dict.")
+    for field, (name, value) in fields.items():
+        try:
+            json.dumps({name: value}, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            problems.append(f"{field}: {_shown(value)} cannot be sent as JSON ({error}).")
 
 
 def _check_prompts(
@@ -149,7 +191,7 @@ def _check_prompts(
 
 def _check_text(name: str, text: object, longest: int, problems: list[str]) -> None:
     if not isinstance(text, str):
-        problems.append(f"{name}: {text!r} is not text.")
+        problems.append(f"{name}: {_shown(text)} is not text.")
     elif len(text) > longest:
         problems.append(
             f"{name}: {len(text)} characters ({text[:40]!r}…); at most {longest} are allowed, "
@@ -170,6 +212,8 @@ def _media_items(media: Sequence[Mapping[str, Any]] | None, problems: list[str])
     for index, item in enumerate(media):
         if not isinstance(item, Mapping) or is_unset(item.get("type")) or is_unset(item.get("url")):
             problems.append(f"media[{index}]: {_shown(item)} needs both a 'type' and a 'url'.")
+        elif not isinstance(item["type"], str):
+            problems.append(f"media[{index}]: type {_shown(item['type'])} is not text.")
         else:
             items.append(dict(item))
     return items
@@ -198,11 +242,12 @@ def _media_order(media_type: str) -> tuple[bool, str]:
     return (not media_type.startswith("first"), media_type)
 
 
-def _check_urls(items: list[dict[str, Any]], base_url: str, problems: list[str]) -> None:
+def _check_urls(items: list[dict[str, Any]], model: Model | None, base_url: str, problems: list[str]) -> None:
     gateway_on_loopback = is_loopback(urlsplit(base_url).hostname)
     for item in items:
         for name, value in item.items():
-            if name == "type":
+            # The media of the known models hold URLs only; those of others may hold anything beside their URL.
+            if name == "type" or (model is None and name != "url"):
                 continue
             problem = _url_problem(value, is_image=item["type"] in IMAGE_TYPES, loopback_allowed=gateway_on_loopback)
             if problem:
@@ -239,13 +284,13 @@ def _checked_parameters(model_id: str, model: Model, given: Mapping[str, Any], p
     for name, value in given.items():
         rule = model.parameters.get(name)
         if rule is None:
-            near = difflib.get_close_matches(name, model.parameters, n=1)
+            near = difflib.get_close_matches(str(name), model.parameters, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(model.parameters)}."
-            problems.append(f"parameters: {name}={value!r} is not known for {model_id}; {hint}")
+            problems.append(f"parameters: {name}={_shown(value)} is not known for {model_id}; {hint}")
             continue
         typed = _typed(rule, value)
         if typed is None:
-            problems.append(f"{name}: {value!r} is not allowed; it must be {rule}{_spelling_hint(rule, value)}.")
+            problems.append(f"{name}: {_shown(value)} is not allowed; it must be {rule}{_spelling_hint(rule, value)}.")
         else:
             wire[name] = typed
     return wire
@@ -269,7 +314,8 @@ def _integer(value: object) -> int | None:
         return int(value) if value.is_integer() else None
     if isinstance(value, int):
         return value
-    if isinstance(value, str) and value.strip().removeprefix("-").isdecimal() and value.isascii():
+    # Python refuses to read very long numbers; no parameter has this many digits.
+    if isinstance(value, str) and len(value) < 100 and value.strip().removeprefix("-").isdecimal() and value.isascii():  # noqa: PLR2004
         return int(value)
     return None
 
@@ -307,7 +353,10 @@ def _spelling_hint(rule: Parameter, value: object) -> str:
 
 def _shown(value: object) -> str:
     """A value for a message, short and without a signature."""
-    text = redact(repr(value))
+    try:
+        text = redact(repr(value))
+    except Exception:  # noqa: BLE001 - an integer of thousands of digits, or a foreign object's own fault
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= 120 else text[:120] + "…"  # noqa: PLR2004
 
 

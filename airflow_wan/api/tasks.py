@@ -74,6 +74,7 @@ class WanTask:
     :param submitted_at: when the gateway took it, where it says (DashScope).
     :param started_at: when it began to run, where the gateway says (DashScope).
     :param ended_at: when it ended, where the gateway says (DashScope).
+    :param orig_prompt: the prompt as submitted, where the gateway says (DashScope).
     :param actual_prompt: the prompt after the gateway's rewriting, where it says.
     :param usage: what was billed, as the gateway wrote it: seconds, resolution (DashScope).
     """
@@ -89,6 +90,7 @@ class WanTask:
     submitted_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    orig_prompt: str | None = None
     actual_prompt: str | None = None
     usage: Mapping[str, Any] = field(default_factory=dict)
 
@@ -136,6 +138,44 @@ def read_created(answer: Answer) -> WanTask:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ListedTask:
+    """One row of the gateway's list of tasks.
+
+    :param wan_task_id: the task.
+    :param created_at: when the gateway made it, unix time in s.
+    """
+
+    wan_task_id: str
+    created_at: float
+
+
+_NO_TIME = 1e16
+"""ms; larger numbers are no times, and some not even floats."""
+
+
+def read_list(answer: Answer) -> tuple[list[ListedTask], int]:
+    """One page of the list of tasks, and how many pages there are.
+
+    :raises WanError: `GatewayUnavailable` where the answer is no list, else by its code.
+    """
+    body = answer.body
+    # Alibaba's documentation shows the rows under "data"; its SDK reads them from "tasks".
+    rows = next((body[key] for key in ("data", "tasks") if isinstance(body.get(key), list)), None)
+    if not answer.ok or rows is None:
+        raise classify_read(read_failed_answer(answer.http_status, answer.headers, answer.payload, answer.text))
+    tasks = [
+        ListedTask(str(row["task_id"]), float(row["gmt_create"]) / 1000)
+        for row in rows
+        if isinstance(row, Mapping)
+        and row.get("task_id")
+        and isinstance(row.get("gmt_create"), (int, float))
+        and abs(row["gmt_create"]) < _NO_TIME
+    ]
+    pages = body.get("total_page")
+    return tasks, pages if isinstance(pages, int) else 1
+
+
 def read_task(answer: Answer, wan_task_id: str) -> WanTask:
     """The task that a query asked for, from any of the documented shapes and the ones the gateway software suggests.
 
@@ -162,6 +202,7 @@ def read_task(answer: Answer, wan_task_id: str) -> WanTask:
         submitted_at=_time(places, "submit_time"),
         started_at=_time(places, "scheduled_time"),
         ended_at=_time(places, "end_time"),
+        orig_prompt=_first_text(places, "orig_prompt"),
         actual_prompt=_first_text(places, "actual_prompt"),
         usage=next((place["usage"] for place in places if isinstance(place.get("usage"), Mapping)), {}),
     )
@@ -256,7 +297,7 @@ def _progress(places: list[Mapping[str, Any]]) -> int | None:
 
 def _time(places: list[Mapping[str, Any]], name: str) -> datetime | None:
     """A time as DashScope writes it, ``2026-04-02 15:11:42.100`` in UTC+8."""
-    text = _first_text(places, name)
+    text = next((place[name] for place in places if isinstance(place.get(name), str)), None)
     try:
         moment = datetime.fromisoformat(text) if text else None
     except ValueError:

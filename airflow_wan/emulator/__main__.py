@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from airflow_wan.emulator.extra import require_extra
@@ -29,11 +30,9 @@ def _serve(host: str, port: int, settings: Settings) -> None:
 
     from airflow_wan.emulator.app import Emulator  # noqa: PLC0415
 
-    emulator = Emulator(settings)
-    try:
+    # Older uvicorns (0.30 among them) pass Ctrl-C on once they have shut down.
+    with closing(Emulator(settings)) as emulator, suppress(KeyboardInterrupt):
         uvicorn.run(emulator.app, host=host, port=port, lifespan="off", ws="none")
-    finally:
-        emulator.close()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_wan.emulator.orders import parse_json
 from airflow_wan.emulator.tasks import State, TaskStore
 
 if TYPE_CHECKING:
@@ -79,6 +79,6 @@ def ledger(tasks: TaskStore, now: float) -> list[dict[str, Any]]:
 
 def _json_or_text(body: bytes) -> object:
     try:
-        return json.loads(body)
+        return parse_json(body)
     except ValueError:
         return body.decode(errors="replace")

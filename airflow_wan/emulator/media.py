@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,6 +18,8 @@ from PIL import Image, UnidentifiedImageError
 from airflow_wan.emulator.orders import Failure, GatewayName, MediaItem
 
 if TYPE_CHECKING:
+    import ssl
+
     from av.container import InputContainer
 
 _MB = 1024 * 1024
@@ -97,7 +100,7 @@ class Fetcher:
         limit = _largest_bytes(item.role)
         content = bytearray()
         # A proxy of the environment has no road to this machine's loopback.
-        client = httpx.Client(timeout=_FETCH_TIMEOUT_S, follow_redirects=True, trust_env=not loopback)
+        client = httpx.Client(verify=_tls(), timeout=_FETCH_TIMEOUT_S, follow_redirects=True, trust_env=not loopback)
         with client, client.stream("GET", url) as response:
             if response.status_code != httpx.codes.OK:
                 raise self._unreachable(
@@ -125,6 +128,12 @@ class Fetcher:
         if self.gateway is GatewayName.APIYI and item.role in _IMAGE_ROLES:
             code = "InvalidImageUrl"
         return MediaFailedError(code, f"{message} ({item.role})")
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    # Reading the certificates takes longer than fetching a picture over loopback does.
+    return httpx.create_ssl_context()
 
 
 def is_image(item: MediaItem) -> bool:

@@ -159,9 +159,23 @@ def _read(raw: bytes, gateway: GatewayName) -> Order:
     )
 
 
+def parse_json(raw: bytes) -> object:
+    """Return what strict JSON holds; raises ValueError for NaN, half a surrogate pair and endless nesting too."""
+    try:
+        value: object = json.loads(raw, parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
 def _json_object(raw: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(raw)
+        body = parse_json(raw)
     except ValueError as error:
         raise _RefusedError(RefusalKind.NOT_JSON, str(error)) from None
     if not isinstance(body, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from airflow_wan.emulator.testing import FAST, RunningEmulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from airflow_wan.emulator.settings import Settings
 
@@ -20,8 +21,25 @@ def wan_emulator_settings() -> Settings:
     return FAST
 
 
+@pytest.fixture(scope="session")
+def wan_emulator_for() -> Iterator[Callable[[Settings], RunningEmulator]]:
+    """The session's emulators, one for each set of settings: to stop a web server takes longer than most tests."""
+    with ExitStack() as running:
+        emulators: dict[Settings, RunningEmulator] = {}
+
+        def emulator_for(settings: Settings) -> RunningEmulator:
+            if settings not in emulators:
+                emulators[settings] = running.enter_context(RunningEmulator(settings))
+            return emulators[settings]
+
+        yield emulator_for
+
+
 @pytest.fixture
-def wan_emulator(wan_emulator_settings: Settings) -> Iterator[RunningEmulator]:
-    """An emulator of both gateways on a free loopback port, new for each test."""
-    with RunningEmulator(wan_emulator_settings) as emulator:
-        yield emulator
+def wan_emulator(
+    wan_emulator_settings: Settings, wan_emulator_for: Callable[[Settings], RunningEmulator]
+) -> RunningEmulator:
+    """An emulator of both gateways on a free loopback port, empty at the start of each test."""
+    emulator = wan_emulator_for(wan_emulator_settings)
+    emulator.reset()
+    return emulator

@@ -47,7 +47,14 @@ class RunningEmulator:
         listener.bind(("127.0.0.1", 0))
         self.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
-            self._emulator.app, lifespan="off", ws="none", loop="asyncio", log_config=None, access_log=False
+            self._emulator.app,
+            lifespan="off",
+            ws="none",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            # A client that holds on to an answer must not hold up a test.
+            timeout_graceful_shutdown=2,
         )
         self._listener = listener
         self._server = uvicorn.Server(config)

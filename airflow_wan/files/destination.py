@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +30,9 @@ class Destination:
     @property
     def local_path(self) -> Path | None:
         """The path on this machine's file system, or None for an object store."""
-        parts = urlsplit(self.uri)
-        if parts.scheme == "file":
-            return Path(unquote(parts.path))
+        scheme, _, rest = self.uri.partition(":")
+        if scheme.lower() == "file":
+            return Path(unquote(rest.removeprefix("//")))
         return None if "://" in self.uri else Path(self.uri)
 
     def __str__(self) -> str:
@@ -45,14 +45,17 @@ class Destination:
         :raises DestinationError: when the folder cannot be made or written to, or the store's package is missing.
         """
         local = self.local_path
+        if "://" in self.uri and local is not None and not local.is_absolute():
+            raise DestinationError(f"{self.uri} cannot be written to: a file URI has three slashes (file:///folder/…).")
         try:
             if local is None:
                 _ = self._remote().fs
                 return
             local.parent.mkdir(parents=True, exist_ok=True)
+            writable = os.access(local.parent, os.W_OK) and not local.is_dir()
         except Exception as error:  # every store has errors of its own
             raise DestinationError(f"{self} cannot be written to: {type(error).__name__}: {error}") from error
-        if not os.access(local.parent, os.W_OK) or local.is_dir():
+        if not writable:
             raise DestinationError(f"{self} cannot be written to: no write access, or it is a folder.")
 
     @contextlib.contextmanager
@@ -60,7 +63,8 @@ class Destination:
         """A temporary file beside a local destination, or on local disk for an object store; gone afterwards."""
         local = self.local_path
         folder = local.parent if local else None
-        prefix = f".{local.name}." if local else "wan-"
+        # Not the whole name: with what mkstemp adds, a long one would not fit into the 255 bytes of a file name.
+        prefix = f".{local.name[:40]}." if local else "wan-"
         descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=folder)
         os.close(descriptor)
         try:

@@ -73,14 +73,24 @@ def _fetch(http: httpx.Client, url: str, path: Path, *, loopback_allowed: bool) 
         _check_target(url, loopback_allowed=loopback_allowed)
         with http.stream("GET", url) as response:
             if response.is_redirect:
-                url = urljoin(url, response.headers["location"])
+                url = _joined(url, response.headers["location"])
                 continue
             return _save(response, path)
     raise DownloadError(f"The file host redirected more than {MAX_REDIRECTS} times.")
 
 
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise DownloadError("The file host redirects to a malformed URL.") from None
+
+
 def _check_target(url: str, *, loopback_allowed: bool) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise DownloadError("The file is offered at a malformed URL.") from None
     if parts.scheme == "https" and parts.hostname:
         return
     if parts.scheme == "http" and loopback_allowed and is_loopback(parts.hostname):

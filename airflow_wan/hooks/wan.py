@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -36,6 +37,8 @@ class WanHook(BaseHook):
     ``connect_timeout`` and ``read_timeout`` (s).
 
     :param wan_conn_id: id of the Airflow connection.
+    :param base_url: where an earlier request of the same connection went; a task is asked for where it was submitted,
+        even if the connection's host has changed since.
     """
 
     conn_name_attr = "wan_conn_id"
@@ -43,9 +46,10 @@ class WanHook(BaseHook):
     conn_type = "wan"
     hook_name = "Wan"
 
-    def __init__(self, wan_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+    def __init__(self, wan_conn_id: str = default_conn_name, *, base_url: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.wan_conn_id = wan_conn_id
+        self._base_url = base_url
         self._account: Account | None = None
 
     @property
@@ -59,7 +63,7 @@ class WanHook(BaseHook):
                 connection = self.get_connection(self.wan_conn_id)
             except AirflowNotFoundException as error:
                 raise WanConnectionError(_how_to_set(self.wan_conn_id, "is not defined")) from error
-            self._account = read_account(connection, self.wan_conn_id, connection.extra_dejson)
+            self._account = self._pinned(read_account(connection, self.wan_conn_id, connection.extra_dejson))
         return self._account
 
     async def get_async_account(self) -> Account:
@@ -75,8 +79,19 @@ class WanHook(BaseHook):
             except AirflowNotFoundException as error:
                 raise WanConnectionError(_how_to_set(self.wan_conn_id, "is not defined")) from error
             extra = await get_async_extra_dejson(connection)
-            self._account = read_account(connection, self.wan_conn_id, extra)
+            self._account = self._pinned(read_account(connection, self.wan_conn_id, extra))
         return self._account
+
+    def _pinned(self, account: Account) -> Account:
+        """The account at the base URL that was asked for; a key is never sent to another company's host."""
+        if self._base_url is None or self._base_url == account.base_url:
+            return account
+        if gateway_of_host(self._base_url) is not gateway_of_host(account.base_url):
+            raise WanConnectionError(
+                f"The Airflow connection {self.wan_conn_id!r} now leads to {account.base_url}, but the Wan task was "
+                f"submitted to {self._base_url}. Set the connection's host and key back until that task is done."
+            )
+        return replace(account, base_url=self._base_url)
 
     def get_conn(self) -> WanClient:
         """A synchronous client; use it as a context manager."""
@@ -128,27 +143,48 @@ def read_account(connection: Connection, conn_id: str, extra: Mapping[str, Any])
     api_key = (connection.password or "").strip()
     if not api_key:
         raise WanConnectionError(_how_to_set(conn_id, "has no API key (field 'password')"))
+    if not _fits_header(api_key):
+        raise WanConnectionError(
+            _how_to_set(conn_id, "has an API key with a space, a line break or a non-ASCII character in it")
+        )
     # Lookups through the execution API give '' where nothing is set.
     base_url = (connection.host or "").strip().rstrip("/")
-    gateway = _gateway(conn_id, extra.get("gateway"), base_url)
-    base_url = base_url or gateway.default_base_url
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if base_url and not _is_base_url(base_url):
         raise WanConnectionError(
             _how_to_set(conn_id, f"has the host {base_url!r}, which is no URL with a scheme (https://…)")
         )
+    gateway = _gateway(conn_id, extra.get("gateway"), base_url)
+    base_url = base_url or gateway.default_base_url
+    parts = urlsplit(base_url)
     if connection.port and not parts.port:
         base_url = parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         log.warning("Connection %r sends its API key unencrypted: %s is not https.", conn_id, base_url)
+    workspace = str(extra.get("workspace") or "").strip()
+    if not _fits_header(workspace):
+        raise WanConnectionError(_how_to_set(conn_id, f"has {workspace=} in its extra, which is no workspace id"))
     return Account(
         gateway=gateway,
         base_url=base_url,
         api_key=api_key,
-        workspace=str(extra.get("workspace") or "").strip() or None,
+        workspace=workspace or None,
         connect_timeout=_seconds(conn_id, extra, "connect_timeout", 10.0),
         read_timeout=_seconds(conn_id, extra, "read_timeout", 60.0),
     )
+
+
+def _fits_header(text: str) -> bool:
+    """Whether text can be sent as part of a header; what cannot would be quoted in the HTTP library's own error."""
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def _is_base_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and text.isprintable() and " " not in text
 
 
 def _gateway(conn_id: str, name: object, base_url: str) -> Gateway:

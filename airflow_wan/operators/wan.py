@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_wan import settings
-from airflow_wan.api.errors import WanError
-from airflow_wan.api.polling import DEFAULT_TIMEOUT
+from airflow_wan.api.errors import VideoTaskFailed, WanError
+from airflow_wan.api.polling import DEFAULT_TIMEOUT, VideoWatch
 from airflow_wan.api.requests import DEFAULT_RESOLUTION, VideoRequest, build_video_request, is_unset
 from airflow_wan.hooks.wan import WanHook
+from airflow_wan.ledger import Purchase, forget_purchase, open_ledger
+from airflow_wan.purchase import Buyer, OnAmbiguousSubmit, OnChangedRequest
+from airflow_wan.triggers.wan import WanVideoTrigger
 from airflow_wan.waiting import OwnsWanTask, WaitsForVideo
 
 if TYPE_CHECKING:
@@ -36,6 +39,11 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
     :param negative_prompt: what should not be seen. (templated)
     :param extra_body: merged into the request's JSON unchecked, for fields this package does not know. (templated)
     :param wan_conn_id: the Airflow connection to submit with. (templated)
+    :param on_ambiguous_submit: what a retry does when the create request of an earlier try may have been accepted and
+        its answer never arrived: ``fail`` (after a search in the gateway's list, on DashScope), or ``resubmit``, which
+        may pay twice.
+    :param on_changed_request: what a retry does when the request differs from the one an earlier try bought: ``fail``,
+        or ``resubmit``, which cancels the old task where it can and pays for a new one.
     :param cancel_on_kill: whether killing this task cancels the Wan task, where the gateway can (DashScope, while it
         is queued).
     :returns: the wan task id.
@@ -67,6 +75,8 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
         negative_prompt: str | None = None,
         extra_body: Mapping[str, Any] | None = None,
         wan_conn_id: str = WanHook.default_conn_name,
+        on_ambiguous_submit: str = OnAmbiguousSubmit.FAIL.value,
+        on_changed_request: str = OnChangedRequest.FAIL.value,
         cancel_on_kill: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -78,11 +88,15 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
         self.negative_prompt = negative_prompt
         self.extra_body = extra_body
         self.wan_conn_id = wan_conn_id
+        self.on_ambiguous_submit = OnAmbiguousSubmit(on_ambiguous_submit).value
+        self.on_changed_request = OnChangedRequest(on_changed_request).value
         self.cancel_on_kill = cancel_on_kill
 
     def execute(self, context: Context) -> Any:
         """Submit, and return the wan task id."""
-        return self.submit(context)
+        purchase = self.submit(context)
+        self.forget_when_successful()
+        return purchase.wan_task_id
 
     def build_request(self, hook: WanHook) -> VideoRequest:
         """The request, checked for the connection's gateway.
@@ -109,25 +123,34 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
         """``parameters`` of the request."""
         return self.parameters or {}
 
-    def submit(self, context: Context) -> str:
-        """Check the request and send it, once.
+    def submit(self, context: Context) -> Purchase:
+        """Check the request and buy the video, unless an earlier try of this task instance has.
 
-        :returns: the wan task id.
+        :returns: the purchase, with its wan task id.
         """
         hook = WanHook(self.wan_conn_id)
         try:
             request = self.build_request(hook)
             for warning in request.warnings:
                 self.log.warning(warning)
-            self.log.info("Submitting %s to %s", request, hook.account.gateway.title)
-            with hook.get_conn() as client:
-                task = client.create(request)
+            buyer = Buyer(
+                ledger=open_ledger(context),
+                account=hook.account,
+                wan_conn_id=self.wan_conn_id,
+                connect=lambda conn_id, base_url: WanHook(conn_id, base_url=base_url).get_conn(),
+                on_ambiguous_submit=OnAmbiguousSubmit(self.on_ambiguous_submit),
+                on_changed_request=OnChangedRequest(self.on_changed_request),
+            )
+            purchase = buyer.obtain(request)
         except WanError as error:
             self.raise_for(error)
-        self._running_wan_task_id = task.wan_task_id
-        self.log.info("Submitted as wan task %s (request id %s)", task.wan_task_id, task.request_id)
-        context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=task.wan_task_id)
-        return task.wan_task_id
+        self._running_wan_task_id = purchase.wan_task_id
+        context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=purchase.wan_task_id)
+        return purchase
+
+    def forget_when_successful(self) -> None:
+        """Have the ledger's record removed as soon as Airflow has recorded this task's success."""
+        self.on_success_callback = [*(self.on_success_callback or ()), forget_purchase]
 
 
 class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
@@ -165,15 +188,45 @@ class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
     def execute(self, context: Context) -> Any:
         """Submit, wait, and bring the video home."""
         self.prepare_destination(context)
-        wan_task_id = self.submit(context)
-        started = time.time()
-        deadline = started + self.longest_wait()
+        purchase = self.submit(context)
+        started, deadline = self.wait_from(purchase)
+        watch = VideoWatch(str(purchase.wan_task_id), started, deadline, self.poll_interval)
         if self.deferrable:
             self.defer_to(
-                self.trigger_for(wan_task_id, started=started, deadline=deadline, poll_interval=self.poll_interval)
+                WanVideoTrigger(
+                    wan_task_id=watch.wan_task_id,
+                    wan_conn_id=purchase.wan_conn_id,
+                    started=started,
+                    deadline=deadline,
+                    poll_interval=self.poll_interval,
+                    base_url=purchase.base_url,
+                    cancel_on_kill=self.cancel_on_kill,
+                )
             )
-        self.wait_here(wan_task_id, started=started, deadline=deadline, poll_interval=self.poll_interval)
-        return self.deliver(context, wan_task_id)
+        hook = WanHook(purchase.wan_conn_id, base_url=purchase.base_url)
+        self.wait_here(context, hook, watch)
+        return self.deliver(context, watch.wan_task_id, hook)
+
+    def wait_from(self, purchase: Purchase) -> tuple[float, float]:
+        """When the wait began and when it is given up, unix times in s: counted from the submit, over all tries."""
+        now = time.time()
+        started = purchase.submitted_at or now
+        if started + self.longest_wait() <= now:
+            # An earlier try has used the time up, and the author wants another: a fresh budget.
+            started = now
+        return started, started + self.longest_wait()
+
+    def deliver(self, context: Context, wan_task_id: str, hook: WanHook) -> str:
+        """Bring the video home, and have the purchase forgotten once Airflow knows of it."""
+        path = super().deliver(context, wan_task_id, hook)
+        self.forget_when_successful()
+        return path
+
+    def end_wait(self, context: Context, error: WanError) -> NoReturn:
+        """A failed or canceled task is not billed, so the next try may buy; any other is remembered."""
+        if isinstance(error, VideoTaskFailed):
+            forget_purchase(context)
+        super().end_wait(context, error)
 
     def longest_wait(self) -> float:
         """S from the submit until the wait is given up."""

@@ -17,6 +17,7 @@ from airflow_wan.api.polling import DEFAULT_TIMEOUT, Verdict, VideoWatch
 from airflow_wan.api.requests import is_unset
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.settings import poll_interval
+from airflow_wan.triggers.wan import WanVideoTrigger
 from airflow_wan.waiting import WaitsForVideo
 
 if TYPE_CHECKING:
@@ -77,17 +78,23 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
         if not self.deferrable:
             return super().execute(context)
         started = time.time()
-        deadline = started + self.timeout
-        trigger = self.trigger_for(
-            self.wan_task_id, started=started, deadline=deadline, poll_interval=self.poke_interval
+        watch = VideoWatch(self.wan_task_id, started, started + self.timeout, self.poke_interval)
+        trigger = WanVideoTrigger(
+            wan_task_id=self.wan_task_id,
+            wan_conn_id=self.wan_conn_id,
+            started=started,
+            deadline=watch.deadline,
+            poll_interval=self.poke_interval,
+            cancel_on_kill=self.cancel_on_kill,
         )
         # One ask before leaving the worker: what has ended already needs no triggerer.
-        with WanHook(self.wan_conn_id).get_conn() as client:
-            decision = self.ask(client, VideoWatch(self.wan_task_id, started, deadline, self.poke_interval))
+        hook = WanHook(self.wan_conn_id)
+        with hook.get_conn() as client:
+            decision = self.ask(client, watch)
         if decision.error is not None:
-            self.raise_for(decision.error)
+            self.end_wait(context, decision.error)
         if decision.verdict is Verdict.SUCCEEDED:
-            return self.deliver(context, self.wan_task_id)
+            return self.deliver(context, self.wan_task_id, hook)
         return self.defer_to(trigger)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
@@ -95,16 +102,17 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
         self._running_wan_task_id = self.wan_task_id
         now = time.time()
         watch = VideoWatch(self.wan_task_id, now, float("inf"), self.poke_interval)
-        with WanHook(self.wan_conn_id).get_conn() as client:
+        hook = WanHook(self.wan_conn_id)
+        with hook.get_conn() as client:
             decision = self.ask(client, watch)
             while watch.strikes and decision.verdict is Verdict.WAIT:
                 time.sleep(min(self.poke_interval, _STRIKE_PAUSE))
                 decision = self.ask(client, watch)
         if decision.error is not None:
-            self.raise_for(decision.error)
+            self.end_wait(context, decision.error)
         if decision.verdict is Verdict.WAIT:
             return False
-        return PokeReturnValue(is_done=True, xcom_value=self.deliver(context, self.wan_task_id))
+        return PokeReturnValue(is_done=True, xcom_value=self.deliver(context, self.wan_task_id, hook))
 
     def raise_for(self, error: WanError) -> NoReturn:
         """A timeout as sensors time out; a failed task for good, since asking again changes nothing."""

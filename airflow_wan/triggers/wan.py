@@ -14,7 +14,7 @@ from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL, Decision, Verdict, Vi
 from airflow_wan.hooks.wan import WanConnectionError, WanHook
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from airflow_wan.api.client import AsyncWanClient
 
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 class WanVideoTrigger(BaseTrigger):
     """Waits for a Wan task to end and yields one event; never a URL, a key or a file.
 
-    The event: ``{"status": "success" | "error", "wan_task_id": …, "waited_s": …}``, and with ``error`` the fields of
-    the `WanError` that ended the wait.
+    The event: ``{"status": "success" | "error", "wan_task_id": …, "wan_conn_id": …, "base_url": …, "waited_s": …}``,
+    and with ``error`` the fields of the `WanError` that ended the wait.
 
     :param wan_task_id: the task to wait for.
     :param wan_conn_id: the Airflow connection to ask with.
     :param started: when the wait began, unix time in s.
     :param deadline: when to give up, unix time in s; absolute, so that a restarted triggerer does not start afresh.
     :param poll_interval: shortest time between two asks, s.
+    :param base_url: where the task was submitted; by default where the connection leads now.
     :param cancel_on_kill: whether a user who ends the deferred task also cancels the Wan task, where the gateway can.
     """
 
@@ -41,6 +42,7 @@ class WanVideoTrigger(BaseTrigger):
         started: float,
         deadline: float,
         poll_interval: float = DEFAULT_POLL_INTERVAL,
+        base_url: str | None = None,
         cancel_on_kill: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -49,6 +51,7 @@ class WanVideoTrigger(BaseTrigger):
         self.started = started
         self.deadline = deadline
         self.poll_interval = poll_interval
+        self.base_url = base_url
         self.cancel_on_kill = cancel_on_kill
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -61,6 +64,7 @@ class WanVideoTrigger(BaseTrigger):
                 "started": self.started,
                 "deadline": self.deadline,
                 "poll_interval": self.poll_interval,
+                "base_url": self.base_url,
                 "cancel_on_kill": self.cancel_on_kill,
             },
         )
@@ -70,7 +74,7 @@ class WanVideoTrigger(BaseTrigger):
         watch = VideoWatch(self.wan_task_id, self.started, self.deadline, self.poll_interval)
         # A task submitted a moment ago cannot be done yet; one waited for already is asked about at once.
         await asyncio.sleep(max(0.0, self.started + self.poll_interval - time.time()))
-        async with _Asker(self.wan_conn_id) as asker:
+        async with _Asker(self._hook) as asker:
             while True:
                 decision = await asker.ask(watch)
                 for note in decision.notes:
@@ -81,18 +85,33 @@ class WanVideoTrigger(BaseTrigger):
                 await asyncio.sleep(decision.delay)
 
     def _event(self, decision: Decision) -> dict[str, Any]:
-        event = {"wan_task_id": self.wan_task_id, "waited_s": round(time.time() - self.started, 1)}
+        event = {
+            "wan_task_id": self.wan_task_id,
+            "wan_conn_id": self.wan_conn_id,
+            "base_url": self.base_url,
+            "waited_s": round(time.time() - self.started, 1),
+        }
         if decision.error is None:
             return event | {"status": "success"}
         return event | {"status": "error", "error": error_to_dict(decision.error)}
 
+    def _hook(self) -> WanHook:
+        return WanHook(self.wan_conn_id, base_url=self.base_url)
+
     async def on_kill(self) -> None:
-        """A user ended the deferred task: cancel the Wan task if it is still queued and the gateway can."""
+        """A user ended the deferred task: cancel the Wan task if it is still queued and the gateway can.
+
+        Airflow 3.3.0 to 3.3.2 also call this when the trigger merely moves to another triggerer. The task instance is
+        still deferred then, and its video still wanted.
+        """
         if not self.cancel_on_kill:
             self.log.info("Wan task %s is left running at the gateway, and may be billed.", self.wan_task_id)
             return
-        hook = WanHook(self.wan_conn_id)
         try:
+            if await self._is_still_deferred():
+                self.log.info("Wan task %s goes on: its Airflow task is still deferred.", self.wan_task_id)
+                return
+            hook = self._hook()
             account = await hook.get_async_account()
             if not account.gateway.can_cancel:
                 self.log.warning(
@@ -101,19 +120,39 @@ class WanVideoTrigger(BaseTrigger):
                 return
             async with await hook.get_async_conn() as client:
                 await client.cancel(self.wan_task_id)
-        except (WanError, WanConnectionError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever fails, the trigger ends
             self.log.warning(
-                "Wan task %s could not be canceled and may go on and be billed: %s", self.wan_task_id, error
+                "Wan task %s could not be canceled and may go on and be billed: %s",
+                self.wan_task_id,
+                redact(str(error)),
             )
         else:
             self.log.info("Wan task %s is canceled; it will not be billed.", self.wan_task_id)
+
+    async def _is_still_deferred(self) -> bool:
+        instance = self.task_instance
+        if instance is None:
+            return False
+        return await asyncio.to_thread(
+            is_deferred, instance.dag_id, instance.run_id, instance.task_id, instance.map_index
+        )
+
+
+def is_deferred(dag_id: str, run_id: str, task_id: str, map_index: int) -> bool:
+    """Whether Airflow still has a task instance down as deferred. Blocks: it asks the execution API."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415 - heavy, and rarely needed
+
+    states = RuntimeTaskInstance.get_task_states(
+        dag_id=dag_id, run_ids=[run_id], task_ids=[task_id], map_index=map_index
+    )
+    return "deferred" in states.get(run_id, {}).values()
 
 
 class _Asker:
     """One client for the whole wait, made when first needed and again after a refusal, in case the key was changed."""
 
-    def __init__(self, wan_conn_id: str) -> None:
-        self._wan_conn_id = wan_conn_id
+    def __init__(self, make_hook: Callable[[], WanHook]) -> None:
+        self._make_hook = make_hook
         self._client: AsyncWanClient | None = None
         self._open = AsyncExitStack()
 
@@ -126,19 +165,22 @@ class _Asker:
     async def ask(self, watch: VideoWatch) -> Decision:
         """One ask, decided on."""
         try:
-            if self._client is None:
-                self._client = await self._open.enter_async_context(await WanHook(self._wan_conn_id).get_async_conn())
-            task = await self._client.get_task(watch.wan_task_id)
+            task = await (await self._connected(watch.wan_task_id)).get_task(watch.wan_task_id)
         except WanError as error:
             if isinstance(error, AuthenticationFailed):
                 await self._open.aclose()
                 self._client = None
             return watch.see_error(error, time.time())
-        except WanConnectionError as error:
-            return watch.see_error(AuthenticationFailed(str(error), wan_task_id=watch.wan_task_id), time.time())
-        except Exception as error:  # noqa: BLE001 - Airflow's API may be away for a while; the video is not
-            message = (
-                f"The connection {self._wan_conn_id!r} cannot be read: {type(error).__name__}: {redact(str(error))}"
-            )
-            return watch.see_error(GatewayUnavailable(message, wan_task_id=watch.wan_task_id), time.time())
         return watch.see_task(task, time.time())
+
+    async def _connected(self, wan_task_id: str) -> AsyncWanClient:
+        if self._client is None:
+            try:
+                client = await self._make_hook().get_async_conn()
+            except WanConnectionError as error:
+                raise AuthenticationFailed(str(error), wan_task_id=wan_task_id) from error
+            except Exception as error:  # Airflow's own API may be away for a while; the video is not
+                message = f"The Airflow connection cannot be read: {type(error).__name__}: {error}"
+                raise GatewayUnavailable(message, wan_task_id=wan_task_id) from error
+            self._client = await self._open.enter_async_context(client)
+        return self._client

@@ -16,12 +16,11 @@ import pytest
 from PIL import Image
 
 # Imported rather than named in pytest_plugins, which pytest reads in the topmost conftest only.
-from airflow_wan.emulator.pytest_plugin import wan_emulator  # noqa: F401
+from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401
 from airflow_wan.emulator.testing import FAST, MediaServer, RunningEmulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from airflow_wan.emulator.settings import Settings
 
@@ -82,7 +81,8 @@ class Gateway:
 @pytest.fixture
 def http(wan_emulator: RunningEmulator) -> Iterator[httpx.Client]:  # noqa: F811  # pytest's way of asking for it
     headers = {"Authorization": f"Bearer {KEY}"}
-    with httpx.Client(base_url=wan_emulator.base_url, headers=headers, timeout=10) as client:
+    # Plain http: without `verify=False` each test would read all certificates first.
+    with httpx.Client(base_url=wan_emulator.base_url, headers=headers, timeout=10, verify=False) as client:
         yield client
 
 

@@ -129,7 +129,7 @@ def test_a_dashscope_task_is_not_shown(apiyi: Any, dashscope: Any, i2v: Any) -> 
     assert apiyi.http.get(f"/v1/tasks/{task_id}").json()["code"] == "task_not_exist"
 
 
-@pytest.mark.parametrize("authorization", [None, "Bearer nonsense", "Basic c2s6", "Bearer "])
+@pytest.mark.parametrize("authorization", [None, "Bearer nonsense", "Basic c2s6", "Bearer"])
 def test_a_missing_or_wrong_key_is_the_invalid_token_envelope_without_code(
     wan_emulator: RunningEmulator, i2v: Any, authorization: str | None
 ) -> None:
@@ -209,12 +209,13 @@ def test_an_unknown_model_has_no_channel(apiyi: Any, i2v: Any) -> None:
     assert "该模型无可用渠道" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("raw", [b"{", b"[]", b"", b"\xff"])
+@pytest.mark.parametrize("raw", [b"{", b"[]", b"", b"\xff", b'{"model": NaN}', b'{"model": "\\ud83d"}', b"[" * 5000])
 def test_a_body_that_is_no_json_object_cannot_be_parsed(apiyi: Any, raw: bytes) -> None:
     answer = apiyi.create(raw)
 
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "parse_request_failed"
+    assert apiyi.http.get("/_emulator/requests").status_code == 200
 
 
 @pytest.mark.parametrize(

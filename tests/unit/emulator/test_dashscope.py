@@ -82,9 +82,7 @@ class TestStates:
         assert set(answer.json()) == {"request_id"}
         assert dashscope.poll(task_id)["output"]["task_status"] == "CANCELED"
 
-    def test_a_running_task_cannot_be_canceled(
-        self, dashscope: Any, i2v: Any, wan_emulator: RunningEmulator
-    ) -> None:
+    def test_a_running_task_cannot_be_canceled(self, dashscope: Any, i2v: Any, wan_emulator: RunningEmulator) -> None:
         task_id = dashscope.created(i2v)
         wan_emulator.advance_clock(101)
 
@@ -193,9 +191,7 @@ def test_a_bad_url_fails_the_task(dashscope: Any, i2v: Any, url: str, code: str)
     assert dashscope.ended(dashscope.created(i2v))["output"]["code"] == code
 
 
-@pytest.mark.parametrize(
-    ("name", "code"), [("notes.txt", "InvalidFile.Format"), ("blip.wav", "InvalidFile.Duration")]
-)
+@pytest.mark.parametrize(("name", "code"), [("notes.txt", "InvalidFile.Format"), ("blip.wav", "InvalidFile.Duration")])
 def test_bad_sound_fails_the_task(dashscope: Any, i2v: Any, media: Any, name: str, code: str) -> None:
     i2v["input"]["media"].append({"type": "driving_audio", "url": media.url(name)})
 

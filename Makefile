@@ -1,0 +1,48 @@
+# Everything a person or CI does here. It needs a Python of 3.11 or later and make; the rest it fetches itself.
+
+PYTHON ?= python3
+AIRFLOW ?= 3.3.2
+CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-$(AIRFLOW)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo ui test test-unit test-wheel test-matrix check format bench constraints clean
+
+help: ## Show what can be made
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv with everything in it
+
+$(READY): pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "This needs Python 3.11 or later; name one: make PYTHON=python3.12 …")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) uv
+	@echo "Setting up $(VENV) with Airflow $(AIRFLOW)"
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[emulator]' --group dev
+	@rm -f $(VENV)/.ready-*
+	@touch $@
+
+test: $(READY) ## Run all tests, with branch coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+test-unit: $(READY) ## Run the quick tests only
+	$(BIN)/pytest tests/unit
+
+check: $(READY) ## Lint, format check, types, walls between the floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Format, and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove everything made here
+	rm -rf .venv .venvs .demo .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Resolves anew what the tests install beside each Airflow: constraints/airflow-VERSION.txt.
+# The newest Airflow gets today's newest packages, for every Python. An older one gets what was there soon after its
+# release, for Python 3.12: later packages break it (its own constraints, which this cannot fetch, say the same).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+uv=${UV:-.venv/bin/uv}
+# common-compat is the one package that must be newer: this provider needs 1.23.
+compat=apache-airflow-providers-common-compat
+
+resolve() {
+    local airflow=$1
+    shift
+    local file=constraints/airflow-$airflow.txt
+    echo "apache-airflow==$airflow" | "$uv" pip compile --quiet pyproject.toml --extra emulator --constraint - \
+        --no-annotate --no-emit-index-url --no-header --output-file "$file" --upgrade "$@"
+    sed -i "1i # Airflow $airflow; made by scripts/constraints.sh" "$file"
+}
+
+resolve 3.3.2 --group dev --universal --python-version 3.11
+while read -r airflow date; do
+    resolve "$airflow" --group test --python-version 3.12 \
+        --exclude-newer "$date" --exclude-newer-package "$compat=2026-11-20"
+done <<'RELEASES'
+3.0.6 2025-09-05
+3.1.8 2026-03-20
+3.2.2 2026-06-10
+RELEASES

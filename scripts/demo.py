@@ -1,0 +1,104 @@
+"""`make demo`: the example of a rapping portrait, whole, in a real Airflow, to an mp4 on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from typing import Any
+
+from demo_stage import AIRFLOW, DEMO, REPOSITORY, Gateway, gateway, prepare_airflow
+
+DAG_ID = "example_wan_rap"
+# What the example asks for.
+MODEL, RESOLUTION, SECONDS = "wan2.7-i2v", "720P", 10
+
+_LOG = DEMO / "demo.log"
+# "2026-11-22T12:54:02.482902Z [info     ] words [logger] name=value …"
+_LOG_LINE = re.compile(r"^\S+ \[(?P<level>\w+) *\] (?P<words>.*?) *\[(?P<logger>[\w.]+)\]")
+_TASK_STARTS = re.compile(r"\[DAG TEST\] starting task_id=(\w+)")
+
+
+def main() -> None:
+    """Run the demo."""
+    started = time.monotonic()
+    DEMO.mkdir(exist_ok=True)
+    with gateway() as wan:
+        prepare_airflow(wan)
+        if wan.is_real:
+            _ask_before_spending(wan)
+        print(f"Running the DAG {DAG_ID} ({'a real gateway' if wan.is_real else 'the emulator'}; all of its log: {_LOG})")
+        if not _run_dag(wan):
+            sys.exit(f"The DAG run failed; see {_LOG}.")
+    _report(_last_video(), wan, time.monotonic() - started)
+
+
+def _ask_before_spending(wan: Gateway) -> None:
+    print(f"This sends one paid request: {MODEL}, {RESOLUTION}, {SECONDS} s. {_cost_sentence(wan)}")
+    if os.environ.get("CONFIRM") != "yes":
+        sys.exit("Nothing was sent. To go on: make demo CONFIRM=yes")
+
+
+def _cost_sentence(wan: Gateway) -> str:
+    """What the run costs, or would cost."""
+    from airflow_wan.hooks.wan import WanHook  # only now: these load Airflow, whose home is set by now
+    from airflow_wan.prices import estimate_cost
+
+    name = WanHook().account.gateway.name
+    cost = estimate_cost(name, MODEL, RESOLUTION, SECONDS)
+    if cost is None:
+        return f"No rate is known for it at {name}: set [wan] usd_per_second."
+    tense = "costs" if wan.is_real else "would have cost"
+    return f"At {name} it {tense} about {cost:.2f} USD: an estimate from list prices, or from [wan] usd_per_second."
+
+
+def _run_dag(wan: Gateway) -> bool:
+    """Run the DAG by `airflow dags test` and show, of its log, what happens to the video."""
+    command = [str(AIRFLOW), "dags", "test", DAG_ID, "--conf", json.dumps(wan.media)]
+    with (
+        _LOG.open("w") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY) as process,
+    ):
+        try:
+            for line in process.stdout or ():
+                log.write(line)
+                _show(line)
+        except BaseException:
+            process.terminate()
+            raise
+    return process.returncode == 0
+
+
+def _show(line: str) -> None:
+    if task := _TASK_STARTS.search(line):
+        print(f"  {task[1]}", flush=True)
+    elif (entry := _LOG_LINE.match(line)) and "airflow_wan" in entry["logger"] and entry["level"] != "debug":
+        print(f"    {entry['words']}", flush=True)
+
+
+def _last_video() -> dict[str, Any]:
+    """The metadata that the sensor left in XCom."""
+    with sqlite3.connect(DEMO / "airflow" / "airflow.db") as database:
+        query = "SELECT value FROM xcom WHERE dag_id = ? AND key = 'wan_video' ORDER BY timestamp DESC LIMIT 1"
+        (value,) = database.execute(query, (DAG_ID,)).fetchone()
+    video: dict[str, Any] = json.loads(value)
+    return video
+
+
+def _report(video: dict[str, Any], wan: Gateway, took_s: float) -> None:
+    sound = "with sound" if video["has_audio"] else "without sound"
+    print(
+        f"\nVideo     {video['path']}"
+        f"\nDuration  {video['duration_s']:g} s, {video['width']} x {video['height']} px, {sound}"
+        f"\nSize      {video['bytes'] / 1e6:.1f} MB"
+        f"\nCost      {'' if wan.is_real else 'nothing. '}{_cost_sentence(wan)}"
+        f"\nTook      {took_s:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

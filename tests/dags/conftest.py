@@ -1,0 +1,178 @@
+"""Whole DAG runs inside the test process, by `dag.test()`, against the emulator."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import math
+import os
+import struct
+import wave
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import pytest
+from PIL import Image
+
+from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401 - fixtures
+from airflow_wan.emulator.testing import FAST, MediaServer, RunningEmulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow.sdk import DAG
+
+    from airflow_wan.emulator.settings import Settings
+
+API_KEY = "sk-whole-dags-0123456789"
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A DAG run that came to its end: its state, and what its task instances left behind."""
+
+    state: str
+    _instances: dict[tuple[str, int], Any]
+
+    def task_state(self, task_id: str, map_index: int = -1) -> str:
+        return str(self._instances[task_id, map_index].state)
+
+    def tries(self, task_id: str, map_index: int = -1) -> int:
+        return int(self._instances[task_id, map_index].try_number)
+
+    def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
+        return self._instances[task_id, map_index].xcom_pull(task_ids=task_id, key=key, map_indexes=map_index)
+
+    def rendered(self, task_id: str, map_index: int = -1) -> dict[str, Any]:
+        """What the UI shows as the task's rendered fields."""
+        from airflow.models.renderedtifields import RenderedTaskInstanceFields
+
+        return dict(RenderedTaskInstanceFields.get_templated_fields(self._instances[task_id, map_index]) or {})
+
+
+@dataclass(frozen=True)
+class Film:
+    """What a player would find in an mp4."""
+
+    seconds: float
+    width: int
+    height: int
+    has_audio: bool
+
+
+@pytest.fixture
+def run_dag(airflow_db: Path, wan_connection: None) -> Callable[..., FinishedRun]:
+    """Runs a DAG to its end in this process."""
+
+    def run(dag: DAG, **conf: Any) -> FinishedRun:
+        _register(dag)
+        dag_run = dag.test(run_conf=conf)
+        instances = {(instance.task_id, instance.map_index): instance for instance in dag_run.get_task_instances()}
+        return FinishedRun(str(dag_run.state), instances)
+
+    return run
+
+
+def _register(dag: DAG) -> None:
+    """Enter a DAG into the metadata database, where Airflow 3.1 and later want to find what they run."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+    dag.relative_fileloc = dag.relative_fileloc or "test.py"
+    DagBundlesManager().sync_bundles_to_db()
+    bag = _dag_bag(dag_folder=os.devnull)
+    bag.bag_dag(dag)
+    _sync_to_db(bag, "dags-folder", None)
+
+
+try:
+    from airflow.dag_processing.dagbag import DagBag as _dag_bag
+    from airflow.dag_processing.dagbag import sync_bag_to_db as _sync_to_db
+except ImportError:
+    from airflow.models.dagbag import DagBag as _dag_bag  # Airflow 3.0 and 3.1
+
+    try:
+        from airflow.models.dagbag import sync_bag_to_db as _sync_to_db
+    except ImportError:
+        _sync_to_db = _dag_bag.sync_to_db  # Airflow 3.0
+
+
+@pytest.fixture
+def example() -> Callable[[str], DAG]:
+    """Loads an example DAG from its file, as the DAG processor does."""
+
+    def load(name: str) -> DAG:
+        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        dag: DAG = module.dag
+        return dag
+
+    return load
+
+
+@pytest.fixture
+def wan_connection(wan_emulator: RunningEmulator, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """`wan_default` leads to the emulator, and videos go to a folder of the test's own."""
+    connection = {"conn_type": "wan", "password": API_KEY, "host": wan_emulator.base_url}
+    monkeypatch.setenv("AIRFLOW_CONN_WAN_DEFAULT", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW__WAN__OUTPUT_BASE", str(videos))
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    return tmp_path / "videos"
+
+
+@pytest.fixture
+def wan_emulator_settings(media: MediaServer) -> Settings:
+    """The public addresses of the documentation lead to the test media."""
+    return replace(FAST, media_mirrors=(("https://your-cdn.com/", media.url("")),))
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
+    folder = tmp_path_factory.mktemp("media")
+    (folder / "products").mkdir()
+    for name, colour in {"rap": "purple", "products/mug": "teal", "products/lamp": "olive", "products/chair": "navy"}.items():
+        picture = Image.blend(Image.new("RGB", (1280, 720), colour), Image.radial_gradient("L").resize((1280, 720)).convert("RGB"), 0.4)
+        picture.save(folder / f"{name}.png")
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "rap.mp3").write_bytes(_tone(seconds=3))
+    with MediaServer(folder) as server:
+        yield server
+
+
+def _tone(seconds: int, rate: int = 16_000) -> bytes:
+    """A sine wave, as a WAV file: the emulator looks at the bytes, not at the name."""
+    target = io.BytesIO()
+    with wave.open(target, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(rate)
+        samples = (int(12_000 * math.sin(2 * math.pi * 440 * n / rate)) for n in range(seconds * rate))
+        sound.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
+    return target.getvalue()
+
+
+@pytest.fixture
+def watch_film() -> Callable[[str], Film]:
+    """Opens a video with a decoder that shares no code with this package."""
+
+    def watch(path: str) -> Film:
+        with av.open(path) as container:
+            picture = container.streams.video[0]
+            assert sum(1 for _ in container.decode(video=0)) == picture.frames
+            return Film(
+                seconds=round(float(container.duration or 0) / av.time_base, 1),
+                width=picture.codec_context.width,
+                height=picture.codec_context.height,
+                has_audio=bool(container.streams.audio),
+            )
+
+    return watch

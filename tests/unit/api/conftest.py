@@ -1,0 +1,146 @@
+"""A gateway that misbehaves to order, for what the emulator is too well-bred to do; and the emulator itself."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+from PIL import Image
+
+from airflow_wan.api.gateways import APIYI, DASHSCOPE, Account, Gateway
+
+# Imported rather than named in pytest_plugins, which pytest reads in the topmost conftest only.
+from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for, wan_emulator_settings  # noqa: F401
+from airflow_wan.emulator.testing import MediaServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+KEY = "sk-ground-floor-0123456789"
+
+
+class RawServer:
+    """Reads one request a connection, remembers it, and then does as it was told, down to the TCP level."""
+
+    def __init__(self) -> None:
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self._over = threading.Event()
+        self._act: Callable[[socket.socket], None] = lambda connection: connection.close()
+        self._reads_request = True
+
+    def __enter__(self) -> Self:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._listener.close()
+
+    def answers(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
+        """From now on: this answer, whole; JSON unless the body is bytes."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        lines = {"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})}
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self.sends(f"HTTP/1.1 {status} Whatever\r\n{head}Connection: close\r\n\r\n".encode() + content)
+
+    def sends(self, data: bytes) -> None:
+        """From now on: these bytes, then an orderly end."""
+
+        def act(connection: socket.socket) -> None:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+
+        self._act = act
+
+    def resets(self) -> None:
+        """From now on: a TCP reset once the request has been read."""
+        linger_for_nothing = struct.pack("ii", 1, 0)
+        self._act = lambda connection: connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_for_nothing)
+
+    def hangs_up(self) -> None:
+        """From now on: the end of the connection once the request has been read."""
+        self._act = lambda connection: connection.shutdown(socket.SHUT_WR)
+
+    def says_nothing(self) -> None:
+        """From now on: silence for as long as the test lasts."""
+        self._act = lambda _: self._over.wait(30) and None
+
+    def speaks_before_the_request(self, data: bytes) -> None:
+        """From now on: these bytes as soon as somebody connects, as a server that knows no TLS would."""
+        self._reads_request = False
+        self.sends(data)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._handle, args=(connection,), daemon=True).start()
+
+    def _handle(self, connection: socket.socket) -> None:
+        with connection:
+            connection.settimeout(10)
+            try:
+                if self._reads_request:
+                    self.requests.append(_read_request(connection))
+                self._act(connection)
+            except OSError:
+                return
+
+
+def _read_request(connection: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = connection.recv(65536)
+        if not piece:
+            return data
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    lengths = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    while lengths and len(body) < int(lengths[0]):
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+@pytest.fixture
+def raw_server() -> Iterator[RawServer]:
+    with RawServer() as server:
+        yield server
+
+
+@pytest.fixture
+def account_at() -> Callable[..., Account]:
+    """Makes an account at a base URL; answers are awaited a second at most."""
+
+    def account(base_url: str, gateway: Gateway = APIYI, **fields: Any) -> Account:
+        return Account(
+            **({"api_key": KEY, "read_timeout": 1.0, "connect_timeout": 1.0} | fields),
+            gateway=gateway,
+            base_url=base_url,
+        )
+
+    return account
+
+
+@pytest.fixture(params=[APIYI, DASHSCOPE], ids=lambda gateway: gateway.name)
+def gateway(request: pytest.FixtureRequest) -> Gateway:
+    """Each gateway in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def first_frame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a picture on loopback."""
+    folder = tmp_path_factory.mktemp("media")
+    Image.new("RGB", (320, 240), "purple").save(folder / "first.png")
+    with MediaServer(folder) as server:
+        yield server.url("first.png")

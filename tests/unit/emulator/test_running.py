@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from airflow_wan.emulator.__main__ import main
+from airflow_wan.emulator.settings import Settings
+from airflow_wan.emulator.testing import MediaServer, RunningEmulator
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_nothing_is_left_running(i2v: Any) -> None:
+    before = set(threading.enumerate())
+    headers = {"Authorization": "Bearer sk-running", "X-DashScope-Async": "enable"}
+    path = "/api/v1/services/aigc/video-generation/video-synthesis"
+
+    with RunningEmulator(Settings(pending_s=0, running_s=0)) as emulator:
+        i2v["parameters"]["duration"] = 7
+        assert httpx.post(emulator.base_url + path, json=i2v, headers=headers).status_code == 200
+
+    # Threads of the session's media server come and go with its requests.
+    left = {thread for thread in set(threading.enumerate()) - before if thread.name.startswith("wan-")}
+    assert not left
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(emulator.base_url)
+
+
+def test_two_emulators_run_side_by_side(i2v: Any) -> None:
+    headers = {"Authorization": "Bearer sk-running", "X-DashScope-Async": "enable"}
+    path = "/api/v1/services/aigc/video-generation/video-synthesis"
+
+    with RunningEmulator() as one, RunningEmulator() as other:
+        httpx.post(one.base_url + path, json=i2v, headers=headers)
+
+        assert len(one.ledger()) == 1
+        assert other.ledger() == []
+
+
+def test_the_media_server_serves_its_directory(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("here")
+
+    with MediaServer(tmp_path) as server:
+        found, absent = httpx.get(server.url("a.txt")), httpx.get(server.url("b.txt"))
+
+    assert (found.text, found.headers["content-length"]) == ("here", "4")
+    assert absent.status_code == 404
+
+
+def test_the_command_line_serves_until_interrupted() -> None:
+    port = _free_port()
+    command = [sys.executable, "-m", "airflow_wan.emulator", "--port", str(port), "--api-key", "sk-cli"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            answer = _first_answer(f"http://127.0.0.1:{port}/api/v1/tasks/", process)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=20)
+        finally:
+            process.kill()
+
+    assert answer.status_code == 200
+    assert "Traceback" not in output
+    assert "sk-cli" not in output
+
+
+def test_help_names_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+
+    told = capsys.readouterr().out
+    for flag in ("--host", "--port", "--pending-s", "--running-s", "--api-key", "--no-qps-limit", "--media-mirror"):
+        assert flag in told
+
+
+def test_a_mirror_without_target_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--media-mirror", "https://your-cdn.com/"])
+
+    assert "is not PREFIX=TARGET" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["airflow_wan.emulator.__main__", "airflow_wan.emulator.testing"])
+def test_a_missing_extra_is_one_clear_sentence(module: str) -> None:
+    program = f"import sys, runpy; sys.modules['av'] = None; runpy.run_module({module!r}, run_name='__main__')"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.returncode != 0
+    assert (
+        done.stderr.rstrip()
+        .splitlines()[-1]
+        .endswith("The Wan emulator needs the package 'av': pip install 'airflow-provider-wan[emulator]'")
+    )
+
+
+def test_the_emulator_imports_neither_airflow_nor_the_client() -> None:
+    program = (
+        "import sys, airflow_wan.emulator.testing, airflow_wan.emulator.pytest_plugin\n"
+        "names = [n for n in sys.modules if n == 'airflow' or n.startswith(('airflow.', 'airflow_wan.'))]\n"
+        "print([n for n in names if not n.startswith('airflow_wan.emulator')])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _first_answer(url: str, process: subprocess.Popen[str]) -> httpx.Response:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            return httpx.get(url, headers={"Authorization": "Bearer sk-cli"})
+        except httpx.ConnectError:
+            time.sleep(0.05)
+    raise AssertionError(f"the emulator (pid {os.getpid()}'s child {process.pid}) did not answer")

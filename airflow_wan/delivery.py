@@ -15,7 +15,6 @@ from airflow_wan.api.tasks import TaskStatus, WanTask
 from airflow_wan.files.destination import Destination, DestinationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from airflow_wan.api.client import WanClient
@@ -40,7 +39,6 @@ def bring_home(
     destination: Destination,
     *,
     loopback_allowed: bool,
-    sleep: Callable[[float], None] = tenacity.nap.sleep,
 ) -> dict[str, Any]:
     """Download a succeeded task's video and publish it at its destination.
 
@@ -48,7 +46,6 @@ def bring_home(
     :param wan_task_id: the task.
     :param destination: where the video goes; nothing partial is ever there.
     :param loopback_allowed: whether the file may come over plain http on loopback, as an emulator's does.
-    :param sleep: how to pause between attempts.
     :returns: the metadata for XCom: path, bytes, sha256, duration_s, width, height, has_audio, wan_task_id,
         request_id, usage.
     :raises VideoDownloadFailed: when the file did not arrive whole, or could not be written to its destination.
@@ -57,10 +54,9 @@ def bring_home(
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((VideoDownloadFailed, GatewayUnavailable, RateLimited)),
         stop=tenacity.stop_after_attempt(ATTEMPTS),
-        wait=tenacity.wait_exponential_jitter(initial=1, max=LONGEST_PAUSE),
+        wait=tenacity.wait_exponential(multiplier=1, max=LONGEST_PAUSE) + tenacity.wait_random(0, 1),
         before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
         reraise=True,
-        sleep=sleep,
     )
     with destination.staging() as staged:
         task, file, facts = attempts(_fetch, client, wan_task_id, staged, loopback_allowed=loopback_allowed)

@@ -96,8 +96,6 @@ class Buyer:
     connect: Callable[[str, str | None], WanClient]
     on_ambiguous_submit: OnAmbiguousSubmit = OnAmbiguousSubmit.FAIL
     on_changed_request: OnChangedRequest = OnChangedRequest.FAIL
-    sleep: Callable[[float], None] = time.sleep
-    now: Callable[[], float] = time.time
 
     def obtain(self, request: VideoRequest) -> Purchase:
         """The purchase that fulfils the request: an earlier one if there is one, else a new one.
@@ -153,9 +151,9 @@ class Buyer:
         wan_task_id = str(earlier.wan_task_id)
         if self.on_changed_request is OnChangedRequest.FAIL:
             raise RequestChanged(
-                f"The request has changed since an earlier try bought wan task {wan_task_id} for {_short(earlier.prompt)!r} on "
-                f"{_date(earlier.submitted_at)}. That video can be fetched with WanVideoSensor and this id within 24 h; "
-                "to buy the changed one, set on_changed_request='resubmit' and clear this task.",
+                f"The request has changed since an earlier try bought wan task {wan_task_id} on "
+                f"{_date(earlier.submitted_at)} for {_short(earlier.prompt)!r}. That video can be fetched with "
+                "WanVideoSensor and this id within 24 h; to buy the changed one, set on_changed_request='resubmit' and clear this task.",
                 wan_task_id=wan_task_id,
                 request_id=earlier.request_id,
             )
@@ -192,8 +190,8 @@ class Buyer:
         )
         raise PurchaseUncertain(
             f"An earlier try sent, or was about to send, the create request for {intent.model} with the prompt "
-            f"{_short(intent.prompt)!r} to {intent.base_url} on {_date(intent.intent_at)}, and never learned its answer: the "
-            f"video may be in the making, and may be billed. {listing} Look in the gateway's console for a task of "
+            f"{_short(intent.prompt)!r} to {intent.base_url} on {_date(intent.intent_at)}, and never learned its "
+            f"answer: the video may be in the making, and may be billed. {listing} Look in the gateway's console for a task of "
             "that time. If there is one, fetch it with WanVideoSensor(wan_task_id=…). If there is none, delete "
             f"{self.ledger.where}, or set on_ambiguous_submit='resubmit', and clear this task."
         )
@@ -205,7 +203,7 @@ class Buyer:
         """Find the task of an intent in the gateway's list: the only one since then with our very prompt."""
         if not self._can_list(intent):
             return None
-        until = min(self.now(), intent.intent_at + RESCUE_WINDOW)
+        until = min(time.time(), intent.intent_at + RESCUE_WINDOW)
         try:
             with self.connect(intent.wan_conn_id, intent.base_url) as client:
                 rows = client.list_tasks(intent.model, since=intent.intent_at, until=until)
@@ -227,13 +225,14 @@ class Buyer:
         """Write the intent down, send the request, write the task's id down."""
         intent = Purchase(
             fingerprint=fingerprint_of(request.body),
-            intent_at=self.now(),
+            intent_at=time.time(),
             wan_conn_id=self.wan_conn_id,
             gateway=self.account.gateway.name,
             base_url=self.account.base_url,
             model=request.model,
             prompt=request.prompt,
         )
+        log.info("Submitting %s to %s", request, self.account.gateway.title)
         with self.connect(self.wan_conn_id, None) as client:
             self.ledger.write(intent)
             try:
@@ -244,7 +243,7 @@ class Buyer:
                 # Refused, or never sent: nothing was bought, and the next try starts afresh.
                 self.ledger.clear()
                 raise
-        purchase = replace(intent, wan_task_id=task.wan_task_id, request_id=task.request_id, submitted_at=self.now())
+        purchase = replace(intent, wan_task_id=task.wan_task_id, request_id=task.request_id, submitted_at=time.time())
         log.info("Submitted as wan task %s (request id %s)", task.wan_task_id, task.request_id)
         self._note(purchase)
         return purchase
@@ -257,7 +256,6 @@ class Buyer:
             wait=_submit_pause,
             before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
             reraise=True,
-            sleep=self.sleep,
         )
         return attempts(client.create, request)
 
@@ -266,10 +264,9 @@ class Buyer:
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(LedgerUnreadable),
             stop=tenacity.stop_after_attempt(LEDGER_ATTEMPTS),
-            wait=tenacity.wait_exponential_jitter(initial=0.5, max=15),
+            wait=tenacity.wait_exponential(multiplier=0.5, max=15) + tenacity.wait_random(0, 0.5),
             before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
             reraise=True,
-            sleep=self.sleep,
         )
         try:
             attempts(self.ledger.write, purchase)
@@ -285,8 +282,8 @@ def _submit_pause(state: tenacity.RetryCallState) -> float:
     """As long as the gateway asks, else longer each time; never so long that Airflow's own retry serves better."""
     error = state.outcome.exception() if state.outcome else None
     asked = getattr(error, "retry_after", None)
-    pause = tenacity.wait_exponential_jitter(initial=1, max=30)(state) if asked is None else float(asked)
-    return min(pause, LONGEST_SUBMIT_PAUSE)
+    backoff = tenacity.wait_exponential(multiplier=1, max=30) + tenacity.wait_random(0, 1)
+    return min(backoff(state) if asked is None else float(asked), LONGEST_SUBMIT_PAUSE)
 
 
 def _date(moment: float | None) -> str:

@@ -25,6 +25,12 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@rm -f $(VENV)/.ready-*
 	@touch $@
 
+demo: $(READY) ## Make a video in a real Airflow, against the emulator (or WAN_API_KEY=… for a real gateway)
+	@$(BIN)/python scripts/demo.py
+
+ui: $(READY) ## The same Airflow with its web interface, until Ctrl-C (PORT=… to choose its port)
+	@$(BIN)/python scripts/ui.py
+
 test: $(READY) ## Run all tests, with branch coverage
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest

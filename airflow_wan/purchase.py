@@ -152,8 +152,9 @@ class Buyer:
         if self.on_changed_request is OnChangedRequest.FAIL:
             raise RequestChanged(
                 f"The request has changed since an earlier try bought wan task {wan_task_id} on "
-                f"{_date(earlier.submitted_at)} for {_short(earlier.prompt)!r}. That video can be fetched with "
-                "WanVideoSensor and this id within 24 h; to buy the changed one, set on_changed_request='resubmit' and clear this task.",
+                f"{_date(earlier.submitted_at)} for {_short(earlier.prompt)!r}. "
+                "That video can be fetched with WanVideoSensor and this id within 24 h; to buy the changed one, set "
+                "on_changed_request='resubmit' and clear this task.",
                 wan_task_id=wan_task_id,
                 request_id=earlier.request_id,
             )
@@ -191,8 +192,9 @@ class Buyer:
         raise PurchaseUncertain(
             f"An earlier try sent, or was about to send, the create request for {intent.model} with the prompt "
             f"{_short(intent.prompt)!r} to {intent.base_url} on {_date(intent.intent_at)}, and never learned its "
-            f"answer: the video may be in the making, and may be billed. {listing} Look in the gateway's console for a task of "
-            "that time. If there is one, fetch it with WanVideoSensor(wan_task_id=…). If there is none, delete "
+            f"answer: the video may be in the making, and may be billed. {listing} "
+            "Look in the gateway's console for a task of that time. If there is one, fetch it with "
+            "WanVideoSensor(wan_task_id=…). If there is none, delete "
             f"{self.ledger.where}, or set on_ambiguous_submit='resubmit', and clear this task."
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
 import subprocess
@@ -11,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from demo_stage import AIRFLOW, DEMO, REPOSITORY, Gateway, gateway, prepare_airflow
+from demo_stage import AIRFLOW, DEMO, REPOSITORY, Gateway, confirm_spending, gateway, prepare_airflow
 
 DAG_ID = "example_wan_rap"
 # What the example asks for.
@@ -26,21 +25,14 @@ _TASK_STARTS = re.compile(r"\[DAG TEST\] starting task_id=(\w+)")
 def main() -> None:
     """Run the demo."""
     started = time.monotonic()
-    DEMO.mkdir(exist_ok=True)
     with gateway() as wan:
         prepare_airflow(wan)
         if wan.is_real:
-            _ask_before_spending(wan)
+            confirm_spending(f"This sends a paid request: {MODEL}, {RESOLUTION}, {SECONDS} s. {_cost_sentence(wan)}")
         print(f"Running the DAG {DAG_ID} ({'a real gateway' if wan.is_real else 'the emulator'}; all of its log: {_LOG})")
         if not _run_dag(wan):
             sys.exit(f"The DAG run failed; see {_LOG}.")
     _report(_last_video(), wan, time.monotonic() - started)
-
-
-def _ask_before_spending(wan: Gateway) -> None:
-    print(f"This sends one paid request: {MODEL}, {RESOLUTION}, {SECONDS} s. {_cost_sentence(wan)}")
-    if os.environ.get("CONFIRM") != "yes":
-        sys.exit("Nothing was sent. To go on: make demo CONFIRM=yes")
 
 
 def _cost_sentence(wan: Gateway) -> str:
@@ -58,7 +50,7 @@ def _cost_sentence(wan: Gateway) -> str:
 
 def _run_dag(wan: Gateway) -> bool:
     """Run the DAG by `airflow dags test` and show, of its log, what happens to the video."""
-    command = [str(AIRFLOW), "dags", "test", DAG_ID, "--conf", json.dumps(wan.media)]
+    command = [str(AIRFLOW), "dags", "test", DAG_ID, "--conf", json.dumps(wan.conf)]
     with (
         _LOG.open("w") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY) as process,

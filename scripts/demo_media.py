@@ -1,4 +1,4 @@
-"""A first frame and a driving audio of our own making, for the demo: a painted boy under a railway bridge, and a beat."""
+"""Media of our own making for the demo: a painted boy under a railway bridge, a beat, and three products."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import struct
 import wave
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +19,24 @@ _BEATS_A_MINUTE = 92
 _BARS = 2
 
 
-def draw_first_frame(path: Path) -> None:
-    """Draw the picture and save it as PNG."""
+def make_media(folder: Path) -> Path:
+    """Make every file that the example DAGs name, and return their folder."""
+    (folder / "products").mkdir(parents=True, exist_ok=True)
+    _draw_first_frame(folder / "rap.png")
+    _play_driving_audio(folder / "rap.wav")
+    for name, colour in (("mug", "teal"), ("lamp", "goldenrod"), ("chair", "firebrick")):
+        _draw_product(folder / "products" / f"{name}.png", name, colour)
+    return folder
+
+
+def _draw_product(path: Path, name: str, colour: str) -> None:
+    light = Image.radial_gradient("L").resize(_SIZE)
+    picture = Image.composite(Image.new("RGB", _SIZE, "black"), Image.new("RGB", _SIZE, colour), light)
+    ImageDraw.Draw(picture).text((640, 360), name, font=ImageFont.load_default(160), fill="white", anchor="mm")
+    picture.save(path)
+
+
+def _draw_first_frame(path: Path) -> None:
     picture = _night_sky()
     _glow(picture, (1030, 150), radius=54, colour=(255, 236, 190))
     draw = ImageDraw.Draw(picture)
@@ -95,7 +111,7 @@ def _boy(draw: ImageDraw.ImageDraw) -> None:
     draw.ellipse((664, 450, 694, 480), fill=(205, 210, 225, 255))
 
 
-def play_driving_audio(path: Path) -> None:
+def _play_driving_audio(path: Path) -> None:
     """Play two bars of drums and bass into a WAV file."""
     beat = 60 / _BEATS_A_MINUTE
     noise = random.Random(3)

@@ -5,23 +5,26 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo_media import draw_first_frame, play_driving_audio
+from demo_media import make_media
 
 from airflow_wan.emulator.testing import MediaServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# An end by `kill` cleans up like one by Ctrl-C.
+signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEMO = REPOSITORY / ".demo"
@@ -37,13 +40,20 @@ class Gateway:
     Attributes:
         is_real: whether a submit costs money.
         connection: the Airflow connection, as JSON.
-        media: params of the example DAG: the URLs of the first frame and the driving audio.
+        conf: what the example DAG is run with.
 
     """
 
     is_real: bool
     connection: str
-    media: dict[str, str]
+    conf: dict[str, str]
+
+
+def confirm_spending(sentence: str) -> None:
+    """Go on only if the person at the keyboard has agreed to pay."""
+    print(sentence)
+    if os.environ.get("CONFIRM") != "yes":
+        sys.exit("Nothing was sent. To go on, add CONFIRM=yes to the command.")
 
 
 @contextmanager
@@ -54,14 +64,9 @@ def gateway() -> Iterator[Gateway]:
         return
     if os.environ.get("WAN_BASE_URL"):
         sys.exit("WAN_BASE_URL is set and WAN_API_KEY is not. Set both for a real gateway, neither for the emulator.")
-    folder = DEMO / "media"
-    folder.mkdir(parents=True, exist_ok=True)
-    draw_first_frame(folder / "rap.png")
-    play_driving_audio(folder / "rap.wav")
-    with MediaServer(folder) as media, _emulator() as base_url:
+    with MediaServer(make_media(DEMO / "media")) as media, _emulator(media) as base_url:
         connection = {"conn_type": "wan", "password": "sk-emulated-key", "host": base_url}
-        urls = {"first_frame": media.url("rap.png"), "driving_audio": media.url("rap.wav")}
-        yield Gateway(is_real=False, connection=json.dumps(connection), media=urls)
+        yield Gateway(is_real=False, connection=json.dumps(connection), conf={})
 
 
 def _real_gateway() -> Gateway:
@@ -78,14 +83,19 @@ def _real_gateway() -> Gateway:
         "host": os.environ.get("WAN_BASE_URL", ""),
         "extra": {"gateway": os.environ.get("WAN_GATEWAY", "")},
     }
-    return Gateway(is_real=True, connection=json.dumps(connection), media=media)
+    return Gateway(is_real=True, connection=json.dumps(connection), conf=media)
 
 
 @contextmanager
-def _emulator() -> Iterator[str]:
-    """The emulator as a process of its own; yields its URL."""
+def _emulator(media: MediaServer) -> Iterator[str]:
+    """The emulator as a process of its own; yields its URL.
+
+    The public addresses in the example DAGs lead to our own media, so that the DAGs run as they are.
+    """
     port = free_port()
     command = [sys.executable, "-m", "airflow_wan.emulator", "--port", str(port), "--pending-s", "1", "--running-s", "2"]
+    command += ["--media-mirror", f"https://your-cdn.com/rap.mp3={media.url('rap.wav')}"]
+    command += ["--media-mirror", f"https://your-cdn.com/={media.url('')}"]
     with (DEMO / "emulator.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             base_url = f"http://127.0.0.1:{port}"
@@ -118,8 +128,10 @@ def prepare_airflow(wan: Gateway) -> None:
     for name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
         del os.environ[name]
     home = DEMO / "airflow"
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(exist_ok=True)
     os.environ |= {
+        # `airflow standalone` starts its parts by name.
+        "PATH": f"{AIRFLOW.parent}{os.pathsep}{os.environ['PATH']}",
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "example_dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_BUCKET_STORES = frozenset({"s3", "s3a", "gs", "gcs", "oss", "abfs", "abfss"})
+
+
 class DestinationError(Exception):
     """The destination cannot be written to."""
 
@@ -49,7 +52,7 @@ class Destination:
             raise DestinationError(f"{self.uri} cannot be written to: a file URI has three slashes (file:///folder/…).")
         try:
             if local is None:
-                _ = self._remote().fs
+                self._check_store()
                 return
             local.parent.mkdir(parents=True, exist_ok=True)
             writable = os.access(local.parent, os.W_OK) and not local.is_dir()
@@ -88,6 +91,17 @@ class Destination:
                 remote.fs.put_file(str(staged), remote.path)
         except Exception as error:  # every store has errors of its own
             raise DestinationError(f"{self} could not be written: {type(error).__name__}: {error}") from error
+
+    def _check_store(self) -> None:
+        """Whether the store's package is installed, and its bucket there. A key that may only write is not held up."""
+        remote = self._remote()
+        fs = remote.fs
+        if self.uri.partition("://")[0] not in _BUCKET_STORES:
+            return
+        bucket = remote.path.lstrip("/").partition("/")[0]
+        with contextlib.suppress(PermissionError):
+            if not fs.exists(bucket):
+                raise FileNotFoundError(f"there is no bucket {bucket!r}, or it cannot be reached")
 
     def _remote(self) -> Any:
         from airflow.providers.common.compat.sdk import ObjectStoragePath  # noqa: PLC0415 - heavy, and rarely needed

@@ -161,7 +161,7 @@ class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
     :param output_path: where the video goes: a local path or a URI such as ``s3://conn_id@bucket/key.mp4``; by default
         a path of this task instance's own under ``[wan] output_base``. (templated)
     :param deferrable: whether to wait in the triggerer. False: on a worker.
-    :param poll_interval: shortest time between two asks, s; by default ``[wan] poll_interval``, 15 s.
+    :param poll_interval: shortest time between two asks, s or timedelta; by default ``[wan] poll_interval``, 15 s.
     :param timeout: how long to wait from the submit on, s or timedelta; the gateways themselves give up after 3 h.
         A shorter ``execution_timeout`` counts too, since Airflow does not apply it to a deferred task.
     :returns: the path or URI of the video; its metadata is under the XCom key ``wan_video``.
@@ -175,15 +175,15 @@ class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
         *,
         output_path: str | None = None,
         deferrable: bool = True,
-        poll_interval: float | None = None,
+        poll_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.output_path = output_path
         self.deferrable = deferrable
-        self.poll_interval = settings.poll_interval() if poll_interval is None else poll_interval
-        self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        self.poll_interval = _seconds(settings.poll_interval() if poll_interval is None else poll_interval)
+        self.timeout = _seconds(timeout)
 
     def execute(self, context: Context) -> Any:
         """Submit, wait, and bring the video home."""
@@ -318,3 +318,11 @@ class WanImageToVideoOperator(WanGenerateVideoOperator):
             "seed": self.seed,
         }
         return {**(self.parameters or {}), **{name: value for name, value in named.items() if not is_unset(value)}}
+
+
+def _seconds(value: timedelta | float) -> float:
+    """A length of time in s, made sure of before anything is bought: it ends in the trigger's arguments."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not seconds > 0:
+        raise ValueError(f"{value!r} is no length of time: it must be seconds over 0")
+    return seconds

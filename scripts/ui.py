@@ -1,0 +1,94 @@
+"""`make ui`: the demo's Airflow with its web interface, to click through; Ctrl-C ends all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from demo_stage import AIRFLOW, DEMO, confirm_spending, free_port, gateway, prepare_airflow, run_quietly
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LOG = DEMO / "standalone.log"
+_START_S = 180.0
+_STOP_S = 20.0
+_COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    url = f"http://localhost:{os.environ.get('PORT') or free_port()}"
+    with gateway() as wan:
+        if wan.is_real:
+            confirm_spending("Every DAG run triggered in this Airflow sends paid requests to a real gateway.")
+        prepare_airflow(wan)
+        # The pool that example_wan_many_clips asks for.
+        run_quietly(AIRFLOW, "pools", "set", "--include-deferred", "wan", "4", "Wan jobs at a time")
+        print(f"Starting Airflow (its log: {_LOG}) …", flush=True)
+        with _standalone(url) as airflow, suppress(KeyboardInterrupt):
+            _wait_until_healthy(url, airflow)
+            print(
+                f"\n  {url}\n\n"
+                "Open it (no log-in), choose the DAG example_wan_rap and press Trigger; the defaults will do.\n"
+                f"Videos go to {DEMO / 'videos'}. Ctrl-C ends it.",
+                flush=True,
+            )
+            airflow.wait()
+            sys.exit(f"Airflow ended by itself; see {_LOG}.")
+        print("\nStopped.")
+
+
+@contextmanager
+def _standalone(url: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`airflow standalone` with all its processes, ended together."""
+    os.environ |= {
+        "AIRFLOW__API__PORT": url.rpartition(":")[2],
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        # Another Airflow on this machine may have the usual ones.
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+    }
+    with (
+        _LOG.open("w") as log,
+        # In a process group of its own, so that Ctrl-C reaches only this script, which then ends the whole group.
+        subprocess.Popen([AIRFLOW, "standalone"], stdout=log, stderr=log, start_new_session=True) as airflow,
+    ):
+        try:
+            yield airflow
+        finally:
+            _end_group(airflow)
+
+
+def _end_group(leader: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(leader.pid, number)
+            deadline = time.monotonic() + _STOP_S
+            while time.monotonic() < deadline:
+                leader.poll()
+                os.killpg(leader.pid, 0)  # raises once the last of them is gone
+                time.sleep(0.1)
+
+
+def _wait_until_healthy(url: str, airflow: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_S
+    while airflow.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError), urllib.request.urlopen(f"{url}/api/v2/monitor/health", timeout=5) as answer:
+            health = json.load(answer)
+            if all(health[name]["status"] == "healthy" for name in _COMPONENTS):
+                return
+        time.sleep(0.5)
+    sys.exit(f"Airflow did not start; see {_LOG}.")
+
+
+if __name__ == "__main__":
+    main()

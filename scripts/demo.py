@@ -25,8 +25,8 @@ _TASK_STARTS = re.compile(r"\[DAG TEST\] starting task_id=(\w+)")
 def main() -> None:
     """Run the demo."""
     started = time.monotonic()
-    with gateway() as wan:
-        prepare_airflow(wan)
+    with gateway(pending_s=1, running_s=2) as wan:
+        prepare_airflow(wan, poll_interval_s=1)
         if wan.is_real:
             confirm_spending(f"This sends a paid request: {MODEL}, {RESOLUTION}, {SECONDS} s. {_cost_sentence(wan)}")
         print(f"Running the DAG {DAG_ID} ({'a real gateway' if wan.is_real else 'the emulator'}; all of its log: {_LOG})")

@@ -57,14 +57,20 @@ def confirm_spending(sentence: str) -> None:
 
 
 @contextmanager
-def gateway() -> Iterator[Gateway]:
-    """The real gateway if the environment has a key for one, else the emulator, while the `with` block lasts."""
+def gateway(*, pending_s: float, running_s: float) -> Iterator[Gateway]:
+    """The real gateway if the environment has a key for one, else the emulator, while the `with` block lasts.
+
+    Args:
+        pending_s: seconds that the emulator's tasks are queued.
+        running_s: seconds that they then run.
+
+    """
     if os.environ.get("WAN_API_KEY"):
         yield _real_gateway()
         return
     if os.environ.get("WAN_BASE_URL"):
         sys.exit("WAN_BASE_URL is set and WAN_API_KEY is not. Set both for a real gateway, neither for the emulator.")
-    with MediaServer(make_media(DEMO / "media")) as media, _emulator(media) as base_url:
+    with MediaServer(make_media(DEMO / "media")) as media, _emulator(media, pending_s, running_s) as base_url:
         connection = {"conn_type": "wan", "password": "sk-emulated-key", "host": base_url}
         yield Gateway(is_real=False, connection=json.dumps(connection), conf={})
 
@@ -87,13 +93,14 @@ def _real_gateway() -> Gateway:
 
 
 @contextmanager
-def _emulator(media: MediaServer) -> Iterator[str]:
+def _emulator(media: MediaServer, pending_s: float, running_s: float) -> Iterator[str]:
     """The emulator as a process of its own; yields its URL.
 
     The public addresses in the example DAGs lead to our own media, so that the DAGs run as they are.
     """
     port = free_port()
-    command = [sys.executable, "-m", "airflow_wan.emulator", "--port", str(port), "--pending-s", "1", "--running-s", "2"]
+    command = [sys.executable, "-m", "airflow_wan.emulator", "--port", str(port)]
+    command += ["--pending-s", str(pending_s), "--running-s", str(running_s)]
     command += ["--media-mirror", f"https://your-cdn.com/rap.mp3={media.url('rap.wav')}"]
     command += ["--media-mirror", f"https://your-cdn.com/={media.url('')}"]
     with (DEMO / "emulator.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
@@ -123,8 +130,14 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def prepare_airflow(wan: Gateway) -> None:
-    """Point this process, and those it starts, at the demo's Airflow, and make its database if there is none."""
+def prepare_airflow(wan: Gateway, *, poll_interval_s: float) -> None:
+    """Point this process, and those it starts, at the demo's Airflow, and make its database if there is none.
+
+    Args:
+        wan: where its connection leads.
+        poll_interval_s: seconds between two asks of the emulator; a real gateway is asked as seldom as it wants.
+
+    """
     for name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
         del os.environ[name]
     home = DEMO / "airflow"
@@ -140,7 +153,7 @@ def prepare_airflow(wan: Gateway) -> None:
         "AIRFLOW_CONN_WAN_DEFAULT": wan.connection,
     }
     if not wan.is_real:
-        os.environ["AIRFLOW__WAN__POLL_INTERVAL"] = "1"
+        os.environ["AIRFLOW__WAN__POLL_INTERVAL"] = str(poll_interval_s)
     migrated = home / f"migrated-{importlib.metadata.version('apache-airflow')}"
     if not migrated.exists():
         print("Making Airflow's database, once (some 15 s) …", flush=True)

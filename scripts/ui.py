@@ -26,10 +26,11 @@ _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 def main() -> None:
     """Serve until interrupted."""
     url = f"http://localhost:{os.environ.get('PORT') or free_port()}"
-    with gateway() as wan:
+    # Slow enough to watch, and for Airflow, which takes a deferral of a second for a task changed from outside.
+    with gateway(pending_s=5, running_s=15) as wan:
         if wan.is_real:
             confirm_spending("Every DAG run triggered in this Airflow sends paid requests to a real gateway.")
-        prepare_airflow(wan)
+        prepare_airflow(wan, poll_interval_s=5)
         # The pool that example_wan_many_clips asks for.
         run_quietly(AIRFLOW, "pools", "set", "--include-deferred", "wan", "4", "Wan jobs at a time")
         print(f"Starting Airflow (its log: {_LOG}) …", flush=True)

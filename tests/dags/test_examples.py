@@ -1,17 +1,18 @@
-"""The example DAGs, whole."""
+"""The example DAGs, whole and as they are: their public addresses lead to test media."""
 
 from __future__ import annotations
 
-import hashlib
+import json
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+
     from airflow_wan.emulator.testing import RunningEmulator
 
-# The second JSON of the API page this provider starts from, byte for byte.
-SEED = """
-{
+# The request of the API page that this provider starts from, as given there.
+SEED = """{
     "model": "wan2.7-i2v",
     "input": {
       "prompt": "一个由喷漆所画成的少年从墙上活过来,演唱英文 rap,夜晚铁路桥下,电影级光影",
@@ -21,8 +22,7 @@ SEED = """
       ]
     },
     "parameters": {"resolution": "720P", "duration": 10, "prompt_extend": true, "watermark": true}
-}
-"""
+  }"""
 
 
 def test_the_smallest_example_hands_on_the_path_of_one_video(
@@ -37,3 +37,49 @@ def test_the_smallest_example_hands_on_the_path_of_one_video(
     assert (film.seconds, film.height) == (5.0, 720)
     (bill,) = wan_emulator.ledger()
     assert (bill["billed"], bill["seconds"], bill["resolution"]) == (True, 5, "720P")
+
+
+def test_the_rap_is_submitted_waited_for_and_opened_by_the_path_it_was_handed(
+    run_dag: Any, example: Any, watch_film: Any, wan_emulator: RunningEmulator
+) -> None:
+    run = run_dag(example("example_wan_rap"))
+
+    assert run.state == "success"
+    (bill,) = wan_emulator.ledger()
+    assert bill["billed"]
+    assert run.xcom("submit") == bill["task_id"]
+    path = run.xcom("wait")
+    film = watch_film(path)
+    assert (film.seconds, film.width, film.height, film.has_audio) == (10.0, 1280, 720, True)
+    assert run.xcom("check") == Path(path).stat().st_size
+    video = run.xcom("wait", key="wan_video")
+    assert video["path"] == path
+    assert video["bytes"] == Path(path).stat().st_size
+    assert (video["duration_s"], video["height"], video["has_audio"]) == (10.0, 720, True)
+    assert video["wan_task_id"] == bill["task_id"]
+
+    # On the wire was the seed's request, with its three headers.
+    (request,) = wan_emulator.requests()
+    assert request["method"] == "POST"
+    assert request["path"] == "/wan/api/v1/services/aigc/video-generation/video-synthesis"
+    assert request["body"] == json.loads(SEED)
+    assert request["bearer"]
+    assert request["headers"]["content-type"] == "application/json"
+    assert request["headers"]["x-dashscope-async"] == "enable"
+
+
+def test_many_clips_are_made_by_mapping_each_at_its_own_path(
+    run_dag: Any, example: Any, watch_film: Any, wan_emulator: RunningEmulator, videos: Path
+) -> None:
+    run = run_dag(example("example_wan_many_clips"))
+
+    assert run.state == "success"
+    paths = [run.xcom("animate", map_index=index) for index in range(3)]
+    day = date.fromisoformat(Path(paths[0]).parent.name)
+    assert paths == [f"{videos}/{day}/clip-{index}.mp4" for index in range(3)]
+    assert {watch_film(path).seconds for path in paths} == {5.0}
+    assert run.xcom("publish") == 3
+    assert [bill["billed"] for bill in wan_emulator.ledger()] == [True] * 3
+    assert {request["body"]["input"]["media"][0]["url"] for request in wan_emulator.requests()} == {
+        f"https://your-cdn.com/products/{name}.png" for name in ("mug", "lamp", "chair")
+    }

@@ -1,0 +1,156 @@
+"""WanGenerateVideoOperator and WanImageToVideoOperator in DAGs."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG
+
+from airflow_wan.operators.wan import WanGenerateVideoOperator, WanImageToVideoOperator
+
+if TYPE_CHECKING:
+    from airflow_wan.emulator.testing import RunningEmulator
+
+PICTURE = "https://your-cdn.com/rap.png"
+
+
+def test_every_way_of_waiting_brings_a_video_home(
+    run_dag: Any, watch_film: Any, wan_emulator: RunningEmulator
+) -> None:
+    media = [{"type": "first_frame", "url": PICTURE}]
+    parameters = {"resolution": "720P", "duration": 2}
+    with DAG("ways_of_waiting") as dag:
+        for deferrable in (True, False):
+            WanGenerateVideoOperator(
+                task_id=f"generate_{deferrable}",
+                model="wan2.7-i2v",
+                prompt="a kite",
+                media=media,
+                parameters=parameters,
+                deferrable=deferrable,
+            )
+            WanImageToVideoOperator(
+                task_id=f"animate_{deferrable}", prompt="a kite", first_frame=PICTURE, duration=2, deferrable=deferrable
+            )
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    bills = {bill["task_id"]: bill for bill in wan_emulator.ledger()}
+    assert len(bills) == 4
+    for task_id in dag.task_ids:
+        path, video = run.xcom(task_id), run.xcom(task_id, key="wan_video")
+        assert watch_film(path).seconds == 2.0
+        assert video["path"] == path
+        assert bills.pop(video["wan_task_id"])["billed"]
+        # Small, and nothing in it that opens a door.
+        assert len(json.dumps(video)) < 1000
+        assert "http" not in json.dumps(video)
+
+
+def test_what_templates_render_becomes_what_the_wire_needs(run_dag: Any, wan_emulator: RunningEmulator) -> None:
+    params = {"picture": PICTURE, "seconds": 2, "mark": True, "seed": 7}
+    with DAG("templates", params=params) as dag:
+        WanGenerateVideoOperator.partial(
+            task_id="generate",
+            model="wan2.7-i2v",
+            prompt="{{ dag.dag_id }}",
+            parameters={"duration": "{{ params.seconds }}", "watermark": "{{ params.mark }}", "seed": "{{ params.seed }}"},
+        ).expand(media=[[{"type": "first_frame", "url": "{{ params.picture }}"}]])
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    (request,) = wan_emulator.requests()
+    assert request["body"] == {
+        "model": "wan2.7-i2v",
+        "input": {"prompt": "templates", "media": [{"type": "first_frame", "url": PICTURE}]},
+        "parameters": {"resolution": "720P", "duration": 2, "watermark": True, "seed": 7},
+    }
+    rendered = run.rendered("generate", map_index=0)
+    assert rendered["prompt"] == "templates"
+    assert rendered["media"] == [{"type": "first_frame", "url": PICTURE}]
+    assert rendered["parameters"] == {"duration": "2", "watermark": "True", "seed": "7"}
+
+
+def test_an_output_path_may_be_absent_absolute_relative_or_a_folder(
+    run_dag: Any, watch_film: Any, videos: Path, tmp_path: Path
+) -> None:
+    places = {
+        "absent": None,
+        "absolute": f"{tmp_path}/{{{{ dag.dag_id }}}}/final.mp4",
+        "relative": "{{ task.task_id }}/final.mp4",
+        "folder": f"{tmp_path}/folder/",
+    }
+    with DAG("output_paths") as dag:
+        for task_id, output_path in places.items():
+            WanImageToVideoOperator(
+                task_id=task_id, prompt="a kite", first_frame=PICTURE, duration=2, output_path=output_path
+            )
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    paths = {task_id: Path(run.xcom(task_id)) for task_id in places}
+    assert paths["absolute"] == tmp_path / "output_paths" / "final.mp4"
+    assert paths["relative"] == videos / "relative" / "final.mp4"
+    assert paths["absent"].is_relative_to(videos / "output_paths")
+    assert paths["absent"].name == "absent.mp4"
+    assert paths["folder"].is_relative_to(tmp_path / "folder" / "output_paths")
+    for path in paths.values():
+        assert watch_film(str(path)).seconds == 2.0
+        assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_video_that_fails_ends_its_task_for_good_with_the_gateways_code(
+    run_dag: Any, wan_emulator: RunningEmulator, videos: Path
+) -> None:
+    errors: dict[str, Exception] = {}
+    with DAG("failures", default_args=_retried_and_recorded(errors)) as dag:
+        for deferrable in (True, False):
+            WanImageToVideoOperator(
+                task_id=f"not_a_picture_{deferrable}",
+                prompt="a kite",
+                first_frame="https://your-cdn.com/notes.txt",
+                deferrable=deferrable,
+            )
+
+    run = run_dag(dag)
+
+    assert run.state == "failed"
+    assert set(errors) == set(dag.task_ids)
+    for task_id, error in errors.items():
+        assert type(error).__name__ == "AirflowFailException"
+        assert "InvalidImageFormat" in str(error)
+        assert (run.task_state(task_id), run.tries(task_id)) == ("failed", 1)
+    assert [bill["billed"] for bill in wan_emulator.ledger()] == [False, False]
+    assert not list(videos.rglob("*.*"))
+
+
+def test_a_request_that_cannot_succeed_is_never_sent(run_dag: Any, wan_emulator: RunningEmulator) -> None:
+    errors: dict[str, Exception] = {}
+    with DAG("nonsense", default_args=_retried_and_recorded(errors)) as dag:
+        WanImageToVideoOperator(
+            task_id="animate", prompt="a kite", first_frame="/home/me/rap.png", duration="ten", resolution="720p"
+        )
+
+    run = run_dag(dag)
+
+    assert run.state == "failed"
+    assert run.tries("animate") == 1
+    assert wan_emulator.requests() == []
+    message = str(errors["animate"])
+    for problem in ("/home/me/rap.png", "ten", "720p"):
+        assert problem in message
+
+
+def _retried_and_recorded(errors: dict[str, Exception]) -> dict[str, Any]:
+    """Arguments of tasks that would be tried again, and that leave what ended them in `errors`."""
+
+    def record(context: Any) -> None:
+        errors[context["ti"].task_id] = context["exception"]
+
+    return {"retries": 2, "retry_delay": timedelta(0), "on_failure_callback": record}

@@ -1,0 +1,238 @@
+"""A real Airflow on an embedded database, each of its components a process that a test can kill, freeze and restart."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+import psutil
+from cryptography.fernet import Fernet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+START_S = 120.0
+STOP_S = 10.0
+
+
+def wait_for(what: str, told: Callable[[], Any], timeout: float = 60.0, pause: float = 0.2) -> Any:
+    """Ask until the answer is true, and return it."""
+    deadline = time.monotonic() + timeout
+    while not (answer := told()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout:.0f} s in vain for {what}")
+        time.sleep(pause)
+    return answer
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@dataclass
+class Component:
+    """One long-running command and all processes under it."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    log: Path
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+
+    def family(self) -> list[psutil.Process]:
+        """The command's process and all below it; nothing if it does not run."""
+        if self._process is None:
+            return []
+        try:
+            leader = psutil.Process(self._process.pid)
+            return [leader, *leader.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self) -> None:
+        """SIGKILL to all of it at once, as when its machine goes down."""
+        self._signal_all(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+
+    def freeze(self) -> None:
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Ask it to end, and end it."""
+        if self._process is None:
+            return
+        family = self.family()
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_S)
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for process in self.family():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+
+@dataclass
+class Airflow:
+    """API server, DAG processor, scheduler with LocalExecutor, and triggerer, from `with` to its end.
+
+    :param home: AIRFLOW_HOME; made, and left for the caller to take away.
+    :param dags: the folder of DAG files.
+    :param options: further environment.
+    """
+
+    home: Path
+    dags: Path
+    options: dict[str, str]
+    environment: dict[str, str] = field(init=False)
+    components: dict[str, Component] = field(default_factory=dict)
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        self.home.mkdir(parents=True)
+        self.database = self.home / "airflow.db"
+        self.logs = self.home / "logs"
+        self.console = self.home / "console"
+        self.console.mkdir()
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.environment = self._environment()
+        self.rest = Rest(self.url)
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "WAN_"))}
+        settings = {
+            "CORE__DAGS_FOLDER": self.dags,
+            "CORE__LOAD_EXAMPLES": False,
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__PARALLELISM": 6,
+            "CORE__MAX_ACTIVE_RUNS_PER_DAG": 100,
+            "CORE__MAX_ACTIVE_TASKS_PER_DAG": 100,
+            "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
+            "CORE__FERNET_KEY": Fernet.generate_key().decode(),
+            "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": True,
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "API__HOST": "127.0.0.1",
+            "API__PORT": self.url.rpartition(":")[2],
+            "API__SECRET_KEY": secrets.token_hex(16),
+            "API_AUTH__JWT_SECRET": secrets.token_hex(32),
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.database}?timeout=30",
+            "LOGGING__BASE_LOG_FOLDER": self.logs,
+            "LOGGING__WORKER_LOG_SERVER_PORT": free_port(),
+            "DAG_PROCESSOR__REFRESH_INTERVAL": 3600,
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 3600,
+            # Everything that finds out about the dead does so within seconds, not minutes.
+            "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": 1,
+            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.5,
+            "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": 10,
+            "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 5,
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": 2,
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 15,
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": 2,
+            "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
+            "TRIGGERER__JOB_HEARTBEAT_SEC": 1,
+            "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": 8,
+        }
+        return (
+            kept
+            | {"AIRFLOW_HOME": str(self.home)}
+            | {f"AIRFLOW__{name}": str(value) for name, value in settings.items()}
+            | self.options
+        )
+
+    def __enter__(self) -> Self:
+        with ExitStack() as started:
+            started.callback(self._stop)
+            self.run("db", "migrate")
+            for name in ("api-server", "dag-processor", "scheduler", "triggerer"):
+                self.component(name).start()
+            wait_for("a healthy Airflow", self.is_healthy, START_S)
+            self._open = started.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def _stop(self) -> None:
+        for component in self.components.values():
+            component.kill()
+        self.rest.close()
+
+    def run(self, *arguments: str) -> None:
+        """An `airflow` command, to its end."""
+        command = [sys.executable, "-m", "airflow", *arguments]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"`airflow {' '.join(arguments)}` failed:\n{done.stdout}\n{done.stderr}")
+
+    def component(self, name: str, instance: str = "") -> Component:
+        """A component by its command; a second instance of one by a name of its own."""
+        title = f"{name}{instance}"
+        if title not in self.components:
+            command = [sys.executable, "-m", "airflow", name]
+            environment = self.environment | {"AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port())}
+            self.components[title] = Component(title, command, environment, self.console / f"{title}.log")
+        return self.components[title]
+
+    def is_healthy(self, *components: str) -> bool:
+        try:
+            health = self.rest.get("/api/v2/monitor/health")
+        except httpx.HTTPError:
+            return False
+        names = components or ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        return all(health[name]["status"] == "healthy" for name in names)
+
+
+class Rest:
+    """Airflow's public REST API, as an administrator."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.Client(base_url=url, timeout=20, verify=False)
+        self._token = ""
+
+    def close(self) -> None:
+        self._http.close()
+
+    def get(self, path: str, **params: Any) -> Any:
+        return self.call("GET", path, params=params)
+
+    def post(self, path: str, body: Any) -> Any:
+        return self.call("POST", path, json=body)
+
+    def patch(self, path: str, body: Any) -> Any:
+        return self.call("PATCH", path, json=body)
+
+    def call(self, method: str, path: str, **kwargs: Any) -> Any:
+        if not self._token and not path.endswith("/health"):
+            self._token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
+        answer = self._http.request(method, path, headers={"Authorization": f"Bearer {self._token}"}, **kwargs)
+        if answer.is_error:
+            raise httpx.HTTPStatusError(
+                f"{method} {path}: HTTP {answer.status_code} {answer.text}", request=answer.request, response=answer
+            )
+        return answer.json() if answer.content else None

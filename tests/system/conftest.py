@@ -1,0 +1,62 @@
+"""One real Airflow and two emulators for the whole session, all of them processes of their own."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+# Test folders are no packages: what these tests share lies beside them.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from airflow_processes import Airflow, wait_for
+from journeys import Stage, running_emulator
+
+from airflow_wan.emulator.testing import MediaServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REJECTED_KEY = "sk-a-key-that-the-gateway-refuses-9999"
+CASE_TIMEOUT_S = 400
+DAYS_S = 1e6
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """More time for tests that wait for others to die, and the scan for secrets after all that could leak some."""
+    ours = [item for item in items if item.path.parent == Path(__file__).parent]
+    for item in ours:
+        item.add_marker(pytest.mark.timeout(CASE_TIMEOUT_S))
+    ours.sort(key=lambda item: "secret" in item.path.name)
+    items[:] = [item for item in items if item not in ours] + ours
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[Stage]:
+    folder = Path(tempfile.mkdtemp(prefix="airflow-wan-system-"))
+    for name in ("media", "pauses"):
+        (folder / name).mkdir()
+    light = Image.radial_gradient("L").resize((640, 360)).convert("RGB")
+    Image.blend(Image.new("RGB", (640, 360), "purple"), light, 0.4).save(folder / "media" / "first.png")
+    options = {"AIRFLOW__WAN__POLL_INTERVAL": "0.5", "AIRFLOW__WAN__OUTPUT_BASE": str(folder / "videos")}
+    with ExitStack() as running:
+        media = running.enter_context(MediaServer(folder / "media"))
+        quick = running.enter_context(
+            running_emulator(
+                folder / "quick.log", "--pending-s", "1", "--running-s", "2", "--reject-key", REJECTED_KEY
+            )
+        )
+        slow = running.enter_context(
+            running_emulator(folder / "slow.log", "--pending-s", str(DAYS_S), "--running-s", str(DAYS_S))
+        )
+        dags = Path(__file__).parent / "dags"
+        airflow = running.enter_context(Airflow(folder / "airflow", dags, options))
+        wait_for("the DAGs", lambda: len(airflow.rest.get("/api/v2/dags")["dags"]) >= 4, 60)
+        yield Stage(airflow, quick, slow, media.url("first.png"), folder)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,283 @@
+"""One wish for a video on its way through Airflow and a gateway, and all that can be told about it from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import av
+import httpx
+import psutil
+from airflow_processes import Airflow, free_port, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+END_S = 120.0
+FINAL_STATES = {"success", "failed"}
+
+
+@dataclass
+class Emulator:
+    """The emulator as another process."""
+
+    url: str
+    log: Path
+
+    def __post_init__(self) -> None:
+        self.http = httpx.Client(base_url=self.url, timeout=10, verify=False)
+
+    def ledger(self, key: str) -> list[dict[str, Any]]:
+        rows = self.http.get("/_emulator/ledger").json()
+        return [row for row in rows if row["key_last4"] == key[-4:]]
+
+    def advance(self, seconds: float) -> None:
+        self.http.post("/_emulator/clock", json={"advance_s": seconds}).raise_for_status()
+
+    def task(self, gateway: str, key: str, wan_task_id: str) -> dict[str, Any]:
+        path = f"/v1/tasks/{wan_task_id}" if gateway == "apiyi" else f"/api/v1/tasks/{wan_task_id}"
+        answer = self.http.get(path, headers={"Authorization": f"Bearer {key}"})
+        return dict(answer.raise_for_status().json())
+
+    def video(self, gateway: str, key: str, wan_task_id: str) -> bytes:
+        task = self.task(gateway, key, wan_task_id)
+        url = task.get("result_url") or task["output"]["video_url"]
+        return httpx.get(url, verify=False).raise_for_status().content
+
+
+@contextmanager
+def running_emulator(log: Path, *options: str) -> Iterator[Emulator]:
+    port = free_port()
+    command = [sys.executable, "-m", "airflow_wan.emulator", "--port", str(port), "--no-qps-limit", *options]
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
+        emulator = Emulator(f"http://127.0.0.1:{port}", log)
+        try:
+            wait_for("the emulator", lambda: _answers(emulator), 30)
+            yield emulator
+        finally:
+            emulator.http.close()
+            process.kill()
+
+
+def _answers(emulator: Emulator) -> bool:
+    with suppress(httpx.HTTPError):
+        return emulator.http.get("/_emulator/ledger").is_success
+    return False
+
+
+@dataclass
+class Journey:
+    """One DAG run with a key, a connection and a prompt of its own; see `Stage.start`."""
+
+    name: str
+    airflow: Airflow
+    emulator: Emulator
+    gateway: str
+    dag_id: str
+    run_id: str
+    key: str
+    wan_conn_id: str
+    output_path: Path
+    marker: Path
+    _killed: list[int] = field(default_factory=list)
+
+    # What Airflow says
+
+    def instance(self, task_id: str = "video") -> dict[str, Any]:
+        return dict(self.airflow.rest.get(f"{self._run_path}/taskInstances/{task_id}"))
+
+    def state(self, task_id: str = "video") -> str | None:
+        return self.instance(task_id)["state"]
+
+    def wait_until(self, state: str, task_id: str = "video", timeout: float = END_S) -> None:
+        try:
+            wait_for(
+                f"{self.name}: {task_id} {state}", lambda: self._reached(state, task_id), timeout
+            )
+        except TimeoutError as error:
+            raise AssertionError(f"{error}; it is {self.state(task_id)}. Its log:\n{self.log()}") from None
+
+    def _reached(self, state: str, task_id: str) -> bool:
+        with suppress(httpx.HTTPError):
+            return self.state(task_id) == state
+        return False
+
+    def wait_for_end(self, timeout: float = END_S) -> str:
+        """The run's final state."""
+
+        def ended() -> str | None:
+            with suppress(httpx.HTTPError):
+                state: str = self.airflow.rest.get(self._run_path)["state"]
+                return state if state in FINAL_STATES else None
+            return None
+
+        try:
+            return str(wait_for(f"the end of {self.name}", ended, timeout))
+        except TimeoutError as error:
+            raise AssertionError(f"{error}; its log:\n{self.log()}") from None
+
+    def xcom(self, key: str = "return_value", task_id: str = "video") -> Any:
+        return self.airflow.rest.get(f"{self._run_path}/taskInstances/{task_id}/xcomEntries/{key}")["value"]
+
+    def mark(self, state: str, task_id: str = "video") -> None:
+        self.airflow.rest.patch(f"{self._run_path}/taskInstances/{task_id}", {"new_state": state})
+
+    def clear(self, task_id: str = "video") -> None:
+        body = {"dry_run": False, "dag_run_id": self.run_id, "task_ids": [task_id], "only_failed": False}
+        self.airflow.rest.post(f"/api/v2/dags/{self.dag_id}/clearTaskInstances", body)
+
+    @property
+    def _run_path(self) -> str:
+        return f"/api/v2/dags/{self.dag_id}/dagRuns/{self.run_id}"
+
+    def log(self) -> str:
+        """All lines of all tries, workers' and triggerers', as a reader of the UI sees them."""
+        return "\n".join(_readable(line) for file in self.log_files() for line in file.read_text().splitlines())
+
+    def log_files(self) -> list[Path]:
+        folder = self.airflow.logs / f"dag_id={self.dag_id}" / f"run_id={self.run_id}"
+        return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_mtime)
+
+    # What the gateway says
+
+    def creates(self) -> list[dict[str, Any]]:
+        """The create requests it accepted."""
+        return self.emulator.ledger(self.key)
+
+    def billed(self) -> int:
+        return sum(row["billed"] for row in self.creates())
+
+    def has_whole_video(self) -> bool:
+        """Whether the file at its place is, byte for byte, what the gateway made, and every picture of it plays."""
+        wan_task_id = self.creates()[-1]["task_id"]
+        if self.output_path.read_bytes() != self.emulator.video(self.gateway, self.key, wan_task_id):
+            return False
+        with av.open(str(self.output_path)) as container:
+            return sum(1 for _ in container.decode(video=0)) == container.streams.video[0].frames > 0
+
+    def files(self) -> list[str]:
+        """All that lies in the folder of the video, temporary files included."""
+        folder = self.output_path.parent
+        return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+    # Killing
+
+    def wait_for_pause(self, timeout: float = END_S) -> dict[str, int]:
+        """The ids of the held task's process and of its worker's."""
+        try:
+            wait_for(f"the pause of {self.name}", self.marker.exists, timeout, pause=0.05)
+        except TimeoutError as error:
+            raise AssertionError(f"{error}; its log:\n{self.log()}") from None
+        return dict(json.loads(self.marker.read_text()))
+
+    def release(self) -> None:
+        self.marker.with_suffix(".released").touch()
+
+    def kill_at_pause(self, victim: str) -> None:
+        """SIGKILL to the held task (``task``), or to its worker and then to it (``worker``)."""
+        held = self.wait_for_pause()
+        pids = [held["worker"], held["task"]] if victim == "worker" else [held["task"]]
+        for pid in pids:
+            _assert_is_airflow(pid)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        self._killed = pids
+
+
+def _assert_is_airflow(pid: int) -> None:
+    process = psutil.Process(pid)
+    assert "airflow" in " ".join(process.cmdline()), process.cmdline()
+
+
+def _readable(line: str) -> str:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(entry, dict):
+        return line
+    errors = "".join(
+        f" {error.get('exc_type')}: {error.get('exc_value')}" for error in entry.get("error_detail") or () if error
+    )
+    return f"{entry.get('timestamp', '')} {entry.get('level', '')}: {entry.get('event', '')}{errors}"
+
+
+@dataclass
+class Stage:
+    """An Airflow, its gateways and its media, shared by all tests of a session.
+
+    :param quick: a gateway whose videos take some three seconds.
+    :param slow: a gateway whose videos take days, unless a test turns its clock.
+    """
+
+    airflow: Airflow
+    quick: Emulator
+    slow: Emulator
+    first_frame: str
+    folder: Path
+    journeys: list[Journey] = field(default_factory=list)
+
+    def start(
+        self,
+        name: str,
+        *,
+        gateway: str = "apiyi",
+        dag_id: str = "system_video",
+        slow: bool = False,
+        key: str | None = None,
+        read_timeout: float = 20.0,
+        pause_at: str | None = None,
+        **conf: Any,
+    ) -> Journey:
+        """Trigger a run, on a connection of its own in Airflow's database."""
+        number = len(self.journeys)
+        key = key or f"sk-{secrets.token_hex(16)}{number:04d}"
+        slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        emulator = self.slow if slow else self.quick
+        journey = Journey(
+            name=name,
+            airflow=self.airflow,
+            emulator=emulator,
+            gateway=gateway,
+            dag_id=dag_id,
+            run_id=f"{number:02d}_{slug}",
+            key=key,
+            wan_conn_id=f"wan_{number}",
+            output_path=self.folder / "videos" / f"{number:02d}_{slug}" / "video.mp4",
+            marker=self.folder / "pauses" / f"{number:02d}_{slug}",
+        )
+        connection = {
+            "connection_id": journey.wan_conn_id,
+            "conn_type": "wan",
+            "host": emulator.url,
+            "password": key,
+            "extra": json.dumps({"gateway": gateway, "read_timeout": read_timeout}),
+        }
+        self.airflow.rest.post("/api/v2/connections", connection)
+        wish = {
+            "prompt": f"a kite over the sea, {name}",
+            "first_frame": self.first_frame,
+            "wan_conn_id": journey.wan_conn_id,
+            "output_path": str(journey.output_path),
+            **conf,
+        }
+        pause = {"pause_at": pause_at, "pause_marker": str(journey.marker)} if pause_at else {}
+        body = {"dag_run_id": journey.run_id, "logical_date": None, "conf": wish | pause}
+        self.airflow.rest.post(f"/api/v2/dags/{dag_id}/dagRuns", body)
+        self.journeys.append(journey)
+        return journey
+
+
+def measured(journey: Journey, started: float) -> str:
+    """One line for the summary."""
+    return f"{journey.name}: {time.monotonic() - started:.0f} s"

@@ -1,0 +1,326 @@
+"""What the operators do over their tries: one create a wish, the file at its place, the record kept and forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_wan.api.errors import VideoDownloadFailed, VideoWaitTimeout
+from airflow_wan.ledger import STATE_STORE_KEY, LedgerUnreadable
+from airflow_wan.operators.wan import WanGenerateVideoOperator, WanImageToVideoOperator, WanSubmitVideoOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import SimpleNamespace
+
+    from airflow_wan.emulator.testing import MediaServer
+
+
+@pytest.fixture
+def film(media: MediaServer, tmp_path: Path) -> Callable[..., WanImageToVideoOperator]:
+    """Makes the operator under test."""
+
+    def make(**arguments: Any) -> WanImageToVideoOperator:
+        defaults: dict[str, Any] = {
+            "task_id": "animate",
+            "prompt": "The clouds drift.",
+            "first_frame": media.url("frame.png"),
+            "duration": 2,
+            "output_path": str(tmp_path / "film.mp4"),
+            "poll_interval": 0.05,
+        }
+        return WanImageToVideoOperator(**defaults | arguments)
+
+    return make
+
+
+def submitted(gateway: SimpleNamespace) -> int:
+    return len(gateway.emulator.ledger())
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_video_is_bought_once_and_lands_at_its_path(
+    deferrable: bool, film: Callable[..., Any], gateway: Any, runner: Any, tmp_path: Path
+) -> None:
+    path = runner.run(film(deferrable=deferrable, seed="7"))
+
+    assert path == str(tmp_path / "film.mp4")
+    assert [row["billed"] for row in gateway.emulator.ledger()] == [True]
+    video = runner.instance.xcoms["wan_video"]
+    assert video["bytes"] == Path(path).stat().st_size
+    assert (video["model"], video["seed"], video["duration_s"], video["has_audio"]) == ("wan2.7-i2v", 7, 2.0, True)
+    assert runner.instance.xcoms["wan_task_id"] == video["wan_task_id"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "film.mp4"]
+
+
+def test_nothing_secret_is_in_trigger_arguments_events_and_xcom(
+    film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    runner.run(film())
+
+    said = repr((runner.trigger_kwargs, runner.events, runner.instance.xcoms))
+    assert "sk-" not in said
+    assert "Signature" not in said
+    assert "result" not in said
+
+
+def test_the_record_of_the_purchase_is_forgotten_once_airflow_knows_of_the_success(
+    film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    runner.run(film())
+
+    assert runner.store.rows == {}
+
+
+def test_a_worker_killed_after_the_download_does_not_buy_again(
+    film: Callable[..., Any], gateway: Any, runner: Any, tmp_path: Path
+) -> None:
+    runner.run(film(), killed_before_success=True)
+    path = runner.run(film())
+
+    assert submitted(gateway) == 1
+    assert path == str(tmp_path / "film.mp4")
+
+
+def test_a_cleared_successful_task_starts_anew(film: Callable[..., Any], gateway: Any, runner: Any) -> None:
+    runner.run(film())
+    runner.run(film())
+
+    assert submitted(gateway) == 2
+
+
+def test_a_timeout_is_waited_out_by_the_retry_with_a_fresh_budget(
+    film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    with pytest.raises(VideoWaitTimeout) as raised:
+        runner.run(film(timeout=0.01))
+    runner.run(film())
+
+    assert submitted(gateway) == 1
+    assert raised.value.wan_task_id == gateway.emulator.ledger()[0]["task_id"]
+
+
+def test_a_failed_download_is_followed_by_a_download_only(
+    film: Callable[..., Any],
+    gateway: Any,
+    runner: Any,
+    no_pauses: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    from airflow_wan.files import download
+
+    def cut_connection(*_: Any, **__: Any) -> None:
+        raise download.DownloadError("The connection to the file host failed (ReadError).")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(download, "download", cut_connection)
+        with pytest.raises(VideoDownloadFailed):
+            runner.run(film())
+        assert list(tmp_path.iterdir()) == []
+    runner.run(film())
+
+    assert submitted(gateway) == 1
+    assert (tmp_path / "film.mp4").exists()
+
+
+def test_a_failed_task_ends_the_try_and_the_next_one_may_buy(
+    film: Callable[..., Any], gateway: Any, runner: Any, media: MediaServer
+) -> None:
+    with pytest.raises(Exception, match="ended failed") as raised:
+        runner.run(film(first_frame=media.url("missing.png")))
+    runner.run(film())
+
+    assert [row["billed"] for row in gateway.emulator.ledger()] == [False, True]
+    assert gateway.emulator.ledger()[0]["task_id"] in str(raised.value)
+
+
+def test_a_ledger_that_cannot_be_read_sends_nothing(
+    film: Callable[..., Any], gateway: Any, runner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: Any) -> None:
+        raise RuntimeError("API_SERVER_ERROR")
+
+    monkeypatch.setattr(runner.store, "get", unreachable)
+    with pytest.raises(LedgerUnreadable):
+        runner.run(film())
+
+    assert gateway.emulator.requests() == []
+
+
+def test_a_ledger_that_cannot_be_written_sends_nothing(
+    film: Callable[..., Any], gateway: Any, runner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise RuntimeError("API_SERVER_ERROR")
+
+    monkeypatch.setattr(runner.store, "set", unreachable)
+    with pytest.raises(LedgerUnreadable):
+        runner.run(film())
+
+    assert gateway.emulator.requests() == []
+
+
+def test_an_id_that_cannot_be_written_down_is_waited_for_all_the_same(
+    film: Callable[..., Any], gateway: Any, runner: Any, no_pauses: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = runner.store.set
+
+    def only_intents(key: str, value: Any, **options: Any) -> None:
+        if value["state"] == "submitted":
+            raise RuntimeError("API_SERVER_ERROR")
+        put(key, value, **options)
+
+    monkeypatch.setattr(runner.store, "set", only_intents)
+    path = runner.run(film())
+
+    assert Path(path).exists()
+    assert submitted(gateway) == 1
+
+
+def test_an_invalid_request_sends_nothing_and_is_not_retried(
+    film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    with pytest.raises(AirflowFailException, match="duration"):
+        runner.run(film(duration="ten"))
+
+    assert gateway.emulator.requests() == []
+    assert runner.store.rows == {}
+
+
+def test_a_destination_that_cannot_be_written_to_stops_before_the_submit(
+    film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    with pytest.raises(Exception, match="cannot be written"):
+        runner.run(film(output_path="/proc/nowhere/film.mp4"))
+
+    assert gateway.emulator.requests() == []
+
+
+def test_a_changed_request_is_not_bought_by_a_retry(film: Callable[..., Any], gateway: Any, runner: Any) -> None:
+    with pytest.raises(VideoWaitTimeout):
+        runner.run(film(timeout=0.01))
+    with pytest.raises(AirflowFailException, match="on_changed_request='resubmit'"):
+        runner.run(film(prompt="Snow falls."))
+
+    assert submitted(gateway) == 1
+
+
+def test_a_changed_request_is_bought_where_the_author_says_so(
+    film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    with pytest.raises(VideoWaitTimeout):
+        runner.run(film(timeout=0.01))
+    runner.run(film(prompt="Snow falls.", on_changed_request="resubmit"))
+
+    assert submitted(gateway) == 2
+
+
+def test_a_url_signed_anew_is_no_changed_request(
+    film: Callable[..., Any], gateway: Any, runner: Any, media: MediaServer
+) -> None:
+    with pytest.raises(VideoWaitTimeout):
+        runner.run(film(timeout=0.01, first_frame=media.url("frame.png?X-Amz-Signature=1&v=2")))
+    runner.run(film(first_frame=media.url("frame.png?v=2&X-Amz-Signature=2")))
+
+    assert submitted(gateway) == 1
+
+
+def test_a_retry_asks_where_the_submit_went(
+    film: Callable[..., Any], gateway: Any, runner: Any, connect: Callable[..., None]
+) -> None:
+    with pytest.raises(VideoWaitTimeout):
+        runner.run(film(timeout=0.01))
+    connect("http://127.0.0.1:9", gateway=gateway.name)  # nobody listens there
+
+    path = runner.run(film())
+
+    assert Path(path).exists()
+
+
+def test_a_task_that_the_gateway_no_longer_knows_stops_with_its_id(
+    film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    with pytest.raises(VideoWaitTimeout):
+        runner.run(film(timeout=0.01))
+    gateway.emulator.advance_clock(25 * 3600)
+    with pytest.raises(AirflowFailException, match=gateway.emulator.ledger()[0]["task_id"]):
+        runner.run(film())
+
+    assert submitted(gateway) == 1
+
+
+def test_an_intent_without_an_id_is_not_sent_again(film: Callable[..., Any], gateway: Any, runner: Any) -> None:
+    leave_an_intent(film, gateway, runner)
+    with pytest.raises(AirflowFailException, match="may be in the making") as raised:
+        runner.run(film())
+
+    assert submitted(gateway) == 0
+    assert "on_ambiguous_submit='resubmit'" in str(raised.value)
+    assert "The clouds drift." in str(raised.value)
+
+
+def test_an_intent_without_an_id_is_sent_again_where_the_author_says_so(
+    film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    leave_an_intent(film, gateway, runner)
+    runner.run(film(on_ambiguous_submit="resubmit"))
+
+    assert submitted(gateway) == 1
+
+
+def leave_an_intent(film: Callable[..., Any], gateway: Any, runner: Any) -> None:
+    """Leave the ledger as a worker does that is killed right after it wrote its intent down."""
+
+    class Killed(BaseException):
+        pass
+
+    put = runner.store.set
+
+    def die_afterwards(key: str, value: Any, **options: Any) -> None:
+        put(key, value, **options)
+        raise Killed
+
+    runner.store.set = die_afterwards
+    with pytest.raises(Killed):
+        runner.run(film())
+    runner.store.set = put
+    assert runner.store.get(STATE_STORE_KEY)["state"] == "intent"
+
+
+def test_the_submit_operator_returns_the_same_id_on_a_retry(gateway: Any, runner: Any, media: MediaServer) -> None:
+    task = WanSubmitVideoOperator(
+        task_id="submit",
+        model="wan2.7-i2v",
+        prompt="The clouds drift.",
+        media=[{"type": "first_frame", "url": media.url("frame.png")}],
+        parameters={"duration": "2"},
+    )
+    first = runner.run(task, killed_before_success=True)
+    again = runner.run(task)
+
+    assert first == again
+    assert submitted(gateway) == 1
+
+
+def test_media_and_parameters_by_argument_come_before_those_by_dict() -> None:
+    task = WanImageToVideoOperator(
+        task_id="animate",
+        prompt="x",
+        first_frame="https://cdn.example.com/a.png",
+        driving_audio="None",
+        media=[{"type": "last_frame", "url": "https://cdn.example.com/b.png"}],
+        parameters={"resolution": "1080P", "seed": 3},
+    )
+
+    assert [item["type"] for item in task.request_media()] == ["first_frame", "last_frame"]
+    assert task.request_parameters() == {"resolution": "720P", "duration": 5, "seed": 3}
+
+
+@pytest.mark.parametrize("arguments", [{"timeout": 0}, {"poll_interval": -1}, {"on_ambiguous_submit": "perhaps"}])
+def test_senseless_arguments_are_refused_when_the_dag_is_read(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - each has a message of its own
+        WanGenerateVideoOperator(task_id="x", model="wan2.7-i2v", **arguments)

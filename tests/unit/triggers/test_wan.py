@@ -1,0 +1,199 @@
+"""What the trigger does on the event loop: asks without blocking it, survives trouble, and only reads."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from airflow_wan.triggers import wan as trigger_module
+from airflow_wan.triggers.wan import WanVideoTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_wan.emulator.testing import MediaServer, RunningEmulator
+
+LONGEST_BLOCK = 0.05
+"""s for which nothing on the trigger's event loop may hold it up."""
+
+
+def submit(emulator: RunningEmulator, media: MediaServer, gateway: str = "dashscope") -> str:
+    """A task made by a plain HTTP client."""
+    prefix = "/wan" if gateway == "apiyi" else ""
+    answer = httpx.post(
+        f"{emulator.base_url}{prefix}/api/v1/services/aigc/video-generation/video-synthesis",
+        headers={"Authorization": "Bearer sk-unit-tests-0123456789", "X-DashScope-Async": "enable"},
+        json={
+            "model": "wan2.7-i2v",
+            "input": {"prompt": "x", "media": [{"type": "first_frame", "url": media.url("frame.png")}]},
+            "parameters": {"resolution": "720P", "duration": 2},
+        },
+    )
+    return str(answer.json()["output"]["task_id"])
+
+
+def trigger(wan_task_id: str, **arguments: Any) -> WanVideoTrigger:
+    now = time.time()
+    defaults = {"wan_conn_id": "wan_default", "started": now, "deadline": now + 30, "poll_interval": 0.05}
+    return WanVideoTrigger(wan_task_id=wan_task_id, **defaults | arguments)
+
+
+async def events_of(waiting: WanVideoTrigger) -> list[dict[str, Any]]:
+    return [event.payload async for event in waiting.run()]
+
+
+def test_it_is_made_again_from_what_the_database_keeps() -> None:
+    path, kwargs = trigger("abc", base_url="https://api.apiyi.com", cancel_on_kill=True).serialize()
+
+    assert path == "airflow_wan.triggers.wan.WanVideoTrigger"
+    assert WanVideoTrigger(**kwargs).serialize() == (path, kwargs)
+    assert all(value is None or isinstance(value, (str, int, float, bool)) for value in kwargs.values())
+
+
+async def test_it_fires_once_and_stops(gateway: Any, media: MediaServer) -> None:
+    wan_task_id = submit(gateway.emulator, media, gateway.name)
+
+    (event,) = await events_of(trigger(wan_task_id))
+
+    assert (event["status"], event["wan_task_id"]) == ("success", wan_task_id)
+    assert not [value for value in event.values() if "http" in str(value)]
+
+
+async def test_two_of_it_for_one_task_do_no_harm(gateway: Any, media: MediaServer) -> None:
+    wan_task_id = submit(gateway.emulator, media, gateway.name)
+
+    both = await asyncio.gather(events_of(trigger(wan_task_id)), events_of(trigger(wan_task_id)))
+
+    assert [events[0]["status"] for events in both] == ["success", "success"]
+    assert len(gateway.emulator.ledger()) == 1
+
+
+async def test_nothing_holds_up_the_event_loop(gateway: Any, media: MediaServer) -> None:
+    wan_task_id = submit(gateway.emulator, media, gateway.name)
+
+    # The machine may stop any one run for a while, but hardly all three.
+    longest = min([await longest_step(trigger(wan_task_id)) for _ in range(3)])
+
+    assert longest < LONGEST_BLOCK
+
+
+async def test_a_blocking_call_would_be_noticed(gateway: Any, media: MediaServer, monkeypatch: Any) -> None:
+    wan_task_id = submit(gateway.emulator, media, gateway.name)
+    look_up = trigger_module.WanHook.get_async_account
+
+    async def blocking(self: Any) -> Any:
+        time.sleep(2 * LONGEST_BLOCK)  # noqa: ASYNC251 - the fault to be noticed
+        return await look_up(self)
+
+    monkeypatch.setattr(trigger_module.WanHook, "get_async_account", blocking)
+
+    assert await longest_step(trigger(wan_task_id)) > LONGEST_BLOCK
+
+
+async def longest_step(waiting: WanVideoTrigger) -> float:
+    """The longest that the event loop spends in one callback while a trigger runs, in s."""
+    longest = 0.0
+    run_step = asyncio.Handle._run
+
+    def timed(handle: asyncio.Handle) -> None:
+        nonlocal longest
+        before = time.perf_counter()
+        run_step(handle)
+        longest = max(longest, time.perf_counter() - before)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio.Handle, "_run", timed)
+        await events_of(waiting)
+    return longest
+
+
+async def test_a_passed_deadline_ends_the_wait_with_the_id(gateway: Any, media: MediaServer) -> None:
+    wan_task_id = submit(gateway.emulator, media, gateway.name)
+
+    (event,) = await events_of(trigger(wan_task_id, deadline=time.time()))
+
+    assert (event["status"], event["error"]["kind"]) == ("error", "VideoWaitTimeout")
+    assert event["error"]["wan_task_id"] == wan_task_id
+
+
+async def test_a_task_the_gateway_does_not_know_is_lost_after_three_asks(gateway: Any) -> None:
+    (event,) = await events_of(trigger("00000000-0000-4000-8000-00000000dead"))
+
+    assert event["error"]["kind"] == "VideoTaskLost"
+
+
+async def test_a_gateway_that_cannot_be_reached_is_survived(
+    gateway: Any, media: MediaServer, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wan_task_id = submit(gateway.emulator, media, gateway.name)
+    notes: list[str] = []
+    waiting = trigger(wan_task_id)
+    monkeypatch.setattr(
+        type(waiting), "log", SimpleNamespace(info=lambda text, *args: notes.append(text % args)), raising=False
+    )
+    connect("http://127.0.0.1:9", gateway=gateway.name)  # nobody listens there
+    asking = asyncio.create_task(events_of(waiting))
+    async with asyncio.timeout(10):
+        while not notes:  # noqa: ASYNC110 - the log is no awaitable
+            await asyncio.sleep(0.01)
+    assert "cannot be asked for now" in notes[0]
+    asking.cancel()
+    connect(gateway.emulator.base_url, gateway=gateway.name)
+
+    (event,) = await events_of(trigger(wan_task_id))
+
+    assert event["status"] == "success"
+
+
+async def test_a_connection_that_airflow_cannot_look_up_for_now_is_survived(
+    gateway: Any, media: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wan_task_id = submit(gateway.emulator, media, gateway.name)
+    hook = trigger_module.WanHook
+    look_up = hook.get_async_account
+    failures = iter([RuntimeError("API_SERVER_ERROR"), RuntimeError("API_SERVER_ERROR")])
+
+    async def sometimes(self: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return await look_up(self)
+
+    monkeypatch.setattr(hook, "get_async_account", sometimes)
+
+    (event,) = await events_of(trigger(wan_task_id))
+
+    assert event["status"] == "success"
+
+
+@pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
+class TestKilledByAUser:
+    async def test_a_queued_task_is_canceled(self, gateway: Any, media: MediaServer) -> None:
+        wan_task_id = submit(gateway.emulator, media)
+
+        await trigger(wan_task_id, cancel_on_kill=True).on_kill()
+
+        assert gateway.emulator.ledger()[0]["status"] == "CANCELED"
+
+    async def test_it_is_left_alone_where_the_author_says_so(self, gateway: Any, media: MediaServer) -> None:
+        wan_task_id = submit(gateway.emulator, media)
+
+        await trigger(wan_task_id, cancel_on_kill=False).on_kill()
+
+        assert gateway.emulator.ledger()[0]["status"] != "CANCELED"
+
+    async def test_it_is_left_alone_when_only_the_trigger_moves(
+        self, gateway: Any, media: MediaServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wan_task_id = submit(gateway.emulator, media)
+        moving = trigger(wan_task_id, cancel_on_kill=True)
+        moving._task_instance = SimpleNamespace(dag_id="films", run_id="r", task_id="animate", map_index=-1, task=None)
+        monkeypatch.setattr(trigger_module, "is_deferred", lambda *_: True)
+
+        await moving.on_kill()
+
+        assert gateway.emulator.ledger()[0]["status"] != "CANCELED"

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_wan.signed_urls import without_signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -212,13 +213,6 @@ class VariableLedger:
         return answer
 
 
-# Query parameters that sign a URL, in lower case: S3, CloudFront, Google, OSS, and Azure's shared access signatures.
-_SIGNING = re.compile(
-    r"x-amz-.*|x-goog-.*|x-oss-.*|signature|expires|ossaccesskeyid|awsaccesskeyid|googleaccessid|security-token|policy|"
-    r"key-pair-id|sig|se|sp|sv|sr|st|spr|sks?|skoid|sktid|skt|ske|skv"
-)
-
-
 def fingerprint_of(body: Mapping[str, Any]) -> str:
     """Digest of a request body. What signs a URL does not count: it differs at every rendering."""
     text = json.dumps(_unsigned(body), sort_keys=True, ensure_ascii=False)
@@ -231,7 +225,5 @@ def _unsigned(value: object) -> object:
     if isinstance(value, list):
         return [_unsigned(inner) for inner in value]
     if isinstance(value, str) and value.startswith(("http://", "https://")):
-        address, _, query = value.partition("?")
-        kept = [pair for pair in query.split("&") if not _SIGNING.fullmatch(pair.partition("=")[0].lower())]
-        return f"{address}?{'&'.join(kept)}"
+        return without_signature(value)
     return value

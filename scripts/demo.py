@@ -29,7 +29,9 @@ def main() -> None:
         prepare_airflow(wan, poll_interval_s=1)
         if wan.is_real:
             confirm_spending(f"This sends a paid request: {MODEL}, {RESOLUTION}, {SECONDS} s. {_cost_sentence(wan)}")
-        print(f"Running the DAG {DAG_ID} ({'a real gateway' if wan.is_real else 'the emulator'}; all of its log: {_LOG})")
+        print(
+            f"Running the DAG {DAG_ID} ({'a real gateway' if wan.is_real else 'the emulator'}; all of its log: {_LOG})"
+        )
         if not _run_dag(wan):
             sys.exit(f"The DAG run failed; see {_LOG}.")
     _report(_last_video(), wan, time.monotonic() - started)
@@ -53,7 +55,9 @@ def _run_dag(wan: Gateway) -> bool:
     command = [str(AIRFLOW), "dags", "test", DAG_ID, "--conf", json.dumps(wan.conf)]
     with (
         _LOG.open("w") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY) as process,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY
+        ) as process,
     ):
         try:
             for line in process.stdout or ():

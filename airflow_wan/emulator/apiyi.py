@@ -9,12 +9,14 @@ from airflow_wan.emulator.gateway import Answer
 from airflow_wan.emulator.orders import GatewayName, Refusal, RefusalKind
 from airflow_wan.emulator.tasks import Snapshot, State, Task
 
-# APIYI docs: submitted -> in_progress -> completed | failed. It has no cancel, so CANCELED cannot come up.
+# APIYI docs: submitted -> in_progress -> completed | failed. It has no cancel and no word for an upstream task that was
+# canceled; the new-api family says failed then.
 _STATUS = {
     State.PENDING: "submitted",
     State.RUNNING: "in_progress",
     State.SUCCEEDED: "completed",
     State.FAILED: "failed",
+    State.CANCELED: "failed",
 }
 
 # HTTP status and envelope type of each refused create. From APIYI docs: 400 for a wrong parameter, 500 for missing
@@ -50,6 +52,27 @@ class Apiyi:
     def throttled(self, request_id: str) -> Answer:
         """Answer one request too many; only the status 429 is documented."""
         return _error(429, f"Too many requests (request id: {request_id})", "shell_api_error")
+
+    def out_of_balance(self, request_id: str, *, as_throttling: bool) -> Answer:  # noqa: ARG002
+        """Answer a create the account cannot pay for; the docs say 429, the one-api family 403."""
+        error = {
+            "message": "user [25359] quota [12000] preConsumedQuota [210000] is not enough",
+            "localized_message": "Insufficient user quota",
+            "type": "shell_api_error",
+            "param": "",
+            "code": "insufficient_user_quota",
+        }
+        return Answer(429 if as_throttling else 403, {"error": error})
+
+    def broken(self, status: int, request_id: str) -> Answer:  # noqa: ARG002
+        """Answer as seen by a third party: no message, and the upstream's status as a text."""
+        error = {
+            "message": "",
+            "type": "shell_api_error",
+            "param": str(status),
+            "code": "bad_response_status_code",
+        }
+        return Answer(status, {"error": error})
 
     def no_route(self, method: str, path: str, request_id: str) -> Answer:  # noqa: ARG002
         """Answer a path that does not exist, in the words of the one-api family."""
@@ -94,6 +117,10 @@ class Apiyi:
     def no_task(self, task_id: str, request_id: str) -> Answer:  # noqa: ARG002
         """Answer a poll for no known task: undocumented, so new-api's answer stands in for it."""
         return Answer(400, {"code": "task_not_exist", "message": "task_not_exist", "data": None})
+
+    def in_state(self, task_id: str, word: str, request_id: str) -> Answer:  # noqa: ARG002
+        """Answer a poll with any word for the task's state."""
+        return Answer(200, {"status": word, "progress": 30, "task_id": task_id})
 
 
 def _progress(task: Task, snapshot: Snapshot, now: float) -> int:

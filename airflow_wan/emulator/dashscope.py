@@ -18,6 +18,7 @@ _BEIJING = timezone(timedelta(hours=8))
 _DAY_S = 24 * 60 * 60
 _LIST_TIME = "%Y%m%d%H%M%S"
 _REGION = "cn-beijing"
+_UNAVAILABLE = 503
 
 # HTTP status and code of each refused create (Alibaba docs, error codes). An unknown model is 400 as a field test saw
 # it, although the error table has a 404 ModelNotFound.
@@ -50,6 +51,18 @@ class DashScope:
     def throttled(self, request_id: str) -> Answer:
         """Answer one request too many."""
         return _error(429, "Throttling.RateQuota", "Requests rate limit exceeded, please try again later.", request_id)
+
+    def out_of_balance(self, request_id: str, *, as_throttling: bool) -> Answer:
+        """Answer a create the account cannot pay for (Alibaba docs, error codes)."""
+        if as_throttling:
+            return _error(429, "PostpaidBillOverdue", "The postpaid bill is overdue.", request_id)
+        sentence = "Access denied, please make sure your account is in good standing."
+        return _error(400, "Arrearage", sentence, request_id)
+
+    def broken(self, status: int, request_id: str) -> Answer:
+        """Answer 500 or 503 (Alibaba docs, error codes)."""
+        code = "ModelUnavailable" if status == _UNAVAILABLE else "InternalError"
+        return _error(status, code, "An internal error has occurred, please try again later.", request_id)
 
     def no_route(self, method: str, path: str, request_id: str) -> Answer:
         """Answer a path that does not exist."""
@@ -94,7 +107,11 @@ class DashScope:
 
     def no_task(self, task_id: str, request_id: str) -> Answer:
         """Answer a poll for no known task: 200 and UNKNOWN, whatever the reason."""
-        return Answer(200, {"request_id": request_id, "output": {"task_id": task_id, "task_status": "UNKNOWN"}})
+        return self.in_state(task_id, "UNKNOWN", request_id)
+
+    def in_state(self, task_id: str, word: str, request_id: str) -> Answer:
+        """Answer a poll with any word for the task's state."""
+        return Answer(200, {"request_id": request_id, "output": {"task_id": task_id, "task_status": word}})
 
     def canceled(self, request_id: str) -> Answer:
         """Answer a cancel that worked."""

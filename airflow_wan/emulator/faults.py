@@ -44,10 +44,12 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+_Word = TypeVar("_Word", bound=StrEnum)
 
 
 class CallKind(StrEnum):
@@ -170,9 +172,8 @@ class Fault:
         if not isinstance(words, dict):
             raise ValueError(f'a fault is an object such as {{"on": "create", "kind": "html"}}, not {words!r}')  # noqa: TRY004
         rest = dict(words)
-        on = _member(CallKind, rest.pop("on", None), "'on' of a fault is one of")
-        known = ", ".join(kind for kind, use in _USES.items() if on in use.on)
-        kind = _member(FaultKind, rest.pop("kind", None), f"faults of {on} are {known}", listed=False)
+        on = _member(CallKind, rest.pop("on", None), CallKind, "'on' of a fault")
+        kind = _member(FaultKind, rest.pop("kind", None), _kinds(on), f"'kind' of a fault on {on}")
         _check_belongs(on, kind, rest)
         return cls(on, kind, **rest)
 
@@ -350,16 +351,18 @@ def _parameters(on: CallKind, kind: FaultKind) -> list[str]:
 
 def _check_belongs(on: CallKind, kind: FaultKind, given: Iterable[str]) -> None:
     if on not in _USES[kind].on:
-        known = ", ".join(kind for kind, use in _USES.items() if on in use.on)
-        raise ValueError(f"{kind} is no fault of {on}; faults of {on} are {known}")
+        raise ValueError(f"'kind' of a fault on {on} is one of {', '.join(_kinds(on))}, not {kind.value!r}")
     known_here = [*_COMMON, *_parameters(on, kind)]
     strangers = [repr(name) for name in given if name not in known_here]
     if strangers:
         raise ValueError(f"{kind} on {on} takes {', '.join(known_here)}, not {', '.join(strangers)}")
 
 
-def _member[Word: StrEnum](words: type[Word], value: object, sentence: str, *, listed: bool = True) -> Word:
-    try:
-        return words(value)  # type: ignore[arg-type]
-    except ValueError:
-        raise ValueError(sentence) from None
+def _member(words: type[_Word], value: object, known: Iterable[str], of: str) -> _Word:
+    if isinstance(value, str) and value in list(words):
+        return words(value)
+    raise ValueError(f"{of} is one of {', '.join(known)}, not {value!r}")
+
+
+def _kinds(on: CallKind) -> list[FaultKind]:
+    return [kind for kind, use in _USES.items() if on in use.on]

@@ -36,6 +36,12 @@ class Gateway(Protocol):
     def throttled(self, request_id: str) -> Answer:
         """Answer one request too many."""
 
+    def out_of_balance(self, request_id: str, *, as_throttling: bool) -> Answer:
+        """Answer a create the account cannot pay for; with 429 if `as_throttling`."""
+
+    def broken(self, status: int, request_id: str) -> Answer:
+        """Answer 500 or 503: the fault is the gateway's own."""
+
     def no_route(self, method: str, path: str, request_id: str) -> Answer:
         """Answer a path that does not exist."""
 
@@ -50,3 +56,6 @@ class Gateway(Protocol):
 
     def no_task(self, task_id: str, request_id: str) -> Answer:
         """Answer a poll for a task that is unknown, expired or another account's."""
+
+    def in_state(self, task_id: str, word: str, request_id: str) -> Answer:
+        """Answer a poll with any word for the task's state."""

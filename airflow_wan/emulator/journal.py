@@ -32,22 +32,22 @@ class Journal:
     def __init__(self) -> None:
         self._entries: deque[dict[str, Any]] = deque(maxlen=_KEPT_REQUESTS)
 
-    def note(self, method: str, path: str, headers: Mapping[str, str], body: bytes, status: int) -> None:
-        """Remember one create and the status it was answered with."""
-        self._entries.append(
-            {
-                "method": method,
-                "path": path,
-                "headers": {name: headers[name] for name in _KEPT_HEADERS if name in headers},
-                "bearer": headers.get("authorization", "").startswith("Bearer "),
-                "body": _json_or_text(body),
-                "status": status,
-            }
-        )
+    def note(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+        """Remember one create; the caller adds the `status` of its answer, which stays null if there is none."""
+        entry = {
+            "method": method,
+            "path": path,
+            "headers": {name: headers[name] for name in _KEPT_HEADERS if name in headers},
+            "bearer": headers.get("authorization", "").startswith("Bearer "),
+            "body": _json_or_text(body),
+            "status": None,
+        }
+        self._entries.append(entry)
+        return entry
 
     def entries(self) -> list[dict[str, Any]]:
         """Return what is remembered."""
-        return list(self._entries)
+        return [dict(entry) for entry in self._entries]
 
     def clear(self) -> None:
         """Forget everything."""

@@ -73,7 +73,7 @@ class Task:
 
     def at(self, now: float) -> Snapshot:
         """Return what the task is at `now`."""
-        if self.canceled_at is not None:
+        if self.canceled_at is not None and now >= self.canceled_at:
             return Snapshot(State.CANCELED, ended_at=self.canceled_at)
         if now < self.starts_at:
             return Snapshot(State.PENDING)

@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator, mask_secret
 
 from airflow_wan import settings
 from airflow_wan.api.errors import VideoTaskFailed, WanError
@@ -15,6 +15,7 @@ from airflow_wan.api.requests import DEFAULT_RESOLUTION, VideoRequest, build_vid
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.ledger import Purchase, forget_purchase, open_ledger
 from airflow_wan.purchase import Buyer, OnAmbiguousSubmit, OnChangedRequest
+from airflow_wan.signed_urls import signed_queries
 from airflow_wan.triggers.wan import WanVideoTrigger
 from airflow_wan.waiting import OwnsWanTask, WaitsForVideo
 
@@ -97,6 +98,16 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
         purchase = self.submit(context)
         self.forget_when_successful()
         return purchase.wan_task_id
+
+    def _do_render_template_fields(self, parent: Any, *args: Any, **kwargs: Any) -> None:
+        """Hide what signs the media's URLs before Airflow stores and shows the rendered fields.
+
+        Airflow calls this for plain and for mapped tasks; of `render_template_fields`, a mapped task uses its own.
+        """
+        super()._do_render_template_fields(parent, *args, **kwargs)
+        if parent is self:
+            for query in signed_queries([getattr(self, name) for name in self.template_fields]):
+                mask_secret(query)
 
     def build_request(self, hook: WanHook) -> VideoRequest:
         """The request, checked for the connection's gateway.

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
     from airflow_wan.emulator.settings import Settings
 
-API_KEY = "sk-whole-dags-0123456789"
-EXAMPLES = Path(__file__).parents[2] / "example_dags"
-
 
 @dataclass(frozen=True)
 class FinishedRun:
@@ -101,11 +98,16 @@ except ImportError:
 
 
 @pytest.fixture
-def example() -> Callable[[str], DAG]:
+def examples() -> Path:
+    return Path(__file__).parents[2] / "example_dags"
+
+
+@pytest.fixture
+def example(examples: Path) -> Callable[[str], DAG]:
     """Loads an example DAG from its file, as the DAG processor does."""
 
     def load(name: str) -> DAG:
-        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+        spec = importlib.util.spec_from_file_location(name, examples / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -117,9 +119,19 @@ def example() -> Callable[[str], DAG]:
 
 
 @pytest.fixture
-def wan_connection(wan_emulator: RunningEmulator, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def wan_api_key() -> str:
+    return "sk-whole-dags-0123456789"
+
+
+@pytest.fixture
+def wan_connection(
+    wan_emulator: RunningEmulator,  # noqa: F811 - pytest's way of asking for it
+    wan_api_key: str,
+    videos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """`wan_default` leads to the emulator, and videos go to a folder of the test's own."""
-    connection = {"conn_type": "wan", "password": API_KEY, "host": wan_emulator.base_url}
+    connection = {"conn_type": "wan", "password": wan_api_key, "host": wan_emulator.base_url}
     monkeypatch.setenv("AIRFLOW_CONN_WAN_DEFAULT", json.dumps(connection))
     monkeypatch.setenv("AIRFLOW__WAN__OUTPUT_BASE", str(videos))
 
@@ -139,8 +151,15 @@ def wan_emulator_settings(media: MediaServer) -> Settings:
 def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
     folder = tmp_path_factory.mktemp("media")
     (folder / "products").mkdir()
-    for name, colour in {"rap": "purple", "products/mug": "teal", "products/lamp": "olive", "products/chair": "navy"}.items():
-        picture = Image.blend(Image.new("RGB", (1280, 720), colour), Image.radial_gradient("L").resize((1280, 720)).convert("RGB"), 0.4)
+    for name, colour in {
+        "rap": "purple",
+        "products/mug": "teal",
+        "products/lamp": "olive",
+        "products/chair": "navy",
+    }.items():
+        picture = Image.blend(
+            Image.new("RGB", (1280, 720), colour), Image.radial_gradient("L").resize((1280, 720)).convert("RGB"), 0.4
+        )
         picture.save(folder / f"{name}.png")
     (folder / "notes.txt").write_text("no picture")
     (folder / "rap.mp3").write_bytes(_tone(seconds=3))

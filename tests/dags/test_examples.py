@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-
     from airflow_wan.emulator.testing import RunningEmulator
 
 # The request of the API page that this provider starts from, as given there.
@@ -83,3 +84,17 @@ def test_many_clips_are_made_by_mapping_each_at_its_own_path(
     assert {request["body"]["input"]["media"][0]["url"] for request in wan_emulator.requests()} == {
         f"https://your-cdn.com/products/{name}.png" for name in ("mug", "lamp", "chair")
     }
+
+
+def test_run_by_hand_an_example_tells_its_story_and_not_its_key(
+    airflow_db: Path, wan_connection: None, wan_api_key: str, examples: Path
+) -> None:
+    command = [sys.executable, examples / "example_wan_image_to_video.py"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    story = done.stdout + done.stderr
+    for words in ("Submitting wan2.7-i2v, 720P, 5 s", "Submitted as wan task", "running", "done after", "Downloaded"):
+        assert words in story
+    assert wan_api_key not in story
+    assert "Signature=" not in story

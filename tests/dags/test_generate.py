@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 PICTURE = "https://your-cdn.com/rap.png"
 
 
-def test_every_way_of_waiting_brings_a_video_home(
-    run_dag: Any, watch_film: Any, wan_emulator: RunningEmulator
-) -> None:
+def test_every_way_of_waiting_brings_a_video_home(run_dag: Any, watch_film: Any, wan_emulator: RunningEmulator) -> None:
     media = [{"type": "first_frame", "url": PICTURE}]
     parameters = {"resolution": "720P", "duration": 2}
     with DAG("ways_of_waiting") as dag:
@@ -58,7 +56,11 @@ def test_what_templates_render_becomes_what_the_wire_needs(run_dag: Any, wan_emu
             task_id="generate",
             model="wan2.7-i2v",
             prompt="{{ dag.dag_id }}",
-            parameters={"duration": "{{ params.seconds }}", "watermark": "{{ params.mark }}", "seed": "{{ params.seed }}"},
+            parameters={
+                "duration": "{{ params.seconds }}",
+                "watermark": "{{ params.mark }}",
+                "seed": "{{ params.seed }}",
+            },
         ).expand(media=[[{"type": "first_frame", "url": "{{ params.picture }}"}]])
 
     run = run_dag(dag)
@@ -127,7 +129,7 @@ def test_a_video_that_fails_ends_its_task_for_good_with_the_gateways_code(
         assert "InvalidImageFormat" in str(error)
         assert (run.task_state(task_id), run.tries(task_id)) == ("failed", 1)
     assert [bill["billed"] for bill in wan_emulator.ledger()] == [False, False]
-    assert not list(videos.rglob("*.*"))
+    assert not [path for path in videos.rglob("*") if path.is_file()]
 
 
 def test_a_request_that_cannot_succeed_is_never_sent(run_dag: Any, wan_emulator: RunningEmulator) -> None:

@@ -1,0 +1,171 @@
+"""Faults carried out: each answer that goes wrong, made from the one that would have been given."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+
+from airflow_wan.emulator import results
+from airflow_wan.emulator.faults import FaultKind
+from airflow_wan.emulator.wire import Dropped, Faltering, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import Request
+    from starlette.types import Receive, Send
+
+    from airflow_wan.emulator.faults import Fault, Faults, Planted
+    from airflow_wan.emulator.gateway import Answer, Gateway
+
+_WAITS = (FaultKind.DELAY, FaultKind.HOLD)
+_SLOW_TICK_S = 0.05
+
+
+async def late(faults: Faults, planted: Planted, request: Request, handle: Callable[[], Response]) -> Response:
+    """Return the true answer after the wait that the fault asks for."""
+    fault = planted.fault
+    early = handle() if fault.lets_through else None
+    seconds = fault.delay_s if fault.kind is FaultKind.DELAY else None
+    with faults.holding(planted) as released:
+        is_there = await Wire.under(request.scope).wait(request.receive, released, seconds)
+    if not is_there:
+        return Dropped()
+    return early or handle()
+
+
+async def gateway_answer(
+    faults: Faults, planted: Planted, request: Request, gateway: Gateway, request_id: str, handle: Callable[[], Response]
+) -> Response:
+    """Return what the client of a gateway gets; `handle` does what was asked and returns the true answer."""
+    fault = planted.fault
+    if fault.kind in _WAITS:
+        return await late(faults, planted, request, handle)
+    true = handle() if fault.lets_through else Response()
+    if fault.kind is FaultKind.MALFORMED_JSON:
+        half = bytes(true.body[: len(true.body) // 2])
+        return Response(half, true.status_code, headers=gateway.headers(request_id), media_type="application/json")
+    answer = _worded(fault, gateway, request, request_id)
+    if answer is None:
+        return _any_answer(fault)
+    headers = gateway.headers(request_id)
+    if fault.kind is FaultKind.THROTTLED and fault.retry_after is not None:
+        headers["Retry-After"] = str(fault.retry_after)
+    return JSONResponse(dict(answer.body), answer.status, headers=headers)
+
+
+async def download_answer(
+    faults: Faults, planted: Planted, request: Request, request_id: str, handle: Callable[[], Response]
+) -> Response:
+    """Return what the client of the file store gets; `handle` returns the true answer."""
+    fault = planted.fault
+    match fault.kind:
+        case FaultKind.DELAY:
+            return await late(faults, planted, request, handle)
+        case FaultKind.SERVER_ERROR:
+            sentence = "We encountered an internal error. Please try again."
+            return results.xml_error(500, "InternalError", sentence, request_id)
+        case FaultKind.UNAVAILABLE:
+            return results.xml_error(503, "ServiceUnavailable", "Please try again later.", request_id)
+        case FaultKind.EXPIRED:
+            return results.expired(request_id)
+        case FaultKind.FORBIDDEN:
+            return PlainTextResponse("Forbidden", 403)
+        case FaultKind.EMPTY:
+            return Response(media_type="video/mp4")
+        case FaultKind.TRUNCATED | FaultKind.RESET | FaultKind.WRONG_LENGTH | FaultKind.HOLD | FaultKind.SLOW:
+            return _faltering(faults, planted, handle())
+        case _:
+            return _any_answer(fault)
+
+
+def _worded(fault: Fault, gateway: Gateway, request: Request, request_id: str) -> Answer | None:
+    """Return the answers that each gateway has its own words for."""
+    match fault.kind:
+        case FaultKind.SERVER_ERROR:
+            return gateway.broken(500, request_id)
+        case FaultKind.UNAVAILABLE:
+            return gateway.broken(503, request_id)
+        case FaultKind.UNAUTHORIZED:
+            return gateway.unauthorized(key_given=True, request_id=request_id)
+        case FaultKind.THROTTLED:
+            return gateway.throttled(request_id)
+        case FaultKind.INSUFFICIENT_BALANCE:
+            return gateway.out_of_balance(request_id, as_throttling=fault.status == 429)  # noqa: PLR2004
+        case FaultKind.UNKNOWN_STATUS:
+            return gateway.in_state(request.path_params["task_id"], fault.word, request_id)
+        case _:
+            return None
+
+
+def _any_answer(fault: Fault) -> Response:
+    """Return the answers that look the same wherever they come from."""
+    match fault.kind:
+        case FaultKind.DROP_CONNECTION:
+            return Dropped(reset=fault.reset)
+        case FaultKind.BAD_GATEWAY:
+            return _page(502, "Bad Gateway")
+        case FaultKind.GATEWAY_TIMEOUT:
+            return _page(504, "Gateway Time-out")
+        case FaultKind.HTML:
+            return _page(200, "Welcome")
+        case _:
+            raise NotImplementedError(fault.kind)
+
+
+def _page(status: int, title: str) -> Response:
+    heading = title if status == 200 else f"{status} {title}"  # noqa: PLR2004
+    return HTMLResponse(
+        f"<html>\r\n<head><title>{heading}</title></head>\r\n<body>\r\n<center><h1>{heading}</h1></center>\r\n"
+        "<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n",
+        status,
+    )
+
+
+def _faltering(faults: Faults, planted: Planted, true: Response) -> Response:
+    """Return the file's bytes as they come over a bad line."""
+    fault = planted.fault
+    size = len(true.body)
+
+    async def close(wire: Wire, rest: bytes, receive: Receive, send: Send) -> None:  # noqa: ARG001
+        await wire.close(receive)
+
+    async def close_after_rest(wire: Wire, rest: bytes, receive: Receive, send: Send) -> None:  # noqa: ARG001
+        await wire.close(receive, tail=rest)
+
+    async def reset(wire: Wire, rest: bytes, receive: Receive, send: Send) -> None:  # noqa: ARG001
+        await wire.reset(receive)
+
+    async def wait(wire: Wire, rest: bytes, receive: Receive, send: Send) -> None:
+        with faults.holding(planted) as released:
+            is_there = await wire.wait(receive, released)
+        if is_there:
+            await send({"type": "http.response.body", "body": rest})
+
+    async def trickle(wire: Wire, rest: bytes, receive: Receive, send: Send) -> None:
+        at_once = max(1, round(fault.bytes_per_s * _SLOW_TICK_S))
+        with faults.holding(planted) as released:
+            while rest and not released.is_set():
+                if not await wire.wait(receive, released, at_once / fault.bytes_per_s):
+                    return
+                await send({"type": "http.response.body", "body": rest[:at_once], "more_body": True})
+                rest = rest[at_once:]
+        await send({"type": "http.response.body", "body": rest})
+
+    # A whole file would be no fault: at least its last byte is missing.
+    cut = max(0, min(size // 2 if fault.at_bytes is None else fault.at_bytes, size - 1))
+    match fault.kind:
+        case FaultKind.TRUNCATED:
+            return Faltering(true, cut, close)
+        case FaultKind.RESET:
+            return Faltering(true, cut, reset)
+        case FaultKind.WRONG_LENGTH:
+            told = max(0, size + fault.off_by)
+            true.headers["Content-Length"] = str(told)
+            return Faltering(true, told, close_after_rest)
+        case FaultKind.SLOW:
+            return Faltering(true, 0, trickle)
+        case _:
+            return Faltering(true, min(fault.at_bytes or 0, size), wait)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from airflow_wan.emulator.extra import require_extra
+from airflow_wan.emulator.faults import Fault
 from airflow_wan.emulator.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,18 +23,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         require_extra()
     except ImportError as error:
         sys.exit(str(error))
-    _serve(options.host, options.port, _settings(options))
+    _serve(options.host, options.port, _settings(options), options.fault)
 
 
-def _serve(host: str, port: int, settings: Settings) -> None:
+def _serve(host: str, port: int, settings: Settings, faults: Sequence[Fault]) -> None:
     # Not at the top of the file: without the extra these imports fail less clearly than require_extra.
     import uvicorn  # noqa: PLC0415
 
     from airflow_wan.emulator.app import Emulator  # noqa: PLC0415
+    from airflow_wan.emulator.wire import WireProtocol  # noqa: PLC0415
 
     # Older uvicorns (0.30 among them) pass Ctrl-C on once they have shut down.
     with closing(Emulator(settings)) as emulator, suppress(KeyboardInterrupt):
-        uvicorn.run(emulator.app, host=host, port=port, lifespan="off", ws="none")
+        emulator.faults.add(faults)
+        uvicorn.run(emulator.app, host=host, port=port, http=WireProtocol, lifespan="off", ws="none")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,7 +66,23 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PREFIX=TARGET",
         help="fetch media whose URL begins with PREFIX from TARGET instead; repeatable",
     )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        type=_fault,
+        metavar="JSON",
+        help="what is to go wrong, as for POST /_emulator/faults: "
+        """{"on":"create","kind":"drop_connection"}; repeatable""",
+    )
     return parser
+
+
+def _fault(text: str) -> Fault:
+    try:
+        return Fault.read(json.loads(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _mirror(text: str) -> tuple[str, str]:

@@ -6,8 +6,7 @@ import hmac
 import json
 import re
 import uuid
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -15,15 +14,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_wan.emulator import journal, results
+from airflow_wan.emulator import journal, results, sabotage
 from airflow_wan.emulator.apiyi import Apiyi
 from airflow_wan.emulator.clock import Clock
 from airflow_wan.emulator.dashscope import DashScope
+from airflow_wan.emulator.faults import CallKind, Fault, FaultKind, Faults
 from airflow_wan.emulator.media import Fetcher
-from airflow_wan.emulator.orders import GatewayName, Refusal, RefusalKind, read_order
+from airflow_wan.emulator.orders import Failure, GatewayName, Refusal, RefusalKind, read_order
 from airflow_wan.emulator.studio import Studio
 from airflow_wan.emulator.tasks import Caller, State, Task, TaskStore
 from airflow_wan.emulator.throttle import Throttle
+from airflow_wan.emulator.wire import Dropped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from airflow_wan.emulator.gateway import Answer, Gateway
+    from airflow_wan.emulator.orders import Order
     from airflow_wan.emulator.settings import Settings
 
 _CREATE = "/api/v1/services/aigc/video-generation/video-synthesis"
@@ -39,15 +41,6 @@ _KEY_PREFIX = "sk-"
 
 APIYI = Apiyi()
 DASHSCOPE = DashScope()
-
-
-class CallKind(StrEnum):
-    """The kinds of request a gateway serves."""
-
-    CREATE = "create"
-    POLL = "poll"
-    CANCEL = "cancel"
-    LIST = "list"
 
 
 @dataclass(frozen=True)
@@ -78,13 +71,15 @@ class Emulator:
         self.clock = Clock()
         self.tasks = TaskStore()
         self.journal = journal.Journal()
+        self.faults = Faults()
         self._studio = Studio(self.clock)
         self._signer = results.Signer()
         self._throttle = Throttle()
         self.app = Starlette(routes=self._routes(), exception_handlers={HTTPException: _no_route})
 
     def reset(self) -> None:
-        """Forget all tasks, requests and clock changes."""
+        """Forget all tasks, requests, faults and clock changes."""
+        self.faults.clear()
         self.tasks.clear()
         self.journal.clear()
         self.clock.reset()
@@ -110,6 +105,10 @@ class Emulator:
             Route("/_emulator/ledger", self._ledger, methods=["GET"]),
             Route("/_emulator/requests", self._requests, methods=["GET"]),
             Route("/_emulator/clock", self._advance, methods=["POST"]),
+            Route("/_emulator/faults", self._add_faults, methods=["POST"]),
+            Route("/_emulator/faults", self._list_faults, methods=["GET"]),
+            Route("/_emulator/faults", self._clear_faults, methods=["DELETE"]),
+            Route("/_emulator/faults/release", self._release, methods=["POST"]),
             Route("/_emulator/reset", self._reset, methods=["POST"]),
         ]
 
@@ -118,15 +117,28 @@ class Emulator:
     ) -> Callable[[Request], Awaitable[Response]]:
         """Wrap a handler in what all calls of a gateway share.
 
-        Every request of either gateway passes here and `kind` says which it is: the place to make one go wrong.
+        Every request of either gateway passes here and `kind` says which it is: the place where one goes wrong.
         """
 
         async def endpoint(request: Request) -> Response:
             call = Call(request, await request.body(), str(uuid.uuid4()))
-            answer = self._turned_away(gateway, kind, call) or handle(call)
-            if kind is CallKind.CREATE:
-                self.journal.note(request.method, request.url.path, request.headers, call.body, answer.status)
-            return JSONResponse(dict(answer.body), answer.status, headers=gateway.headers(call.request_id))
+            if kind is not CallKind.CREATE:
+                return await answered(call)
+            entry = self.journal.note(request.method, request.url.path, request.headers, call.body)
+            response = await answered(call)
+            if not isinstance(response, Dropped):
+                entry["status"] = response.status_code
+            return response
+
+        async def answered(call: Call) -> Response:
+            def true() -> Response:
+                answer = self._turned_away(gateway, kind, call) or handle(call)
+                return JSONResponse(dict(answer.body), answer.status, headers=gateway.headers(call.request_id))
+
+            planted = self.faults.take(kind)
+            if planted is None:
+                return true()
+            return await sabotage.gateway_answer(self.faults, planted, call.request, gateway, call.request_id, true)
 
         return endpoint
 
@@ -151,23 +163,35 @@ class Emulator:
             order = read_order(call.body, gateway.name)
             if isinstance(order, Refusal):
                 return gateway.refused(order, call.request_id)
-            now = self.clock.now()
-            starts_at = now + self.settings.pending_s
-            task = Task(
-                order=order,
-                gateway=gateway.name,
-                caller=call.caller,
-                created_at=now,
-                starts_at=starts_at,
-                ready_at=starts_at + self.settings.running_s,
-                expires_at=now + self.settings.task_ttl_s,
-                work=self._studio.start(order, Fetcher(gateway.name, self.settings.media_mirrors)),
-                request_id=call.request_id,
-            )
-            self.tasks.add(task)
-            return gateway.created(task)
+            return gateway.created(self._accept(order, gateway, call))
 
         return create
+
+    def _accept(self, order: Order, gateway: Gateway, call: Call) -> Task:
+        planted = self.faults.take(CallKind.CREATE, outcome=True)
+        fault = planted.fault if planted else None
+        if fault is not None and fault.kind is FaultKind.TASK_FAILED:
+            order = replace(order, doom=Failure(fault.code, fault.message))
+        now = self.clock.now()
+        starts_at = now + self.settings.pending_s
+        task = Task(
+            order=order,
+            gateway=gateway.name,
+            caller=call.caller,
+            created_at=now,
+            starts_at=starts_at,
+            ready_at=starts_at + self.settings.running_s,
+            expires_at=now + self.settings.task_ttl_s,
+            work=self._studio.start(order, Fetcher(gateway.name, self.settings.media_mirrors)),
+            request_id=call.request_id,
+        )
+        if fault is not None and fault.kind is FaultKind.TASK_CANCELED:
+            task.canceled_at = starts_at
+            task.work.cancel()
+        if fault is not None and fault.kind is FaultKind.TASK_UNKNOWN:
+            task.expires_at = now + fault.after_s
+        self.tasks.add(task)
+        return task
 
     def _poll_at(self, gateway: Gateway) -> Callable[[Call], Answer]:
         def poll(call: Call) -> Answer:
@@ -202,8 +226,18 @@ class Emulator:
         return self._signer.url(base, f"/result/{task.id}.mp4", now + self.settings.url_ttl_s)
 
     async def _download(self, request: Request) -> Response:
-        now = self.clock.now()
         request_id = uuid.uuid4().hex.upper()[:24]
+
+        def true() -> Response:
+            return self._file(request, request_id)
+
+        planted = self.faults.take(CallKind.DOWNLOAD)
+        if planted is None:
+            return true()
+        return await sabotage.download_answer(self.faults, planted, request, request_id, true)
+
+    def _file(self, request: Request, request_id: str) -> Response:
+        now = self.clock.now()
         refusal = results.refuse(request, self._signer, now, request_id)
         if refusal is not None:
             return refusal
@@ -226,6 +260,24 @@ class Emulator:
             return JSONResponse({"error": 'POST {"advance_s": <seconds>}'}, 400)
         self.clock.advance(seconds)
         return JSONResponse({"now": self.clock.now()})
+
+    async def _add_faults(self, request: Request) -> Response:
+        try:
+            told = await request.json()
+            faults = [Fault.read(words) for words in (told if isinstance(told, list) else [told])]
+        except ValueError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse(self.faults.add(faults))
+
+    async def _list_faults(self, _: Request) -> Response:
+        return JSONResponse(self.faults.rows())
+
+    async def _clear_faults(self, _: Request) -> Response:
+        self.faults.clear()
+        return JSONResponse({})
+
+    async def _release(self, _: Request) -> Response:
+        return JSONResponse({"released": self.faults.release()})
 
     async def _reset(self, _: Request) -> Response:
         self.reset()

@@ -1,4 +1,8 @@
-"""The pytest fixture `wan_emulator`: enable it with `pytest_plugins = ["airflow_wan.emulator.pytest_plugin"]`."""
+"""The pytest fixture `wan_emulator`: enable it with `pytest_plugins = ["airflow_wan.emulator.pytest_plugin"]`.
+
+A test makes a request go wrong with `wan_emulator.add_fault("create", "bad_gateway")`, and reads in
+`wan_emulator.ledger()` what was bought all the same; `airflow_wan.emulator.faults` lists the faults.
+"""
 
 from __future__ import annotations
 

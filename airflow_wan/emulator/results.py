@@ -65,7 +65,7 @@ def refuse(request: Request, signer: Signer, now: float, request_id: str) -> Res
             request_id,
         )
     if now >= int(query["Expires"]):
-        return xml_error(403, "AccessDenied", "Request has expired.", request_id)
+        return expired(request_id)
     return None
 
 
@@ -97,6 +97,11 @@ def serve(request: Request, content: bytes, modified_at: float, request_id: str)
 def missing(request_id: str) -> Response:
     """Answer for a file that is not there."""
     return xml_error(404, "NoSuchKey", "The specified key does not exist.", request_id)
+
+
+def expired(request_id: str) -> Response:
+    """Answer for a URL whose time is over."""
+    return xml_error(403, "AccessDenied", "Request has expired.", request_id)
 
 
 def xml_error(status: int, code: str, message: str, request_id: str) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -15,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.requests import Request
-    from starlette.types import Receive, Send
 
     from airflow_wan.emulator.faults import Fault, Faults, Planted
     from airflow_wan.emulator.gateway import Answer, Gateway
+    from airflow_wan.emulator.wire import Stop
 
 _WAITS = (FaultKind.DELAY, FaultKind.HOLD)
 _SLOW_TICK_S = 0.05
@@ -37,7 +36,12 @@ async def late(faults: Faults, planted: Planted, request: Request, handle: Calla
 
 
 async def gateway_answer(
-    faults: Faults, planted: Planted, request: Request, gateway: Gateway, request_id: str, handle: Callable[[], Response]
+    faults: Faults,
+    planted: Planted,
+    request: Request,
+    gateway: Gateway,
+    request_id: str,
+    handle: Callable[[], Response],
 ) -> Response:
     """Return what the client of a gateway gets; `handle` does what was asked and returns the true answer."""
     fault = planted.fault
@@ -128,44 +132,48 @@ def _faltering(faults: Faults, planted: Planted, true: Response) -> Response:
     """Return the file's bytes as they come over a bad line."""
     fault = planted.fault
     size = len(true.body)
-
-    async def close(wire: Wire, rest: bytes, receive: Receive, send: Send) -> None:  # noqa: ARG001
-        await wire.close(receive)
-
-    async def close_after_rest(wire: Wire, rest: bytes, receive: Receive, send: Send) -> None:  # noqa: ARG001
-        await wire.close(receive, tail=rest)
-
-    async def reset(wire: Wire, rest: bytes, receive: Receive, send: Send) -> None:  # noqa: ARG001
-        await wire.reset(receive)
-
-    async def wait(wire: Wire, rest: bytes, receive: Receive, send: Send) -> None:
-        with faults.holding(planted) as released:
-            is_there = await wire.wait(receive, released)
-        if is_there:
-            await send({"type": "http.response.body", "body": rest})
-
-    async def trickle(wire: Wire, rest: bytes, receive: Receive, send: Send) -> None:
-        at_once = max(1, round(fault.bytes_per_s * _SLOW_TICK_S))
-        with faults.holding(planted) as released:
-            while rest and not released.is_set():
-                if not await wire.wait(receive, released, at_once / fault.bytes_per_s):
-                    return
-                await send({"type": "http.response.body", "body": rest[:at_once], "more_body": True})
-                rest = rest[at_once:]
-        await send({"type": "http.response.body", "body": rest})
-
     # A whole file would be no fault: at least its last byte is missing.
     cut = max(0, min(size // 2 if fault.at_bytes is None else fault.at_bytes, size - 1))
+
+    async def wait(stop: Stop) -> None:
+        with faults.holding(planted) as released:
+            is_there = await stop.wire.wait(stop.receive, released)
+        if is_there:
+            await stop.send({"type": "http.response.body", "body": stop.rest})
+
+    async def trickle(stop: Stop) -> None:
+        at_once = max(1, round(fault.bytes_per_s * _SLOW_TICK_S))
+        rest = stop.rest
+        with faults.holding(planted) as released:
+            while rest and not released.is_set():
+                if not await stop.wire.wait(stop.receive, released, at_once / fault.bytes_per_s):
+                    return
+                await stop.send({"type": "http.response.body", "body": rest[:at_once], "more_body": True})
+                rest = rest[at_once:]
+        await stop.send({"type": "http.response.body", "body": rest})
+
     match fault.kind:
         case FaultKind.TRUNCATED:
-            return Faltering(true, cut, close)
+            return Faltering(true, cut, _close)
         case FaultKind.RESET:
-            return Faltering(true, cut, reset)
+            return Faltering(true, cut, _reset)
         case FaultKind.WRONG_LENGTH:
             told = max(0, size + fault.off_by)
             true.headers["Content-Length"] = str(told)
-            return Faltering(true, told, close_after_rest)
+            return Faltering(true, told, _close_after_rest)
         case FaultKind.SLOW:
             return Faltering(true, 0, trickle)
         case _:
             return Faltering(true, min(fault.at_bytes or 0, size), wait)
+
+
+async def _close(stop: Stop) -> None:
+    await stop.wire.close(stop.receive)
+
+
+async def _close_after_rest(stop: Stop) -> None:
+    await stop.wire.close(stop.receive, tail=stop.rest)
+
+
+async def _reset(stop: Stop) -> None:
+    await stop.wire.reset(stop.receive)

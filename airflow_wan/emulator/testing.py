@@ -1,4 +1,12 @@
-"""An emulator and a media server inside the test process, each on a free loopback port."""
+"""An emulator and a media server inside the test process, each on a free loopback port.
+
+What goes wrong is up to the test; `airflow_wan.emulator.faults` explains the words:
+
+    def test_a_lost_answer_buys_nothing_twice(wan_emulator):
+        wan_emulator.add_fault("create", "drop_connection")
+        ...
+        assert len(wan_emulator.ledger()) == 1
+"""
 
 from __future__ import annotations
 
@@ -17,7 +25,9 @@ import uvicorn  # noqa: E402  # only once the extra is known to be there
 
 from airflow_wan.emulator import journal  # noqa: E402
 from airflow_wan.emulator.app import Emulator  # noqa: E402
+from airflow_wan.emulator.faults import Fault  # noqa: E402
 from airflow_wan.emulator.settings import Settings  # noqa: E402
+from airflow_wan.emulator.wire import WireProtocol  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +58,7 @@ class RunningEmulator:
         self.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
             self._emulator.app,
+            http=WireProtocol,
             lifespan="off",
             ws="none",
             loop="asyncio",
@@ -79,12 +90,28 @@ class RunningEmulator:
         """Return the rows of `GET /_emulator/requests`."""
         return self._emulator.journal.entries()
 
+    def add_fault(self, on: str, kind: str, **parameters: Any) -> None:
+        """Let a request go wrong; ValueError if `airflow_wan.emulator.faults` knows no such fault."""
+        self._emulator.faults.add([Fault.read({"on": on, "kind": kind, **parameters})])
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return the rows of `GET /_emulator/faults`: each fault, how often it has `fired` and what it is `holding`."""
+        return self._emulator.faults.rows()
+
+    def release_faults(self) -> int:
+        """Let every held, delayed and slow answer go at once; return how many there were."""
+        return self._emulator.faults.release()
+
+    def clear_faults(self) -> None:
+        """Let nothing go wrong any more, and release what is held."""
+        self._emulator.faults.clear()
+
     def advance_clock(self, seconds: float) -> None:
         """Move the emulator's clock forward by `seconds`."""
         self._emulator.clock.advance(seconds)
 
     def reset(self) -> None:
-        """Forget all tasks, requests and clock changes."""
+        """Forget all tasks, requests, faults and clock changes."""
         self._emulator.reset()
 
     def _wait_until_started(self) -> None:

@@ -12,6 +12,7 @@ import socket
 import struct
 import termios
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -128,12 +129,20 @@ class Dropped(Response):
         await (wire.reset(receive) if self._reset else wire.close(receive))
 
 
+@dataclass(frozen=True)
+class Stop:
+    """An answer stopped on its way: its connection, and the bytes not yet sent."""
+
+    wire: Wire
+    rest: bytes
+    receive: Receive
+    send: Send
+
+
 class Faltering(Response):
     """An answer of which `at_bytes` are sent, and then what `then` makes of the rest."""
 
-    def __init__(
-        self, whole: Response, at_bytes: int, then: Callable[[Wire, bytes, Receive, Send], Awaitable[None]]
-    ) -> None:
+    def __init__(self, whole: Response, at_bytes: int, then: Callable[[Stop], Awaitable[None]]) -> None:
         super().__init__(whole.body, whole.status_code)
         self.raw_headers = whole.raw_headers
         self._at_bytes = at_bytes
@@ -142,10 +151,11 @@ class Faltering(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the beginning, and hand over."""
         body = bytes(self.body)
-        with Wire.under(scope).at_fault():
+        wire = Wire.under(scope)
+        with wire.at_fault():
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": body[: self._at_bytes], "more_body": True})
-            await self._then(Wire.under(scope), body[self._at_bytes :], receive, send)
+            await self._then(Stop(wire, body[self._at_bytes :], receive, send))
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -204,6 +204,7 @@ class Airflow:
             health = self.rest.get("/api/v2/monitor/health")
         except httpx.HTTPError:
             return False
+        print(health)
         names = components or ("metadatabase", "scheduler", "triggerer", "dag_processor")
         return all(health[name]["status"] == "healthy" for name in names)
 

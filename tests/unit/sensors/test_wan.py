@@ -1,0 +1,135 @@
+"""What the sensor does in each of its modes: it waits, brings the video home, and never submits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from airflow.exceptions import AirflowRescheduleException
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+)
+
+from airflow_wan.sensors.wan import WanVideoSensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from airflow_wan.emulator.testing import MediaServer
+
+
+@pytest.fixture
+def wan_task(gateway: Any, media: MediaServer) -> Callable[..., str]:
+    """Submits a video with a plain HTTP client."""
+
+    def submit(first_frame: str = "frame.png") -> str:
+        prefix = "/wan" if gateway.name == "apiyi" else ""
+        answer = httpx.post(
+            f"{gateway.emulator.base_url}{prefix}/api/v1/services/aigc/video-generation/video-synthesis",
+            headers={"Authorization": "Bearer sk-unit-tests-0123456789", "X-DashScope-Async": "enable"},
+            json={
+                "model": "wan2.7-i2v",
+                "input": {"prompt": "x", "media": [{"type": "first_frame", "url": media.url(first_frame)}]},
+                "parameters": {"resolution": "720P", "duration": 2},
+            },
+        )
+        return str(answer.json()["output"]["task_id"])
+
+    return submit
+
+
+def sensor(wan_task_id: str, tmp_path: Path, **arguments: Any) -> WanVideoSensor:
+    defaults = {"output_path": str(tmp_path / "film.mp4"), "poke_interval": 0.05}
+    return WanVideoSensor(task_id="wait", wan_task_id=wan_task_id, **defaults | arguments)
+
+
+@pytest.mark.parametrize("mode", ["deferrable", "poke"])
+def test_the_video_of_a_running_task_lands_at_its_path(
+    mode: str, wan_task: Callable[..., str], runner: Any, tmp_path: Path
+) -> None:
+    wan_task_id = wan_task()
+
+    path = runner.run(sensor(wan_task_id, tmp_path, deferrable=mode == "deferrable"))
+
+    assert path == str(tmp_path / "film.mp4")
+    assert runner.instance.xcoms["wan_video"]["wan_task_id"] == wan_task_id
+    assert len(runner.events) == (mode == "deferrable")
+
+
+def test_rescheduling_frees_the_worker_between_two_asks(
+    wan_task: Callable[..., str], runner: Any, tmp_path: Path, gateway: Any
+) -> None:
+    runner.instance.get_first_reschedule_date = lambda _context: None
+    waiting = sensor(wan_task(), tmp_path, deferrable=False, mode="reschedule")
+    with pytest.raises(AirflowRescheduleException):
+        runner.run(waiting)
+    gateway.emulator.advance_clock(60)
+
+    path = None
+    for _ in range(200):  # the film may still be in the making
+        try:
+            path = runner.run(waiting)
+            break
+        except AirflowRescheduleException:
+            continue
+
+    assert path == str(tmp_path / "film.mp4")
+
+
+def test_a_task_that_is_done_already_needs_no_triggerer(
+    wan_task: Callable[..., str], runner: Any, tmp_path: Path
+) -> None:
+    wan_task_id = wan_task()
+    runner.run(sensor(wan_task_id, tmp_path))
+    runner.run(sensor(wan_task_id, tmp_path))
+
+    assert len(runner.events) == 1
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_failed_task_fails_for_good_with_the_gateways_code(
+    deferrable: bool, wan_task: Callable[..., str], runner: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(AirflowFailException, match=r"\[Invalid"):
+        runner.run(sensor(wan_task("missing.png"), tmp_path, deferrable=deferrable))
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_task_the_gateway_does_not_know_fails_for_good(
+    deferrable: bool, gateway: Any, runner: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(AirflowFailException, match="00000000-0000-4000-8000-00000000dead"):
+        runner.run(sensor("00000000-0000-4000-8000-00000000dead", tmp_path, deferrable=deferrable))
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_timeout_is_a_sensors_timeout(
+    deferrable: bool, wan_task: Callable[..., str], runner: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(AirflowSensorTimeout):
+        runner.run(sensor(wan_task(), tmp_path, deferrable=deferrable, timeout=0.01))
+
+
+def test_soft_fail_skips_on_a_timeout(wan_task: Callable[..., str], runner: Any, tmp_path: Path) -> None:
+    with pytest.raises(AirflowSkipException):
+        runner.run(sensor(wan_task(), tmp_path, deferrable=False, timeout=0.01, soft_fail=True))
+
+
+@pytest.mark.parametrize("nothing", [None, "", "None"])
+def test_an_empty_task_id_is_named(nothing: Any, gateway: Any, runner: Any, tmp_path: Path) -> None:
+    with pytest.raises(AirflowFailException, match="wan_task_id is empty"):
+        runner.run(sensor(nothing, tmp_path))
+
+
+def test_a_killed_sensor_leaves_the_task_alone(wan_task: Callable[..., str], gateway: Any, tmp_path: Path) -> None:
+    wan_task_id = wan_task()
+    waiting = sensor(wan_task_id, tmp_path)
+    waiting._running_wan_task_id = wan_task_id
+
+    waiting.on_kill()
+
+    assert gateway.emulator.ledger()[0]["status"] != "CANCELED"

@@ -9,7 +9,7 @@ READY := $(VENV)/.ready-$(AIRFLOW)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo ui test test-unit test-wheel test-matrix check format bench constraints clean
+.PHONY: help setup demo ui test test-unit test-system test-wheel test-matrix check format bench constraints clean
 
 help: ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,14 +31,34 @@ demo: $(READY) ## Make a video in a real Airflow, against the emulator (or WAN_A
 ui: $(READY) ## The same Airflow with its web interface, until Ctrl-C (PORT=… to choose its port)
 	@$(BIN)/python scripts/ui.py
 
-test: $(READY) ## Run all tests, with branch coverage
+test: $(READY) ## Run all tests but those of the three targets below, with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --ignore=tests/system --ignore=tests/wheel
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-unit: $(READY) ## Run the quick tests only
-	$(BIN)/pytest tests/unit
+test-system: $(READY) ## Run the tests that start, and kill, a real scheduler, triggerer and API server
+	$(BIN)/pytest tests/system
+
+test-wheel: $(READY) ## Build the wheel and use it in an environment of its own
+	$(BIN)/pytest tests/wheel
+
+# One Airflow and one Python each; `make matrix-3.0.6-py3.12` runs one of them.
+MATRIX := 3.0.6-py3.12 3.1.8-py3.12 3.2.2-py3.12 3.3.2-py3.12 3.3.2-py3.11 3.3.2-py3.13
+
+test-matrix: $(MATRIX:%=matrix-%) ## Run the unit and DAG tests on every Airflow and Python supported
+
+.PHONY: $(MATRIX:%=matrix-%)
+$(MATRIX:%=matrix-%): matrix-%: .venvs/%/.ready
+	@echo "Airflow $(word 1,$(subst -py, ,$*)), Python $(word 2,$(subst -py, ,$*))"
+	.venvs/$*/bin/python -m pytest --quiet tests/unit tests/dags
+
+$(MATRIX:%=.venvs/%/.ready): .venvs/%/.ready: pyproject.toml $(wildcard constraints/*.txt) | $(READY)
+	@echo "Setting up .venvs/$*"
+	@python=$$(scripts/find_python.sh $(word 2,$(subst -py, ,$*))) && $(BIN)/uv venv --quiet --clear --python "$$python" .venvs/$*
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venvs/$*/bin/python \
+		--constraint constraints/airflow-$(word 1,$(subst -py, ,$*)).txt --editable '.[emulator]' --group test
+	@touch $@
 
 check: $(READY) ## Lint, format check, types, walls between the floors
 	$(BIN)/ruff check .
@@ -49,6 +69,12 @@ check: $(READY) ## Lint, format check, types, walls between the floors
 format: $(READY) ## Format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Measure what importing the operators costs a DAG file
+	$(BIN)/python benchmarks/import_time.py
+
+constraints: $(READY) ## Resolve constraints/ anew
+	scripts/constraints.sh
 
 clean: ## Remove everything made here
 	rm -rf .venv .venvs .demo .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

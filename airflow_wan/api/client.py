@@ -117,7 +117,8 @@ class WanClient:
             except httpx.HTTPError as error:
                 raise GatewayUnavailable(_in_words(error, self._account)) from None
             rows, pages = read_list(answer)
-            found += [row for row in rows if since <= row.created_at <= until + CLOCK_SLACK]
+            # The gateway writes whole milliseconds.
+            found += [row for row in rows if int(since * 1000) / 1000 <= row.created_at <= until + CLOCK_SLACK]
             if page >= pages:
                 return found
         raise GatewayUnavailable(f"The list of tasks has more than {MAX_LIST_PAGES} pages.")

@@ -284,7 +284,7 @@ def _checked_parameters(model_id: str, model: Model, given: Mapping[str, Any], p
     for name, value in given.items():
         rule = model.parameters.get(name)
         if rule is None:
-            near = difflib.get_close_matches(str(name), model.parameters, n=1)
+            near = difflib.get_close_matches(str(name), model.parameters, n=1, cutoff=0.8)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(model.parameters)}."
             problems.append(f"parameters: {name}={_shown(value)} is not known for {model_id}; {hint}")
             continue

@@ -138,7 +138,8 @@ class Emulator:
             planted = self.faults.take(kind)
             if planted is None:
                 return true()
-            return await sabotage.gateway_answer(self.faults, planted, call.request, gateway, call.request_id, true)
+            struck = sabotage.Struck(self.faults, planted, call.request, call.request_id, true)
+            return await sabotage.gateway_answer(struck, gateway)
 
         return endpoint
 
@@ -234,7 +235,7 @@ class Emulator:
         planted = self.faults.take(CallKind.DOWNLOAD)
         if planted is None:
             return true()
-        return await sabotage.download_answer(self.faults, planted, request, request_id, true)
+        return await sabotage.download_answer(sabotage.Struck(self.faults, planted, request, request_id, true))
 
     def _file(self, request: Request, request_id: str) -> Response:
         now = self.clock.now()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -23,51 +24,46 @@ _WAITS = (FaultKind.DELAY, FaultKind.HOLD)
 _SLOW_TICK_S = 0.05
 
 
-async def late(faults: Faults, planted: Planted, request: Request, handle: Callable[[], Response]) -> Response:
-    """Return the true answer after the wait that the fault asks for."""
-    fault = planted.fault
-    early = handle() if fault.lets_through else None
-    seconds = fault.delay_s if fault.kind is FaultKind.DELAY else None
-    with faults.holding(planted) as released:
-        is_there = await Wire.under(request.scope).wait(request.receive, released, seconds)
-    if not is_there:
-        return Dropped()
-    return early or handle()
+@dataclass(frozen=True)
+class Struck:
+    """A request that meets a fault; `true` does what was asked and returns the answer without the fault."""
+
+    faults: Faults
+    planted: Planted
+    request: Request
+    request_id: str
+    true: Callable[[], Response]
+
+    @property
+    def fault(self) -> Fault:
+        """The fault it meets."""
+        return self.planted.fault
 
 
-async def gateway_answer(
-    faults: Faults,
-    planted: Planted,
-    request: Request,
-    gateway: Gateway,
-    request_id: str,
-    handle: Callable[[], Response],
-) -> Response:
-    """Return what the client of a gateway gets; `handle` does what was asked and returns the true answer."""
-    fault = planted.fault
+async def gateway_answer(struck: Struck, gateway: Gateway) -> Response:
+    """Return what the client of a gateway gets."""
+    fault = struck.fault
     if fault.kind in _WAITS:
-        return await late(faults, planted, request, handle)
-    true = handle() if fault.lets_through else Response()
+        return await _late(struck)
+    true = struck.true() if fault.lets_through else Response()
+    headers = gateway.headers(struck.request_id)
     if fault.kind is FaultKind.MALFORMED_JSON:
         half = bytes(true.body[: len(true.body) // 2])
-        return Response(half, true.status_code, headers=gateway.headers(request_id), media_type="application/json")
-    answer = _worded(fault, gateway, request, request_id)
+        return Response(half, true.status_code, headers=headers, media_type="application/json")
+    answer = _worded(struck, gateway)
     if answer is None:
         return _any_answer(fault)
-    headers = gateway.headers(request_id)
     if fault.kind is FaultKind.THROTTLED and fault.retry_after is not None:
         headers["Retry-After"] = str(fault.retry_after)
     return JSONResponse(dict(answer.body), answer.status, headers=headers)
 
 
-async def download_answer(
-    faults: Faults, planted: Planted, request: Request, request_id: str, handle: Callable[[], Response]
-) -> Response:
-    """Return what the client of the file store gets; `handle` returns the true answer."""
-    fault = planted.fault
-    match fault.kind:
+async def download_answer(struck: Struck) -> Response:
+    """Return what the client of the file store gets."""
+    request_id = struck.request_id
+    match struck.fault.kind:
         case FaultKind.DELAY:
-            return await late(faults, planted, request, handle)
+            return await _late(struck)
         case FaultKind.SERVER_ERROR:
             sentence = "We encountered an internal error. Please try again."
             return results.xml_error(500, "InternalError", sentence, request_id)
@@ -80,13 +76,25 @@ async def download_answer(
         case FaultKind.EMPTY:
             return Response(media_type="video/mp4")
         case FaultKind.TRUNCATED | FaultKind.RESET | FaultKind.WRONG_LENGTH | FaultKind.HOLD | FaultKind.SLOW:
-            return _faltering(faults, planted, handle())
+            return _faltering(struck)
         case _:
-            return _any_answer(fault)
+            return _any_answer(struck.fault)
 
 
-def _worded(fault: Fault, gateway: Gateway, request: Request, request_id: str) -> Answer | None:
+async def _late(struck: Struck) -> Response:
+    """Return the true answer after the wait that the fault asks for."""
+    early = struck.true() if struck.fault.lets_through else None
+    seconds = struck.fault.delay_s if struck.fault.kind is FaultKind.DELAY else None
+    with struck.faults.holding(struck.planted) as released:
+        is_there = await Wire.under(struck.request.scope).wait(struck.request.receive, released, seconds)
+    if not is_there:
+        return Dropped()
+    return early or struck.true()
+
+
+def _worded(struck: Struck, gateway: Gateway) -> Answer | None:
     """Return the answers that each gateway has its own words for."""
+    fault, request_id = struck.fault, struck.request_id
     match fault.kind:
         case FaultKind.SERVER_ERROR:
             return gateway.broken(500, request_id)
@@ -99,7 +107,7 @@ def _worded(fault: Fault, gateway: Gateway, request: Request, request_id: str) -
         case FaultKind.INSUFFICIENT_BALANCE:
             return gateway.out_of_balance(request_id, as_throttling=fault.status == 429)  # noqa: PLR2004
         case FaultKind.UNKNOWN_STATUS:
-            return gateway.in_state(request.path_params["task_id"], fault.word, request_id)
+            return gateway.in_state(struck.request.path_params["task_id"], fault.word, request_id)
         case _:
             return None
 
@@ -128,15 +136,15 @@ def _page(status: int, title: str) -> Response:
     )
 
 
-def _faltering(faults: Faults, planted: Planted, true: Response) -> Response:
+def _faltering(struck: Struck) -> Response:
     """Return the file's bytes as they come over a bad line."""
-    fault = planted.fault
+    fault, true = struck.fault, struck.true()
     size = len(true.body)
     # A whole file would be no fault: at least its last byte is missing.
     cut = max(0, min(size // 2 if fault.at_bytes is None else fault.at_bytes, size - 1))
 
     async def wait(stop: Stop) -> None:
-        with faults.holding(planted) as released:
+        with struck.faults.holding(struck.planted) as released:
             is_there = await stop.wire.wait(stop.receive, released)
         if is_there:
             await stop.send({"type": "http.response.body", "body": stop.rest})
@@ -144,7 +152,7 @@ def _faltering(faults: Faults, planted: Planted, true: Response) -> Response:
     async def trickle(stop: Stop) -> None:
         at_once = max(1, round(fault.bytes_per_s * _SLOW_TICK_S))
         rest = stop.rest
-        with faults.holding(planted) as released:
+        with struck.faults.holding(struck.planted) as released:
             while rest and not released.is_set():
                 if not await stop.wire.wait(stop.receive, released, at_once / fault.bytes_per_s):
                     return

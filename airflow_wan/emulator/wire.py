@@ -76,7 +76,8 @@ class Wire:
     async def close(self, receive: Receive, tail: bytes = b"") -> None:
         """Close the connection after what was sent, and after `tail`, which goes out as it is."""
         with self.at_fault():
-            self._transport.write(tail)
+            if tail:
+                self._transport.write(tail)
             self._transport.close()
             await _until_gone(receive)
 
@@ -84,15 +85,16 @@ class Wire:
         """Break the connection with a TCP reset once the client's side has what was sent."""
         with self.at_fault():
             await self._flushed()
-            tcp: socket.socket = self._transport.get_extra_info("socket")
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            if not self._transport.is_closing():
+                tcp: socket.socket = self._transport.get_extra_info("socket")
+                tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self._transport.abort()
             await _until_gone(receive)
 
     async def _flushed(self) -> None:
         # A reset throws away what still waits on this side, in the transport or in the kernel.
-        while not self._transport.is_closing() and (self._transport.get_write_buffer_size() or self._unsent_bytes()):
-            await asyncio.sleep(_FLUSH_TICK_S)
+        while not self._transport.is_closing() and (self._transport.get_write_buffer_size() or self._unsent_bytes()):  # noqa: ASYNC110
+            await asyncio.sleep(_FLUSH_TICK_S)  # the kernel tells nobody when its queue is empty
 
     def _unsent_bytes(self) -> int:
         tcp: socket.socket = self._transport.get_extra_info("socket")

@@ -34,9 +34,14 @@ class FinishedRun:
 
     state: str
     _instances: dict[tuple[str, int], Any]
+    _errors: dict[str, BaseException | None]
 
     def task_state(self, task_id: str, map_index: int = -1) -> str:
         return str(self._instances[task_id, map_index].state)
+
+    def error(self, task_id: str) -> BaseException | None:
+        """What ended the task's last try."""
+        return self._errors[task_id]
 
     def tries(self, task_id: str, map_index: int = -1) -> int:
         return int(self._instances[task_id, map_index].try_number)
@@ -62,14 +67,25 @@ class Film:
 
 
 @pytest.fixture
-def run_dag(airflow_db: Path, wan_connection: None) -> Callable[..., FinishedRun]:
+def run_dag(airflow_db: Path, wan_connection: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., FinishedRun]:
     """Runs a DAG to its end in this process."""
+    from airflow.sdk.execution_time import supervisor
 
     def run(dag: DAG, **conf: Any) -> FinishedRun:
         _register(dag)
+        errors: dict[str, BaseException | None] = {}
+
+        # The one place where every version lets go of the exception; 3.0's `dag.test()` calls no callbacks.
+        def run_and_record(ti: Any, task: Any) -> Any:
+            result = run_task_in_process(ti, task)
+            errors[ti.task_id] = result.error
+            return result
+
+        run_task_in_process = supervisor.run_task_in_process
+        monkeypatch.setattr(supervisor, "run_task_in_process", run_and_record)
         dag_run = dag.test(run_conf=conf)
         instances = {(instance.task_id, instance.map_index): instance for instance in dag_run.get_task_instances()}
-        return FinishedRun(str(dag_run.state), instances)
+        return FinishedRun(str(dag_run.state), instances, errors)
 
     return run
 
@@ -78,23 +94,19 @@ def _register(dag: DAG) -> None:
     """Enter a DAG into the metadata database, where Airflow 3.1 and later want to find what they run."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
 
+    try:
+        from airflow.dag_processing import dagbag
+    except ImportError:
+        from airflow.models import dagbag  # Airflow 3.0 and 3.1
+
     dag.relative_fileloc = dag.relative_fileloc or "test.py"
     DagBundlesManager().sync_bundles_to_db()
-    bag = _dag_bag(dag_folder=os.devnull)
+    bag = dagbag.DagBag(dag_folder=os.devnull)
     bag.bag_dag(dag)
-    _sync_to_db(bag, "dags-folder", None)
-
-
-try:
-    from airflow.dag_processing.dagbag import DagBag as _dag_bag
-    from airflow.dag_processing.dagbag import sync_bag_to_db as _sync_to_db
-except ImportError:
-    from airflow.models.dagbag import DagBag as _dag_bag  # Airflow 3.0 and 3.1
-
-    try:
-        from airflow.models.dagbag import sync_bag_to_db as _sync_to_db
-    except ImportError:
-        _sync_to_db = _dag_bag.sync_to_db  # Airflow 3.0
+    if hasattr(dagbag, "sync_bag_to_db"):
+        dagbag.sync_bag_to_db(bag, "dags-folder", None)
+    else:
+        bag.sync_to_db("dags-folder", None)  # Airflow 3.0
 
 
 @pytest.fixture

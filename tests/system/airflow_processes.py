@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-START_S = 120.0
+START_S = 240.0
 STOP_S = 10.0
 
 
@@ -204,7 +204,6 @@ class Airflow:
             health = self.rest.get("/api/v2/monitor/health")
         except httpx.HTTPError:
             return False
-        print(health)
         names = components or ("metadatabase", "scheduler", "triggerer", "dag_processor")
         return all(health[name]["status"] == "healthy" for name in names)
 
@@ -214,7 +213,6 @@ class Rest:
 
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=20, verify=False)
-        self._token = ""
 
     def close(self) -> None:
         self._http.close()
@@ -229,9 +227,10 @@ class Rest:
         return self.call("PATCH", path, json=body)
 
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        if not self._token and not path.endswith("/health"):
-            self._token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
-        answer = self._http.request(method, path, headers={"Authorization": f"Bearer {self._token}"}, **kwargs)
+        if "Authorization" not in self._http.headers:
+            token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
+            self._http.headers["Authorization"] = f"Bearer {token}"
+        answer = self._http.request(method, path, **kwargs)
         if answer.is_error:
             raise httpx.HTTPStatusError(
                 f"{method} {path}: HTTP {answer.status_code} {answer.text}", request=answer.request, response=answer

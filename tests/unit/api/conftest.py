@@ -1,4 +1,4 @@
-"""A gateway that misbehaves to order, for what the emulator is too well-bred to do; and the emulator itself."""
+"""A gateway that answers whatever a test says, down to the TCP level, and counts what reaches it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,8 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from PIL import Image
 
 from airflow_wan.api.gateways import APIYI, DASHSCOPE, Account, Gateway
-
-# Imported rather than named in pytest_plugins, which pytest reads in the topmost conftest only.
-from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for, wan_emulator_settings  # noqa: F401
-from airflow_wan.emulator.testing import MediaServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -135,12 +130,3 @@ def account_at() -> Callable[..., Account]:
 def gateway(request: pytest.FixtureRequest) -> Gateway:
     """Each gateway in turn."""
     return request.param
-
-
-@pytest.fixture(scope="session")
-def first_frame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a picture on loopback."""
-    folder = tmp_path_factory.mktemp("media")
-    Image.new("RGB", (320, 240), "purple").save(folder / "first.png")
-    with MediaServer(folder) as server:
-        yield server.url("first.png")

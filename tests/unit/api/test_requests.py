@@ -648,7 +648,10 @@ SCALARS = st.one_of(
     st.text(st.characters(), max_size=20),
     st.text(st.characters(categories=["Cs", "Cc", "Zs"]), max_size=5),
     st.binary(max_size=5),
-    st.sampled_from([10**5000, -(10**5000), "9" * 5000, Fraction(1, 3), object(), Unshowable(), datetime.now(tz=UTC)]),
+    st.sampled_from(["9" * 5000, Fraction(1, 3), datetime(2026, 1, 1, tzinfo=UTC)]),
+    # Not sampled from a list: hypothesis would show the list, and these cannot be shown.
+    st.builds(lambda sign: sign * 10**5000, st.sampled_from([1, -1])),
+    st.builds(Unshowable),
     st.sampled_from(
         ["10", "-0", "--5", "+3", "1_0", "\uff12", "True", "None", "{{ x }}", "720P", "720p", "1e3", " 7 "]
     ),
@@ -703,7 +706,7 @@ EXTRA = st.one_of(
     negative_prompt=ANYTHING,
     extra_body=EXTRA,
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_whatever_is_given_becomes_a_request_that_can_be_sent_or_a_list_of_problems(**arguments: Any) -> None:
     refusal: InvalidVideoRequest | None = None
     try:

@@ -78,7 +78,16 @@ def test_help_names_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
 
     told = capsys.readouterr().out
-    for flag in ("--host", "--port", "--pending-s", "--running-s", "--api-key", "--no-qps-limit", "--media-mirror"):
+    for flag in (
+        "--host",
+        "--port",
+        "--pending-s",
+        "--running-s",
+        "--api-key",
+        "--no-qps-limit",
+        "--media-mirror",
+        "--fault",
+    ):
         assert flag in told
 
 

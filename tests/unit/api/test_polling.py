@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_wan.api.errors import (
+    AuthenticationFailed,
+    BalanceExhausted,
+    GatewayUnavailable,
+    RateLimited,
+    VideoTaskFailed,
+    VideoTaskLost,
+    VideoWaitTimeout,
+    WanError,
+)
+from airflow_wan.api.polling import (
+    DEFAULT_TIMEOUT,
+    LONGEST_BACKOFF,
+    LONGEST_INTERVAL,
+    LONGEST_RETRY_AFTER,
+    STRIKES,
+    Decision,
+    Verdict,
+    VideoWatch,
+)
+from airflow_wan.api.tasks import TaskStatus, WanTask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TASK_ID = "f8ca39a0"
+START = 1_775_113_902.0
+URL = "https://files.example/x.mp4?Signature=TOPSECRET"
+MOST_JITTER = 1.1
+
+
+def watch(*, timeout: float = DEFAULT_TIMEOUT, poll_interval: float = 10.0) -> VideoWatch:
+    return VideoWatch(TASK_ID, started=START, deadline=START + timeout, poll_interval=poll_interval)
+
+
+def task(status: TaskStatus, *, progress: int | None = None, url: str | None = None, word: str = "word") -> WanTask:
+    return WanTask(TASK_ID, status, word, progress=progress, video_url=url, code="C", message="why", request_id="r-1")
+
+
+QUEUED = task(TaskStatus.QUEUED)
+RUNNING = task(TaskStatus.RUNNING, progress=30)
+DONE = task(TaskStatus.SUCCEEDED, progress=100, url=URL)
+DONE_WITHOUT_FILE = task(TaskStatus.SUCCEEDED, progress=100)
+FAILED = task(TaskStatus.FAILED)
+CANCELED = task(TaskStatus.CANCELED)
+LOST = task(TaskStatus.UNKNOWN, word="UNKNOWN")
+ODD = task(TaskStatus.UNRECOGNISED, word="REVIEWING")
+OUTAGE = GatewayUnavailable("502", http_status=502)
+REFUSAL = AuthenticationFailed("no", code="InvalidApiKey")
+
+
+def see(watched: VideoWatch, seen: WanTask | WanError, after: float = 1.0) -> Decision:
+    """Show a watch what was seen so many s after its start."""
+    now = START + after
+    return watched.see_error(seen, now) if isinstance(seen, WanError) else watched.see_task(seen, now)
+
+
+def see_all(watched: VideoWatch, sights: Iterable[WanTask | WanError], after: float = 1.0) -> list[Decision]:
+    return [see(watched, seen, after) for seen in sights]
+
+
+# How a wait ends -----------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_task_with_a_file_ends_the_wait() -> None:
+    decision = see(watch(), DONE, after=92.4)
+
+    assert decision == Decision(Verdict.SUCCEEDED, notes=("done after 92 s",))
+
+
+@pytest.mark.parametrize(("seen", "word"), [(FAILED, "failed"), (CANCELED, "canceled")])
+def test_a_failed_or_canceled_task_ends_the_wait_with_the_gateways_reason(seen: WanTask, word: str) -> None:
+    decision = see(watch(), seen)
+
+    assert decision.verdict is Verdict.FAILED
+    assert isinstance(decision.error, VideoTaskFailed)
+    assert decision.error.message == f"The Wan task ended {word}: why."
+    assert (decision.error.code, decision.error.request_id, decision.error.wan_task_id) == ("C", "r-1", TASK_ID)
+
+
+def test_a_finished_task_without_a_file_is_waited_for() -> None:
+    watched = watch()
+
+    assert see(watched, DONE_WITHOUT_FILE).verdict is Verdict.WAIT
+    assert see(watched, DONE).verdict is Verdict.SUCCEEDED
+
+
+def test_an_unknown_status_word_is_waited_for_and_told_once() -> None:
+    first, second = see_all(watch(), [ODD, ODD])
+
+    assert first.verdict is second.verdict is Verdict.WAIT
+    assert first.notes == ("in a state this package does not know ('REVIEWING'), asking on",)
+    assert second.notes == ()
+
+
+@pytest.mark.parametrize("seen", [REFUSAL, VideoTaskLost("gone"), LOST], ids=["401", "lost", "UNKNOWN"])
+def test_the_third_refusal_in_a_row_ends_the_wait(seen: WanTask | WanError) -> None:
+    *before, last = see_all(watch(), [seen] * STRIKES)
+
+    assert [decision.verdict for decision in before] == [Verdict.WAIT] * (STRIKES - 1)
+    assert [decision.notes[0][:13] for decision in before] == ["refusal 1 of ", "refusal 2 of "]
+    assert last.verdict is Verdict.FAILED
+    assert isinstance(last.error, AuthenticationFailed | VideoTaskLost)
+
+
+def test_refusals_of_both_kinds_count_together() -> None:
+    assert see_all(watch(), [REFUSAL, LOST, REFUSAL])[-1].error is REFUSAL
+
+
+def test_the_error_of_an_unknown_task_says_what_the_gateway_answered() -> None:
+    error = see_all(watch(), [LOST] * STRIKES)[-1].error
+
+    assert isinstance(error, VideoTaskLost)
+    assert "'UNKNOWN'" in error.message
+    assert error.wan_task_id == TASK_ID
+
+
+@pytest.mark.parametrize("relief", [RUNNING, OUTAGE, RateLimited("slow"), DONE_WITHOUT_FILE], ids=str)
+def test_anything_else_in_between_resets_the_strikes(relief: WanTask | WanError) -> None:
+    decisions = see_all(watch(), [REFUSAL, REFUSAL, relief, REFUSAL, REFUSAL, relief, REFUSAL])
+
+    assert {decision.verdict for decision in decisions} == {Verdict.WAIT}
+
+
+@pytest.mark.parametrize("error", [OUTAGE, RateLimited("slow"), BalanceExhausted("empty"), WanError("what?")])
+def test_no_other_error_ends_a_wait_before_its_deadline(error: WanError) -> None:
+    decisions = [see(watch(), error, after) for after in range(0, int(DEFAULT_TIMEOUT), 100)]
+
+    assert {decision.verdict for decision in decisions} == {Verdict.WAIT}
+
+
+@pytest.mark.parametrize("seen", [QUEUED, RUNNING, ODD, OUTAGE, REFUSAL, DONE_WITHOUT_FILE], ids=str)
+@pytest.mark.parametrize("late", [0.0, 5.0])
+def test_the_deadline_ends_the_wait_whatever_is_seen(seen: WanTask | WanError, late: float) -> None:
+    watched = watch(timeout=100)
+    see(watched, RUNNING, after=50)
+
+    decision = see(watched, seen, after=100 + late)
+
+    assert decision.verdict is Verdict.FAILED
+    assert isinstance(decision.error, VideoWaitTimeout)
+    assert decision.error.message.startswith("No result within 100 s; last seen: ")
+    assert decision.error.wan_task_id == TASK_ID
+
+
+def test_the_timeout_tells_the_last_state_seen() -> None:
+    watched = watch(timeout=100)
+    see(watched, RUNNING, after=50)
+
+    assert "last seen: running 30 %" in str(see(watched, OUTAGE, after=101).error)
+    assert "last seen: nothing" in str(see(watch(timeout=100), OUTAGE, after=101).error)
+
+
+@pytest.mark.parametrize(("seen", "verdict"), [(DONE, Verdict.SUCCEEDED), (FAILED, Verdict.FAILED)])
+def test_a_task_that_ended_counts_even_after_the_deadline(seen: WanTask, verdict: Verdict) -> None:
+    decision = see(watch(timeout=100), seen, after=500)
+
+    assert decision.verdict is verdict
+    assert not isinstance(decision.error, VideoWaitTimeout)
+
+
+# What is logged ------------------------------------------------------------------------------------------------------
+
+
+def test_each_change_of_state_is_noted_once() -> None:
+    sights = [
+        *(QUEUED, QUEUED, task(TaskStatus.RUNNING), task(TaskStatus.RUNNING, progress=10)),
+        *(task(TaskStatus.RUNNING, progress=10), RUNNING, RUNNING, DONE_WITHOUT_FILE, DONE),
+    ]
+
+    notes = [decision.notes for decision in see_all(watch(), sights)]
+
+    assert notes == [
+        *(("queued",), (), ("running",), ("running 10 %",), ()),
+        *(("running 30 %",), (), ("succeeded, but the gateway gives no file yet",), ("done after 1 s",)),
+    ]
+
+
+def test_trouble_is_noted_when_it_begins_and_when_it_ends() -> None:
+    watched = watch()
+
+    see(watched, RUNNING)
+    notes = [see(watched, OUTAGE, after=10.0 * number).notes for number in range(1, 5)]
+    over = see(watched, RUNNING, after=70).notes
+
+    assert notes[0][0].startswith("the gateway cannot be asked for now, asking on until the deadline: 502")
+    assert notes[1:] == [(), (), ()]
+    assert over == ("the gateway answers again after 4 failed ask(s), 70 s into the wait",)
+    assert see(watched, OUTAGE, after=80).notes != ()
+
+
+def test_trouble_that_ends_with_the_result_is_noted_before_it() -> None:
+    notes = see_all(watch(), [OUTAGE, DONE])[-1].notes
+
+    assert notes == ("the gateway answers again after 1 failed ask(s), 1 s into the wait", "done after 1 s")
+
+
+def test_no_note_shows_the_signed_url() -> None:
+    sights = [QUEUED, OUTAGE, GatewayUnavailable(f"no answer from {URL}"), LOST, ODD, DONE]
+
+    decisions = see_all(watch(), sights)
+
+    assert "TOPSECRET" not in repr(decisions)
+
+
+# When to ask next ----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_ask_comes_after_the_interval() -> None:
+    assert 10 <= watch(poll_interval=10).first_delay() <= 10 * MOST_JITTER
+
+
+@pytest.mark.parametrize(
+    ("after", "delay"), [(0, 10), (50, 10), (100, 10), (300, 30), (599, 59.9), (600, 60), (9000, 60)]
+)
+def test_the_interval_grows_with_the_wait_up_to_its_longest(after: float, delay: float) -> None:
+    assert delay <= see(watch(), RUNNING, after).delay <= delay * MOST_JITTER
+    assert delay <= LONGEST_INTERVAL
+
+
+def test_an_interval_longer_than_the_longest_is_kept() -> None:
+    assert 300 <= see(watch(poll_interval=300), RUNNING, after=9000).delay <= 300 * MOST_JITTER
+
+
+def test_asks_back_off_while_the_gateway_is_in_trouble() -> None:
+    delays = [decision.delay for decision in see_all(watch(), [OUTAGE] * 40)]
+
+    for delay, expected in zip(delays, [20, 40, 80, *[LONGEST_BACKOFF] * 37], strict=True):
+        assert expected <= delay <= expected * MOST_JITTER
+
+
+def test_the_backoff_starts_afresh_after_an_answer() -> None:
+    delay = see_all(watch(), [*[OUTAGE] * 5, RUNNING, OUTAGE])[-1].delay
+
+    assert 20 <= delay <= 20 * MOST_JITTER
+
+
+@pytest.mark.parametrize(
+    ("asked", "delay"),
+    [
+        (45.0, 45.0),
+        (300.0, 300.0),
+        (0.0, 10.0),
+        (3.0, 10.0),
+        (5000.0, LONGEST_RETRY_AFTER),
+        (float("inf"), LONGEST_RETRY_AFTER),
+    ],
+)
+@pytest.mark.parametrize("kind", [RateLimited, GatewayUnavailable])
+def test_retry_after_is_honoured_within_reason_and_never_undercut(
+    kind: type[RateLimited | GatewayUnavailable], asked: float, delay: float
+) -> None:
+    got = see(watch(), kind("slow", retry_after=asked)).delay
+
+    assert delay <= got <= delay * MOST_JITTER
+
+
+def test_a_refusal_is_asked_about_again_after_the_interval() -> None:
+    assert 10 <= see(watch(), REFUSAL, after=9000).delay <= 10 * MOST_JITTER
+
+
+def test_delays_vary_so_that_tasks_submitted_together_do_not_ask_together() -> None:
+    assert len({see(watch(), RUNNING).delay for _ in range(20)}) > 1
+
+
+@pytest.mark.parametrize("seen", [RUNNING, OUTAGE, REFUSAL, RateLimited("slow", retry_after=500)], ids=str)
+def test_no_delay_reaches_beyond_the_deadline(seen: WanTask | WanError) -> None:
+    decision = see(watch(timeout=100), seen, after=97)
+
+    assert decision.verdict is Verdict.WAIT
+    assert decision.delay == pytest.approx(3)
+
+
+def test_the_deadline_is_a_moment_whenever_the_watch_was_made() -> None:
+    """A trigger that moves to another triggerer goes on with the same moments."""
+    moved = VideoWatch(TASK_ID, started=START, deadline=START + 100, poll_interval=10)
+
+    assert see(moved, RUNNING, after=99).verdict is Verdict.WAIT
+    assert see(moved, RUNNING, after=100).verdict is Verdict.FAILED
+
+
+SIGHTS = st.one_of(
+    st.sampled_from([QUEUED, RUNNING, DONE_WITHOUT_FILE, LOST, ODD, OUTAGE, REFUSAL, DONE, FAILED, CANCELED]),
+    st.builds(
+        lambda kind, asked: kind("slow", retry_after=asked),
+        st.sampled_from([RateLimited, GatewayUnavailable]),
+        st.one_of(st.none(), st.floats(0, allow_nan=False)),
+    ),
+)
+STEPS = st.floats(-100, 5000)
+
+
+@given(
+    sights=st.lists(st.tuples(SIGHTS, STEPS), max_size=40),
+    timeout=st.floats(0, 20_000),
+    poll_interval=st.floats(0.01, 1000),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_wait_always_waits_within_its_deadline_or_ends_with_a_reason(
+    sights: list[tuple[WanTask | WanError, float]], timeout: float, poll_interval: float
+) -> None:
+    watched = watch(timeout=timeout, poll_interval=poll_interval)
+    now = START
+    for seen, step in sights:
+        now += step  # now and then backwards, as clocks are set
+        decision = watched.see_error(seen, now) if isinstance(seen, WanError) else watched.see_task(seen, now)
+
+        if decision.verdict is Verdict.WAIT:
+            assert now < watched.deadline
+            assert decision.delay > 0
+            assert now + decision.delay <= watched.deadline + 1e-3
+            assert decision.error is None
+        else:
+            assert decision.delay == 0
+            assert (decision.error is None) is (decision.verdict is Verdict.SUCCEEDED)
+            assert isinstance(decision.error, VideoWaitTimeout) is (
+                decision.error is not None and seen not in (FAILED, CANCELED) and watched.strikes < STRIKES
+            )
+            return
+
+
+@given(st.lists(st.sampled_from([QUEUED, RUNNING, ODD, OUTAGE, REFUSAL, LOST, DONE_WITHOUT_FILE]), max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_a_wait_ends_before_its_deadline_exactly_at_three_refusals_in_a_row(sights: list[WanTask | WanError]) -> None:
+    watched = watch()
+    row = 0
+    for seen in sights:
+        row = row + 1 if seen in (REFUSAL, LOST) else 0
+
+        decision = see(watched, seen)
+
+        assert (decision.verdict is Verdict.FAILED) is (row == STRIKES)
+        if row == STRIKES:
+            return

@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_wan.api.errors import AuthenticationFailed, GatewayUnavailable, WanError
+from airflow_wan.api.gateways import APIYI, DASHSCOPE, Gateway, cancel_call, gateway_of_host, list_call, task_call
+from airflow_wan.api.tasks import Answer, ListedTask, TaskStatus, WanTask, read_created, read_list, read_task
+
+TASK_ID = "f8ca39a0-6f4b-4ec2-99bf-8b9649d946c4"
+URL = "https://dashscope-result-bj.oss-cn-beijing.aliyuncs.com/x.mp4?Expires=1&Signature=TOPSECRET"
+
+
+def answer(payload: object, status: int = 200, **headers: str) -> Answer:
+    return Answer(status, headers, payload, "")
+
+
+def read(payload: object) -> WanTask:
+    return read_task(answer(payload), TASK_ID)
+
+
+# What a create answers -----------------------------------------------------------------------------------------------
+
+
+def test_the_documented_create_answer_is_a_queued_task() -> None:
+    payload = {"output": {"task_id": TASK_ID, "task_status": "PENDING"}, "request_id": "r-1"}
+
+    assert read_created(answer(payload)) == WanTask(
+        wan_task_id=TASK_ID, status=TaskStatus.QUEUED, status_word="PENDING", request_id="r-1"
+    )
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"task_id": TASK_ID},
+        {"output": {"task_id": TASK_ID}},
+        {"code": "success", "data": {"task_id": TASK_ID}},
+        {"data": {"output": {"task_id": TASK_ID}}},
+    ],
+)
+def test_a_task_id_is_found_wherever_the_gateway_software_puts_it(payload: dict[str, Any]) -> None:
+    task = read_created(answer(payload))
+
+    assert (task.wan_task_id, task.status) == (TASK_ID, TaskStatus.QUEUED)
+
+
+def test_a_task_id_that_is_a_number_becomes_text() -> None:
+    assert read_created(answer({"output": {"task_id": 4711}})).wan_task_id == "4711"
+
+
+# What a query answers ------------------------------------------------------------------------------------------------
+
+
+def test_apiyis_flat_answer() -> None:
+    task = read({"status": "completed", "progress": 100, "result_url": URL, "task_id": TASK_ID})
+
+    assert task == WanTask(TASK_ID, TaskStatus.SUCCEEDED, "completed", progress=100, video_url=URL)
+
+
+def test_apiyis_failed_answer_with_the_upstreams_code_in_brackets() -> None:
+    message = "[InvalidParameter] Field required: input.media"
+
+    task = read({"task_id": TASK_ID, "status": "failed", "error": {"message": message}, "fail_reason": message})
+
+    assert (task.status, task.code) == (TaskStatus.FAILED, "InvalidParameter")
+    assert task.message == "Field required: input.media"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "message"),
+    [
+        ({"fail_reason": "[InvalidImageUrl] gone"}, "InvalidImageUrl", "gone"),
+        ({"error": "it broke"}, None, "it broke"),
+        ({"error": "[A.B] it broke"}, "A.B", "it broke"),
+        ({"error": {"code": "Given", "message": "why"}}, "Given", "why"),
+        ({"error": {"code": "Given", "message": "[Upstream] why"}}, "Upstream", "why"),
+        ({"error": {"message": ""}, "fail_reason": "why"}, None, "why"),
+        ({"error": None, "message": "why"}, None, "why"),
+        ({}, None, None),
+    ],
+)
+def test_the_reason_of_a_failure_is_found_in_each_place(fields: dict[str, Any], code: str, message: str) -> None:
+    task = read({"status": "failed", **fields})
+
+    assert (task.code, task.message) == (code, message)
+
+
+def test_dashscopes_answer_of_a_finished_task() -> None:
+    usage = {"duration": 10, "input_video_duration": 0, "output_video_duration": 10, "video_count": 1, "SR": 720}
+    payload = {
+        "request_id": "r-1",
+        "output": {
+            "task_id": TASK_ID,
+            "task_status": "SUCCEEDED",
+            "submit_time": "2026-04-02 15:11:42.100",
+            "scheduled_time": "2026-04-02 15:11:42.150",
+            "end_time": "2026-04-02 15:13:01.300",
+            "orig_prompt": "a kite",
+            "actual_prompt": "a red kite",
+            "video_url": URL,
+        },
+        "usage": usage,
+    }
+
+    assert read(payload) == WanTask(
+        TASK_ID,
+        TaskStatus.SUCCEEDED,
+        "SUCCEEDED",
+        video_url=URL,
+        request_id="r-1",
+        # Eight hours ahead of UTC.
+        submitted_at=datetime(2026, 4, 2, 7, 11, 42, 100_000, tzinfo=UTC),
+        started_at=datetime(2026, 4, 2, 7, 11, 42, 150_000, tzinfo=UTC),
+        ended_at=datetime(2026, 4, 2, 7, 13, 1, 300_000, tzinfo=UTC),
+        orig_prompt="a kite",
+        actual_prompt="a red kite",
+        usage=usage,
+    )
+
+
+def test_dashscopes_answer_of_a_failed_task() -> None:
+    output = {"task_id": TASK_ID, "task_status": "FAILED", "code": "InvalidParameter", "message": "why"}
+
+    task = read({"request_id": "r-1", "output": output})
+
+    assert (task.status, task.code, task.message, task.request_id) == (
+        TaskStatus.FAILED,
+        "InvalidParameter",
+        "why",
+        "r-1",
+    )
+
+
+def test_dashscopes_unknown_is_no_error_of_the_reading() -> None:
+    task = read({"request_id": "r-1", "output": {"task_id": TASK_ID, "task_status": "UNKNOWN"}})
+
+    assert task.status is TaskStatus.UNKNOWN
+
+
+def test_the_answer_of_the_gateway_software_under_apiyi() -> None:
+    upstream = {"output": {"task_status": "SUCCEEDED", "video_url": URL}, "usage": {"SR": 720}}
+    payload = {
+        "code": "success",
+        "message": "",
+        "data": {"task_id": TASK_ID, "status": "SUCCESS", "progress": "100%", "result_url": "", "data": upstream},
+    }
+
+    task = read(payload)
+
+    assert (task.status, task.progress, task.video_url) == (TaskStatus.SUCCEEDED, 100, URL)
+    assert task.usage == {"SR": 720}
+
+
+def test_success_of_the_query_is_not_the_code_of_a_failed_task() -> None:
+    task = read({"code": "success", "message": "", "data": {"status": "FAILURE", "fail_reason": "why"}})
+
+    assert (task.status, task.code, task.message) == (TaskStatus.FAILED, None, "why")
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"result_url": URL},
+        {"video_url": URL},
+        {"data": {"result_url": URL}},
+        {"output": {"video_url": URL}},
+        {"data": {"data": {"output": {"video_url": URL}}}},
+        {"result": {"data": {"output": {"video_url": URL}}}},
+        {"metadata": {"url": URL}},
+    ],
+)
+def test_the_video_url_is_found_in_each_place(where: dict[str, Any]) -> None:
+    assert read({"status": "completed", **where}).video_url == URL
+
+
+def test_the_top_levels_status_counts_before_nested_ones() -> None:
+    task = read({"status": "in_progress", "data": {"status": "SUCCESS"}, "output": {"task_status": "FAILED"}})
+
+    assert task.status is TaskStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        *((word, TaskStatus.QUEUED) for word in ("PENDING", "submitted", "QUEUED", "NOT_START", "SUSPENDED")),
+        *((word, TaskStatus.RUNNING) for word in ("RUNNING", "in_progress", "IN_PROGRESS", "processing")),
+        *((word, TaskStatus.SUCCEEDED) for word in ("SUCCEEDED", "SUCCESS", "completed", " Completed ")),
+        *((word, TaskStatus.FAILED) for word in ("FAILED", "FAILURE", "failed")),
+        *((word, TaskStatus.CANCELED) for word in ("CANCELED", "cancelled")),
+        ("UNKNOWN", TaskStatus.UNKNOWN),
+        *((word, TaskStatus.UNRECOGNISED) for word in ("REVIEWING", "排队中", "x" * 300)),
+    ],
+)
+def test_every_status_word_in_any_letter_case(word: str, status: TaskStatus) -> None:
+    task = read({"status": word})
+
+    assert task.status is status
+    assert task.status_word == word.strip()[:40]
+
+
+@pytest.mark.parametrize(
+    ("progress", "percent"),
+    [
+        *((0, 0), (10, 10), (30, 30), (100, 100)),
+        *(("30%", 30), ("30 %", 30), ("100%", 100), ("7", 7), (33.7, 33), ("33.7%", 33)),
+        *((140, 100), (-1, 0)),
+        *((None, None), ("", None), ("soon", None), (True, None), ([30], None), ("nan%", None), ("inf", None)),
+    ],
+)
+def test_progress_is_a_number_or_a_percentage_and_stays_within_bounds(progress: object, percent: int | None) -> None:
+    assert read({"status": "in_progress", "progress": progress}).progress == percent
+
+
+@pytest.mark.parametrize("value", ["2026-04-02T15:11:42+08:00", "2026-04-02 15:11:42.000", "2026-04-02 15:11:42"])
+def test_times_are_read_with_or_without_zone(value: str) -> None:
+    task = read({"output": {"task_status": "RUNNING", "submit_time": value}})
+
+    assert task.submitted_at == datetime(2026, 4, 2, 7, 11, 42, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("value", ["yesterday", "", None, 1_775_113_902, 1_771_123_100_000, "2026-13-02 00:00:00"])
+def test_what_is_no_time_of_dashscopes_is_left_out(value: object) -> None:
+    assert read({"status": "SUCCESS", "submit_time": value}).submitted_at is None
+
+
+def test_the_signed_url_is_in_no_text_of_a_task() -> None:
+    for payload in (
+        {"status": "completed", "result_url": URL},
+        {"status": "failed", "fail_reason": f"could not store {URL}"},
+        {"status": URL},
+    ):
+        task = read(payload)
+
+        assert "TOPSECRET" not in f"{task} {task!r} {task.message} {task.status_word}"
+
+
+def test_the_raw_answer_shows_no_body_text() -> None:
+    assert "TOPSECRET" not in repr(Answer(502, {}, None, URL))
+
+
+def test_a_task_cannot_be_changed() -> None:
+    task = read({"status": "completed"})
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        task.status = TaskStatus.FAILED  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "payload", [None, {}, [], "completed", 3, {"status": 200}, {"status": ""}, {"output": {}}, {"data": []}]
+)
+def test_an_answer_without_a_status_is_a_read_to_repeat(payload: object) -> None:
+    with pytest.raises(GatewayUnavailable, match="holds no task status") as caught:
+        read(payload)
+
+    assert caught.value.wan_task_id == TASK_ID
+
+
+def test_an_answer_of_200_with_an_error_code_goes_by_the_code() -> None:
+    with pytest.raises(AuthenticationFailed):
+        read({"code": "InvalidApiKey", "message": "no", "request_id": "r-1"})
+
+
+def test_a_task_state_in_a_failed_answer_does_not_count() -> None:
+    with pytest.raises(GatewayUnavailable):
+        read_task(answer({"status": "completed", "result_url": URL}, status=502), TASK_ID)
+
+
+# Lists ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["data", "tasks"])
+def test_a_page_of_a_list_is_read_as_documented_and_as_the_sdk_has_it(key: str) -> None:
+    rows = [
+        {"task_id": "a", "gmt_create": 1_775_113_902_100},
+        {"task_id": "b", "gmt_create": 1_775_113_902_200.0},
+    ]
+
+    tasks, pages = read_list(answer({key: rows, "total_page": 3}))
+
+    assert tasks == [ListedTask("a", 1_775_113_902.1), ListedTask("b", 1_775_113_902.2)]
+    assert pages == 3
+
+
+def test_rows_without_id_or_time_are_left_out() -> None:
+    rows: list[Any] = [
+        {"task_id": "", "gmt_create": 1},
+        {"task_id": "a"},
+        {"task_id": "a", "gmt_create": "yesterday"},
+        {"task_id": "a", "gmt_create": 10**400},
+        "x",
+        None,
+    ]
+
+    assert read_list(answer({"data": rows})) == ([], 1)
+
+
+@pytest.mark.parametrize("payload", [None, {}, {"data": None}, {"data": "x"}, {"code": "InternalError"}])
+def test_what_is_no_list_cannot_be_read(payload: object) -> None:
+    with pytest.raises(GatewayUnavailable):
+        read_list(answer(payload))
+
+
+def test_a_refused_list_goes_by_its_code() -> None:
+    with pytest.raises(WanError) as caught:
+        read_list(answer({"code": "InvalidApiKey", "message": "no"}, status=401))
+
+    assert type(caught.value) is AuthenticationFailed
+
+
+# Paths ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("gateway", "path"), [(APIYI, "/v1/tasks/"), (DASHSCOPE, "/api/v1/tasks/")])
+def test_a_task_is_read_at_the_documented_path(gateway: Gateway, path: str) -> None:
+    call = task_call(gateway, TASK_ID)
+
+    assert (call.method, call.path, call.headers) == ("GET", path + TASK_ID, {})
+
+
+def test_a_task_is_canceled_at_the_documented_path() -> None:
+    call = cancel_call(DASHSCOPE, TASK_ID)
+
+    assert (call.method, call.path) == ("POST", f"/api/v1/tasks/{TASK_ID}/cancel")
+
+
+def test_an_id_cannot_lead_elsewhere() -> None:
+    assert task_call(APIYI, "../x?y#z/ü").path == "/v1/tasks/..%2Fx%3Fy%23z%2F%C3%BC"
+
+
+def test_a_list_is_asked_for_with_the_documented_filters() -> None:
+    start, end = datetime(2026, 4, 2, 7, 1, 2, tzinfo=UTC), datetime(2026, 4, 2, 8, 1, 2, tzinfo=UTC)
+
+    call = list_call(model="wan2.7-i2v", start=start, end=end, page=2)
+
+    assert (call.method, call.path) == ("GET", "/api/v1/tasks/")
+    assert call.params == {
+        "start_time": "20260402070102",
+        "end_time": "20260402080102",
+        "model_name": "wan2.7-i2v",
+        "page_no": "2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("base_url", "gateway"),
+    [
+        ("https://api.apiyi.com", APIYI),
+        ("https://vip.apiyi.com", APIYI),
+        ("http://127.0.0.1:8765", APIYI),
+        ("https://dashscope.aliyuncs.com", DASHSCOPE),
+        ("https://DashScope-Intl.Aliyuncs.com", DASHSCOPE),
+        ("https://cn-hongkong.dashscope.aliyuncs.com", DASHSCOPE),
+        ("https://ws-1.eu-central-1.maas.aliyuncs.com", DASHSCOPE),
+        ("https://notaliyuncs.com", APIYI),
+        ("https://aliyuncs.com.example.org", APIYI),
+    ],
+)
+def test_the_gateway_is_told_from_the_host(base_url: str, gateway: Gateway) -> None:
+    assert gateway_of_host(base_url) is gateway

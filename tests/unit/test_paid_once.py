@@ -1,0 +1,231 @@
+"""Whatever fails and wherever the worker dies: one wish is billed at most once, and a bought video lands.
+
+A state machine draws, for each try of one task instance, what the gateway does wrong and where the worker is killed.
+The operator, the ledger, the client and the wire are real; the gateway is the emulator with its faults.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+from hypothesis import HealthCheck, event, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from airflow_wan.api.client import WanClient
+from airflow_wan.emulator.testing import FAST
+from airflow_wan.files.destination import Destination
+from airflow_wan.ledger import STATE_STORE_KEY
+from airflow_wan.operators.wan import WanImageToVideoOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_wan.emulator.testing import MediaServer, RunningEmulator
+
+READ_TIMEOUT = 0.25
+
+
+class Killed(BaseException):
+    """The worker gets SIGKILL: nothing that comes after runs."""
+
+
+CREATE_FAULTS: list[dict[str, Any] | None] = [
+    None,
+    {"kind": "drop_connection"},
+    {"kind": "drop_connection", "accepted": False},
+    {"kind": "bad_gateway"},
+    {"kind": "bad_gateway", "accepted": False},
+    {"kind": "gateway_timeout"},
+    {"kind": "delay", "delay_s": 2 * READ_TIMEOUT},
+    {"kind": "html"},
+    {"kind": "malformed_json"},
+    {"kind": "server_error"},
+    {"kind": "unavailable", "accepted": True},
+    {"kind": "unauthorized"},
+    {"kind": "throttled", "retry_after": 0, "times": 2},
+    {"kind": "throttled", "times": 20},
+    {"kind": "insufficient_balance"},
+    {"kind": "task_failed", "code": "InternalError", "message": "try again"},
+    {"kind": "task_failed", "code": "DataInspectionFailed", "message": "inappropriate content"},
+    {"kind": "task_canceled"},
+]
+POLL_FAULTS: list[dict[str, Any] | None] = [
+    None,
+    {"kind": "drop_connection", "times": 2},
+    {"kind": "server_error", "times": 3},
+    {"kind": "malformed_json"},
+    {"kind": "html"},
+    {"kind": "unauthorized"},
+    {"kind": "unauthorized", "times": 5},
+    {"kind": "throttled"},
+    {"kind": "unknown_status", "word": "THINKING"},
+    {"kind": "delay", "delay_s": 2 * READ_TIMEOUT},
+]
+DOWNLOAD_FAULTS: list[dict[str, Any] | None] = [
+    None,
+    *(
+        {"kind": kind, "times": times}
+        for kind in ("truncated", "reset", "wrong_length", "empty", "html", "expired", "forbidden", "server_error")
+        for times in (1, 20)
+    ),
+]
+LIST_FAULTS: list[dict[str, Any] | None] = [None, {"kind": "server_error"}, {"kind": "drop_connection"}]
+DEATHS = [
+    None,
+    "before the intent is written",
+    "after the intent is written",
+    "after the answer",
+    "after the id is written",
+    "before the file is published",
+    "after the file is published",
+    "before Airflow records the success",
+]
+
+
+class OneWish(RuleBasedStateMachine):
+    """One task instance, try after try, under default policies."""
+
+    def __init__(self, emulator: RunningEmulator, runner: Any, folder: Path, first_frame: str) -> None:
+        super().__init__()
+        self.emulator, self.runner = emulator, runner
+        self.output_path = folder / "film.mp4"
+        self.first_frame = first_frame
+        self.done = False
+        emulator.reset()
+        emulator.clear_faults()
+        runner.store.rows.clear()
+        self.output_path.unlink(missing_ok=True)
+
+    @precondition(lambda self: not self.done)
+    @rule(
+        create=st.sampled_from(CREATE_FAULTS),
+        poll=st.sampled_from(POLL_FAULTS),
+        download=st.sampled_from(DOWNLOAD_FAULTS),
+        listing=st.sampled_from(LIST_FAULTS),
+        death=st.sampled_from(DEATHS),
+        deferrable=st.booleans(),
+    )
+    def one_try(self, create: Any, poll: Any, download: Any, listing: Any, death: str | None, deferrable: bool) -> None:
+        for on, fault in (("create", create), ("poll", poll), ("download", download), ("list", listing)):
+            if fault is not None:
+                self.emulator.add_fault(on=on, **fault)
+        with ExitStack() as stack:
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            _kill(patch, self.runner.store, death)
+            try:
+                self._run(deferrable, killed_before_success=death == "before Airflow records the success")
+                self.done = death != "before Airflow records the success"
+            except Killed:
+                event("killed")
+            except Exception as error:  # noqa: BLE001 - which one it is, the outcome tells
+                event(type(error).__name__)
+        self.emulator.clear_faults()
+        self._check()
+
+    @precondition(lambda self: self.done)
+    @rule()
+    def nothing_is_left_to_do(self) -> None:
+        self._check()
+
+    def _run(self, deferrable: bool, **options: Any) -> str:
+        task = WanImageToVideoOperator(
+            task_id="animate",
+            prompt="The clouds drift.",
+            first_frame=self.first_frame,
+            duration=2,
+            output_path=str(self.output_path),
+            poll_interval=0.02,
+            deferrable=deferrable,
+        )
+        return str(self.runner.run(task, **options))
+
+    def _billed(self) -> int:
+        return sum(row["billed"] for row in self.emulator.ledger())
+
+    def _check(self) -> None:
+        assert self._billed() <= 1
+        # Whatever is at the path is a whole video, and nothing else is left in its folder.
+        for path in self.output_path.parent.iterdir():
+            assert path == self.output_path or path.suffix == ".part"
+        if self.output_path.exists():
+            assert self.output_path.read_bytes()[4:8] == b"ftyp"
+
+    def teardown(self) -> None:
+        """With the trouble over, what was bought lands; what is uncertain stops and says so."""
+        record = json.loads(self.runner.store.rows.get(STATE_STORE_KEY, "{}"))
+        for _ in range(3):
+            if self.done:
+                break
+            try:
+                self._run(deferrable=False)
+                self.done = True
+            except AirflowFailException as error:
+                assert "may be in the making" in str(error)  # noqa: PT017
+                assert record["state"] == "intent"
+                assert self.emulator.gateway == "apiyi" or self._billed() == 0
+                event("stopped: it cannot be told whether the video was bought")
+                return
+            finally:
+                self._check()
+        assert self.done
+        assert self._billed() == 1
+        assert self.output_path.exists()
+
+
+def _kill(patch: pytest.MonkeyPatch, store: Any, death: str | None) -> None:
+    """Have the worker die at a point of the journey."""
+
+    def dying(function: Callable[..., Any], *, before: bool, if_: Callable[..., bool] = lambda *_, **__: True) -> Any:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if not if_(*args, **kwargs):
+                return function(*args, **kwargs)
+            if not before:
+                function(*args, **kwargs)
+            raise Killed
+
+        return wrapper
+
+    def writes(state: str) -> Callable[..., bool]:
+        return lambda _key, value, **_: value["state"] == state
+
+    if death == "before the intent is written":
+        patch.setattr(store, "set", dying(store.set, before=True, if_=writes("intent")))
+    elif death == "after the intent is written":
+        patch.setattr(store, "set", dying(store.set, before=False, if_=writes("intent")))
+    elif death == "after the answer":
+        patch.setattr(WanClient, "create", dying(WanClient.create, before=False))
+    elif death == "after the id is written":
+        patch.setattr(store, "set", dying(store.set, before=False, if_=writes("submitted")))
+    elif death == "before the file is published":
+        patch.setattr(Destination, "publish", dying(Destination.publish, before=True))
+    elif death == "after the file is published":
+        patch.setattr(Destination, "publish", dying(Destination.publish, before=False))
+
+
+@pytest.mark.parametrize("gateway_name", ["apiyi", "dashscope"])
+@pytest.mark.usefixtures("no_pauses")
+def test_one_wish_is_billed_at_most_once_and_a_bought_video_lands(
+    gateway_name: str,
+    wan_emulator_for: Callable[..., RunningEmulator],
+    connect: Callable[..., None],
+    media: MediaServer,
+    runner: Any,
+    tmp_path: Path,
+) -> None:
+    emulator = wan_emulator_for(replace(FAST, pending_s=0.0, running_s=0.0))
+    emulator.gateway = gateway_name  # type: ignore[attr-defined]
+    connect(emulator.base_url, gateway=gateway_name, read_timeout=READ_TIMEOUT)
+
+    run_state_machine_as_test(
+        lambda: OneWish(emulator, runner, tmp_path, media.url("frame.png")),
+        settings=settings(
+            max_examples=60, stateful_step_count=4, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

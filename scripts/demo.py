@@ -17,7 +17,7 @@ DAG_ID = "example_wan_rap"
 MODEL, RESOLUTION, SECONDS = "wan2.7-i2v", "720P", 10
 
 _LOG = DEMO / "demo.log"
-# "2026-11-22T12:54:02.482902Z [info     ] words [logger] name=value …"
+# Airflow writes a time, the level in brackets, words, the logger in brackets, then details.
 _LOG_LINE = re.compile(r"^\S+ \[(?P<level>\w+) *\] (?P<words>.*?) *\[(?P<logger>[\w.]+)\]")
 _TASK_STARTS = re.compile(r"\[DAG TEST\] starting task_id=(\w+)")
 
@@ -39,8 +39,9 @@ def main() -> None:
 
 def _cost_sentence(wan: Gateway) -> str:
     """What the run costs, or would cost."""
-    from airflow_wan.hooks.wan import WanHook  # only now: these load Airflow, whose home is set by now
-    from airflow_wan.prices import estimate_cost
+    # Only here: these load Airflow, whose home is set by now.
+    from airflow_wan.hooks.wan import WanHook  # noqa: PLC0415
+    from airflow_wan.prices import estimate_cost  # noqa: PLC0415
 
     name = WanHook().account.gateway.name
     cost = estimate_cost(name, MODEL, RESOLUTION, SECONDS)

@@ -7,9 +7,7 @@ The operator, the ledger, the client and the wire are real; the gateway is the e
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +24,7 @@ from airflow_wan.operators.wan import WanImageToVideoOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from airflow_wan.emulator.testing import MediaServer, RunningEmulator
 
@@ -116,8 +115,7 @@ class OneWish(RuleBasedStateMachine):
         for on, fault in (("create", create), ("poll", poll), ("download", download), ("list", listing)):
             if fault is not None:
                 self.emulator.add_fault(on=on, **fault)
-        with ExitStack() as stack:
-            patch = stack.enter_context(pytest.MonkeyPatch.context())
+        with pytest.MonkeyPatch.context() as patch:
             _kill(patch, self.runner.store, death)
             try:
                 self._run(deferrable, killed_before_success=death == "before Airflow records the success")
@@ -180,33 +178,27 @@ class OneWish(RuleBasedStateMachine):
 
 
 def _kill(patch: pytest.MonkeyPatch, store: Any, death: str | None) -> None:
-    """Have the worker die at a point of the journey."""
+    """Have the worker die before or after a step of the journey."""
+    steps: dict[str, tuple[Any, str, Callable[..., bool]]] = {
+        "the intent is written": (store, "set", lambda _key, value, **_: value["state"] == "intent"),
+        "the answer": (WanClient, "create", lambda *_: True),
+        "the id is written": (store, "set", lambda _key, value, **_: value["state"] == "submitted"),
+        "the file is published": (Destination, "publish", lambda *_: True),
+    }
+    when, _, step = (death or "").partition(" ")
+    if step not in steps:
+        return
+    owner, name, is_the_one = steps[step]
+    function = getattr(owner, name)
 
-    def dying(function: Callable[..., Any], *, before: bool, if_: Callable[..., bool] = lambda *_, **__: True) -> Any:
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            if not if_(*args, **kwargs):
-                return function(*args, **kwargs)
-            if not before:
-                function(*args, **kwargs)
-            raise Killed
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        if not is_the_one(*args, **kwargs):
+            return function(*args, **kwargs)
+        if when == "after":
+            function(*args, **kwargs)
+        raise Killed
 
-        return wrapper
-
-    def writes(state: str) -> Callable[..., bool]:
-        return lambda _key, value, **_: value["state"] == state
-
-    if death == "before the intent is written":
-        patch.setattr(store, "set", dying(store.set, before=True, if_=writes("intent")))
-    elif death == "after the intent is written":
-        patch.setattr(store, "set", dying(store.set, before=False, if_=writes("intent")))
-    elif death == "after the answer":
-        patch.setattr(WanClient, "create", dying(WanClient.create, before=False))
-    elif death == "after the id is written":
-        patch.setattr(store, "set", dying(store.set, before=False, if_=writes("submitted")))
-    elif death == "before the file is published":
-        patch.setattr(Destination, "publish", dying(Destination.publish, before=True))
-    elif death == "after the file is published":
-        patch.setattr(Destination, "publish", dying(Destination.publish, before=False))
+    patch.setattr(owner, name, dying)
 
 
 @pytest.mark.parametrize("gateway_name", ["apiyi", "dashscope"])

@@ -1,0 +1,554 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_wan.api.client import AsyncWanClient, WanClient, tls_context
+from airflow_wan.api.errors import (
+    AuthenticationFailed,
+    BalanceExhausted,
+    GatewayUnavailable,
+    RateLimited,
+    RequestRejected,
+    SubmitAmbiguous,
+    SubmitNotSent,
+    VideoTaskLost,
+    WanError,
+)
+from airflow_wan.api.gateways import APIYI, DASHSCOPE, Account, Gateway
+from airflow_wan.api.requests import VideoRequest, build_video_request
+from airflow_wan.api.tasks import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import RawServer
+
+    from airflow_wan.api.tasks import WanTask
+    from airflow_wan.emulator.testing import MediaServer, RunningEmulator
+
+TASK_ID = "f8ca39a0-6f4b-4ec2-99bf-8b9649d946c4"
+REQUEST = VideoRequest(
+    {
+        "model": "wan2.7-i2v",
+        "input": {"prompt": "一只风筝", "media": [{"type": "first_frame", "url": "https://your-cdn.com/rap.png"}]},
+        "parameters": {"resolution": "720P"},
+    }
+)
+CREATED = {"output": {"task_id": TASK_ID, "task_status": "PENDING"}, "request_id": "r-1"}
+RUNNING = {"status": "in_progress", "progress": 30, "task_id": TASK_ID}
+
+
+def create(account: Account, request: VideoRequest = REQUEST) -> WanTask:
+    with WanClient(account) as client:
+        return client.create(request)
+
+
+def ask(account: Account, wan_task_id: str = TASK_ID) -> WanTask:
+    with WanClient(account) as client:
+        return client.get_task(wan_task_id)
+
+
+def ask_async(account: Account, wan_task_id: str = TASK_ID) -> WanTask:
+    async def asking() -> WanTask:
+        async with AsyncWanClient(account) as client:
+            return await client.get_task(wan_task_id)
+
+    return asyncio.run(asking())
+
+
+def cancel(account: Account, wan_task_id: str = TASK_ID) -> None:
+    with WanClient(account) as client:
+        client.cancel(wan_task_id)
+
+
+def cancel_async(account: Account, wan_task_id: str = TASK_ID) -> None:
+    async def canceling() -> None:
+        async with AsyncWanClient(account) as client:
+            await client.cancel(wan_task_id)
+
+    asyncio.run(canceling())
+
+
+both_kinds = pytest.mark.parametrize("get_task", [ask, ask_async], ids=["sync", "async"])
+every_read = pytest.mark.parametrize("read", [ask, ask_async, cancel, cancel_async], ids=lambda read: read.__name__)
+
+
+def head_of(request: bytes) -> tuple[str, dict[str, str], bytes]:
+    """First line, headers by lower-case name, and body of a request as received."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    return first, {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}, body
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+# Against the emulator ------------------------------------------------------------------------------------------------
+
+
+@both_kinds
+def test_a_video_is_made_from_create_to_url(
+    get_task: Callable[..., WanTask],
+    gateway: Gateway,
+    wan_emulator: RunningEmulator,
+    media: MediaServer,
+    account_at: Callable[..., Account],
+) -> None:
+    account = account_at(wan_emulator.base_url, gateway, read_timeout=20.0)
+    request = build_video_request(
+        gateway=gateway,
+        base_url=account.base_url,
+        model="wan2.7-i2v",
+        prompt="a kite",
+        media=[{"type": "first_frame", "url": media.url("frame.png")}],
+        parameters={"duration": 2},
+    )
+
+    created = create(account, request)
+    seen = {created.status}
+    give_up = time.monotonic() + 30
+    while (task := get_task(account, created.wan_task_id)).status is not TaskStatus.SUCCEEDED:
+        assert time.monotonic() < give_up
+        seen.add(task.status)
+        time.sleep(0.05)
+
+    assert seen == {TaskStatus.QUEUED, TaskStatus.RUNNING}
+    assert task.video_url
+    assert task.video_url.startswith(wan_emulator.base_url)
+    assert [row["task_id"] for row in wan_emulator.ledger()] == [created.wan_task_id]
+    if gateway is DASHSCOPE:
+        assert task.usage["SR"] == 720
+        assert task.orig_prompt == "a kite"
+        assert task.submitted_at is not None
+        assert task.ended_at is not None
+        assert task.submitted_at < task.ended_at
+        assert abs(task.ended_at.timestamp() - time.time()) < 60
+    else:
+        assert task.progress == 100
+
+
+def test_the_body_arrives_as_built_with_the_three_headers(
+    gateway: Gateway, wan_emulator: RunningEmulator, account_at: Callable[..., Account]
+) -> None:
+    create(account_at(wan_emulator.base_url, gateway, read_timeout=20.0))
+
+    (received,) = wan_emulator.requests()
+    assert received["body"] == REQUEST.body
+    assert received["bearer"] is True
+    assert received["headers"]["content-type"] == "application/json"
+    assert received["headers"]["x-dashscope-async"] == "enable"
+    assert received["headers"]["accept-encoding"] == "identity"
+
+
+@every_read
+def test_a_task_the_emulator_does_not_know(
+    read: Callable[..., Any], gateway: Gateway, wan_emulator: RunningEmulator, account_at: Callable[..., Account]
+) -> None:
+    account = account_at(wan_emulator.base_url, gateway)
+    if read in (cancel, cancel_async) and gateway is APIYI:
+        expected: type[WanError] | None = WanError  # APIYI has no such path; nobody asks it
+    elif gateway is DASHSCOPE and read in (ask, ask_async):
+        expected = None  # an answer like any other: UNKNOWN
+    else:
+        expected = VideoTaskLost
+
+    if expected is None:
+        assert read(account).status is TaskStatus.UNKNOWN
+    else:
+        with pytest.raises(expected):
+            read(account)
+
+
+@pytest.mark.parametrize("act", [create, ask, ask_async], ids=lambda act: act.__name__)
+def test_a_wrong_key_is_refused_by_the_emulator(
+    act: Callable[..., Any], gateway: Gateway, wan_emulator: RunningEmulator, account_at: Callable[..., Account]
+) -> None:
+    with pytest.raises(AuthenticationFailed):
+        act(account_at(wan_emulator.base_url, gateway, api_key="not-a-key"))
+
+
+def test_the_emulators_refusal_of_missing_media_is_a_rejection(
+    gateway: Gateway, wan_emulator: RunningEmulator, account_at: Callable[..., Account]
+) -> None:
+    request = VideoRequest({"model": "wan2.7-i2v", "input": {"prompt": "a kite"}, "parameters": {"resolution": "720P"}})
+
+    with pytest.raises(RequestRejected):
+        create(account_at(wan_emulator.base_url, gateway, read_timeout=20.0), request)
+
+    assert wan_emulator.ledger() == []
+
+
+@pytest.mark.parametrize("cancel_task", [cancel, cancel_async], ids=["sync", "async"])
+def test_a_queued_task_is_canceled_at_dashscope(
+    cancel_task: Callable[..., None],
+    wan_emulator_for: Callable[..., RunningEmulator],
+    account_at: Callable[..., Account],
+) -> None:
+    from airflow_wan.emulator.settings import Settings  # noqa: PLC0415
+
+    emulator = wan_emulator_for(Settings(pending_s=3600.0, qps_limit=False))
+    account = account_at(emulator.base_url, DASHSCOPE, read_timeout=20.0)
+    created = create(account)
+
+    cancel_task(account, created.wan_task_id)
+
+    assert ask(account, created.wan_task_id).status is TaskStatus.CANCELED
+
+
+# What goes over the wire ---------------------------------------------------------------------------------------------
+
+
+def test_a_create_is_one_post_with_these_headers_and_no_other(
+    raw_server: RawServer, account_at: Callable[..., Account], gateway: Gateway
+) -> None:
+    raw_server.answers(200, CREATED)
+
+    task = create(account_at(raw_server.base_url, gateway))
+
+    assert (task.wan_task_id, task.request_id) == (TASK_ID, "r-1")
+    (received,) = raw_server.requests
+    first, headers, body = head_of(received)
+    prefix = "/wan" if gateway is APIYI else ""
+    assert first == f"POST {prefix}/api/v1/services/aigc/video-generation/video-synthesis HTTP/1.1"
+    assert {
+        name: headers[name] for name in ("authorization", "content-type", "x-dashscope-async", "accept-encoding")
+    } == {
+        "authorization": "Bearer sk-ground-floor-0123456789",
+        "content-type": "application/json",
+        "x-dashscope-async": "enable",
+        "accept-encoding": "identity",
+    }
+    of_http = {"host", "accept", "connection", "user-agent", "content-length"}
+    assert set(headers) - of_http == {"authorization", "content-type", "x-dashscope-async", "accept-encoding"}
+    assert json.loads(body) == REQUEST.body
+
+
+@both_kinds
+def test_a_read_carries_the_key_and_no_async_header(
+    get_task: Callable[..., WanTask], raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    raw_server.answers(200, RUNNING)
+
+    task = get_task(account_at(raw_server.base_url))
+
+    assert (task.status, task.progress) == (TaskStatus.RUNNING, 30)
+    first, headers, body = head_of(raw_server.requests[0])
+    assert first == f"GET /v1/tasks/{TASK_ID} HTTP/1.1"
+    assert headers["authorization"] == "Bearer sk-ground-floor-0123456789"
+    assert headers["accept-encoding"] == "identity"
+    assert "x-dashscope-async" not in headers
+    assert body == b""
+
+
+def test_a_workspace_is_sent_where_the_connection_names_one(
+    raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    raw_server.answers(200, RUNNING)
+
+    ask(account_at(raw_server.base_url, DASHSCOPE, workspace="ws-1"))
+
+    assert head_of(raw_server.requests[0])[1]["x-dashscope-workspace"] == "ws-1"
+
+
+def test_a_base_url_with_a_path_keeps_it(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
+    raw_server.answers(200, RUNNING)
+
+    ask(account_at(raw_server.base_url + "/proxy"))
+
+    assert head_of(raw_server.requests[0])[0] == f"GET /proxy/v1/tasks/{TASK_ID} HTTP/1.1"
+
+
+def test_proxies_of_the_environment_are_used_like_everywhere_else(
+    raw_server: RawServer, account_at: Callable[..., Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw_server.answers(200, RUNNING)
+    monkeypatch.setenv("http_proxy", raw_server.base_url)
+    monkeypatch.setenv("no_proxy", "")
+
+    ask(account_at("http://gateway.invalid"))
+
+    assert head_of(raw_server.requests[0])[0] == f"GET http://gateway.invalid/v1/tasks/{TASK_ID} HTTP/1.1"
+
+
+def test_the_tls_context_is_built_once_and_shared(account_at: Callable[..., Account]) -> None:
+    first, second = WanClient(account_at("https://a.example")), WanClient(account_at("https://b.example"))
+
+    assert tls_context() is tls_context()
+    for client in (first, second):
+        with client:
+            assert client._http._transport._pool._ssl_context is tls_context()  # type: ignore[attr-defined]
+
+
+def test_no_text_of_an_account_shows_the_key(account_at: Callable[..., Account]) -> None:
+    account = account_at("https://api.apiyi.com")
+
+    assert "ground-floor" not in f"{account} {account!r}"
+
+
+# Create: exactly one POST, whatever happens --------------------------------------------------------------------------
+
+
+def test_a_refused_connection_means_not_sent(account_at: Callable[..., Account]) -> None:
+    with pytest.raises(SubmitNotSent, match="sending again is safe"):
+        create(account_at(f"http://127.0.0.1:{closed_port()}"))
+
+
+def test_a_host_that_does_not_exist_means_not_sent(account_at: Callable[..., Account]) -> None:
+    with pytest.raises(SubmitNotSent, match="https://nonexistent.invalid"):
+        create(account_at("https://nonexistent.invalid"))
+
+
+def test_a_failed_tls_handshake_means_not_sent(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
+    raw_server.speaks_before_the_request(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with pytest.raises(SubmitNotSent, match="ConnectError"):
+        create(account_at(raw_server.base_url.replace("http:", "https:")))
+
+    assert raw_server.connections == 1
+
+
+def test_a_handshake_that_never_ends_means_not_sent(account_at: Callable[..., Account]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+
+        with pytest.raises(SubmitNotSent, match="ConnectTimeout"):
+            create(account_at(f"https://127.0.0.1:{port}", connect_timeout=0.2))
+
+
+def test_a_proxy_that_refuses_the_tunnel_means_not_sent(
+    raw_server: RawServer, account_at: Callable[..., Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw_server.answers(407, b"who are you?")
+    monkeypatch.setenv("https_proxy", raw_server.base_url)
+    monkeypatch.setenv("no_proxy", "")
+
+    with pytest.raises(SubmitNotSent, match="ProxyError"):
+        create(account_at("https://gateway.invalid"))
+
+    assert [head_of(request)[0].split()[0] for request in raw_server.requests] == ["CONNECT"]
+
+
+HTML = b"<html><head><title>502 Bad Gateway</title></head></html>"
+HTML_HEADERS = {"Content-Type": "text/html"}
+CREATED_BYTES = json.dumps(CREATED).encode()
+
+
+@pytest.mark.parametrize(
+    "misbehave",
+    [
+        pytest.param(lambda server: server.resets(), id="reset after the request"),
+        pytest.param(lambda server: server.hangs_up(), id="end of the connection after the request"),
+        pytest.param(lambda server: server.says_nothing(), id="no answer in time"),
+        pytest.param(lambda server: server.sends(b"HTTP/1.1 200 OK\r\nContent-Le"), id="half a head"),
+        pytest.param(
+            lambda server: server.sends(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + CREATED_BYTES),
+            id="shorter than announced",
+        ),
+        pytest.param(
+            lambda server: server.sends(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n" + CREATED_BYTES),
+            id="longer than announced",
+        ),
+        pytest.param(
+            lambda server: server.sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+            id="broken chunks",
+        ),
+        pytest.param(lambda server: server.sends(b"SSH-2.0-OpenSSH_9.6\r\n"), id="another protocol"),
+        pytest.param(lambda server: server.answers(502, HTML, HTML_HEADERS), id="502 of a proxy"),
+        pytest.param(lambda server: server.answers(504, b""), id="504 and nothing"),
+        pytest.param(lambda server: server.answers(408, b"too slow"), id="408"),
+        pytest.param(lambda server: server.answers(200, HTML, HTML_HEADERS), id="HTML with 200"),
+        pytest.param(lambda server: server.answers(200, b""), id="nothing with 200"),
+        pytest.param(lambda server: server.answers(200, b"\xff\xfe\x00"), id="no text with 200"),
+        pytest.param(lambda server: server.answers(200, {"request_id": "r-1"}), id="no task id with 200"),
+        pytest.param(lambda server: server.answers(200, b"[" * 100_000), id="JSON without a bottom"),
+        pytest.param(lambda server: server.answers(200, b'{"a": ' + b"9" * 5000 + b"}"), id="a number without an end"),
+        pytest.param(
+            lambda server: server.answers(200, CREATED_BYTES, {"Content-Encoding": "gzip"}), id="mislabelled as gzip"
+        ),
+        pytest.param(
+            lambda server: server.answers(502, HTML, {"Content-Type": "text/html; charset=utf-16"}), id="wrong charset"
+        ),
+        pytest.param(
+            lambda server: server.answers(502, HTML, {"Content-Type": "text/html; charset=hex"}), id="a strange charset"
+        ),
+        pytest.param(
+            lambda server: server.answers(503, HTML, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 +99999999999999"}),
+            id="a strange Retry-After",
+        ),
+        pytest.param(lambda server: server.answers(500, {"code": "InternalError", "message": "m"}), id="an outage"),
+    ],
+)
+def test_a_create_whose_answer_proves_nothing_is_ambiguous_and_sent_once(
+    misbehave: Callable[[RawServer], None], raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    misbehave(raw_server)
+
+    with pytest.raises(SubmitAmbiguous, match="may be billed"):
+        create(account_at(raw_server.base_url, read_timeout=0.3))
+
+    assert raw_server.connections == 1
+    assert [request.split()[0] for request in raw_server.requests] == [b"POST"]
+
+
+@pytest.mark.parametrize(
+    ("status", "payload", "expected"),
+    [
+        (400, {"code": "InvalidParameter", "message": "m"}, RequestRejected),
+        (401, {"code": "InvalidApiKey", "message": "m"}, AuthenticationFailed),
+        (429, {"code": "Throttling", "message": "m"}, RateLimited),
+        (429, {"error": {"code": "insufficient_user_quota", "message": "m"}}, BalanceExhausted),
+        (307, {}, RequestRejected),
+    ],
+)
+def test_a_refused_create_is_sent_once_and_no_redirect_is_followed(
+    status: int, payload: object, expected: type[WanError], raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    raw_server.answers(status, payload, {"Location": raw_server.base_url + "/elsewhere", "Retry-After": "0"})
+
+    with pytest.raises(expected):
+        create(account_at(raw_server.base_url))
+
+    assert len(raw_server.requests) == raw_server.connections == 1
+
+
+def test_a_kept_connection_that_the_gateway_closed_costs_no_second_post(
+    wan_emulator: RunningEmulator, account_at: Callable[..., Account]
+) -> None:
+    """One client, used again: each create is one POST."""
+    with WanClient(account_at(wan_emulator.base_url, read_timeout=20.0)) as client:
+        ids = {client.create(REQUEST).wan_task_id for _ in range(3)}
+
+    assert len(ids) == len(wan_emulator.requests()) == 3
+
+
+def test_an_illegal_header_is_our_own_fault_and_nothing_is_sent(
+    raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    with pytest.raises(SubmitNotSent):
+        create(account_at(raw_server.base_url, workspace="two\nlines"))
+
+    assert not any(raw_server.requests)
+
+
+# Reads ---------------------------------------------------------------------------------------------------------------
+
+
+@every_read
+@pytest.mark.parametrize(
+    "misbehave",
+    [
+        pytest.param(lambda server: server.resets(), id="reset"),
+        pytest.param(lambda server: server.hangs_up(), id="end of the connection"),
+        pytest.param(lambda server: server.says_nothing(), id="no answer in time"),
+        pytest.param(lambda server: server.sends(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"), id="cut short"),
+        pytest.param(lambda server: server.answers(502, HTML, HTML_HEADERS), id="502 of a proxy"),
+        pytest.param(
+            lambda server: server.answers(200, json.dumps(RUNNING).encode(), {"Content-Encoding": "gzip"}),
+            id="mislabelled as gzip",
+        ),
+    ],
+)
+def test_a_read_that_fails_is_unavailable_for_now_and_not_repeated(
+    misbehave: Callable[[RawServer], None],
+    read: Callable[..., Any],
+    raw_server: RawServer,
+    account_at: Callable[..., Account],
+) -> None:
+    misbehave(raw_server)
+
+    with pytest.raises(GatewayUnavailable) as caught:
+        read(account_at(raw_server.base_url, read_timeout=0.2))
+
+    assert caught.value.wan_task_id == TASK_ID
+    assert raw_server.connections == 1
+
+
+@every_read
+@pytest.mark.parametrize("base_url", ["https://nonexistent.invalid", "http://127.0.0.1:{port}"])
+def test_a_gateway_that_cannot_be_reached_is_unavailable_for_now(
+    read: Callable[..., Any], base_url: str, account_at: Callable[..., Account]
+) -> None:
+    with pytest.raises(GatewayUnavailable, match="No answer from APIYI at http"):
+        read(account_at(base_url.format(port=closed_port())))
+
+
+@both_kinds
+def test_a_page_of_html_with_200_is_no_task(
+    get_task: Callable[..., WanTask], raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    raw_server.answers(200, HTML, HTML_HEADERS)
+
+    with pytest.raises(GatewayUnavailable, match="holds no task status"):
+        get_task(account_at(raw_server.base_url))
+
+
+@both_kinds
+def test_an_answer_that_is_really_gzip_is_read_although_nobody_asked_for_it(
+    get_task: Callable[..., WanTask], raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    raw_server.answers(200, gzip.compress(json.dumps(RUNNING).encode()), {"Content-Encoding": "gzip"})
+
+    assert get_task(account_at(raw_server.base_url)).status is TaskStatus.RUNNING
+
+
+def test_retry_after_arrives_from_the_wire(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
+    raw_server.answers(429, {"code": "Throttling.RateQuota", "message": "m"}, {"Retry-After": "7"})
+
+    with pytest.raises(RateLimited) as caught:
+        ask(account_at(raw_server.base_url, DASHSCOPE))
+
+    assert caught.value.retry_after == 7.0
+
+
+@pytest.mark.parametrize("act", [create, ask, ask_async], ids=lambda act: act.__name__)
+def test_no_error_of_the_network_shows_the_key_or_drags_the_request_along(
+    act: Callable[..., Any], raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    raw_server.resets()
+
+    with pytest.raises(WanError) as caught:
+        act(account_at(raw_server.base_url))
+
+    assert "ground-floor" not in f"{caught.value} {caught.value!r} {vars(caught.value)}"
+    assert caught.value.__suppress_context__
+
+
+# Lists ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_is_read_page_by_page_and_holds_our_window(
+    wan_emulator: RunningEmulator, account_at: Callable[..., Account]
+) -> None:
+    account = account_at(wan_emulator.base_url, DASHSCOPE, read_timeout=20.0)
+    before = time.time()
+    created = [create(account).wan_task_id for _ in range(12)]
+
+    with WanClient(account) as client:
+        listed = client.list_tasks("wan2.7-i2v", since=before, until=time.time())
+        others = client.list_tasks("wan2.6-i2v", since=before, until=time.time())
+
+    assert sorted(row.wan_task_id for row in listed) == sorted(created)
+    assert others == []
+
+
+def test_a_list_without_an_end_is_given_up(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
+    raw_server.answers(200, {"data": [], "total_page": 10_000})
+
+    with (
+        WanClient(account_at(raw_server.base_url, DASHSCOPE)) as client,
+        pytest.raises(GatewayUnavailable, match="pages"),
+    ):
+        client.list_tasks("wan2.7-i2v", since=time.time() - 60, until=time.time())
+
+    assert len(raw_server.requests) == 20

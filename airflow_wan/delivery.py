@@ -90,6 +90,7 @@ def _fetch(
     task = client.get_task(wan_task_id)
     if task.status is not TaskStatus.SUCCEEDED or not task.video_url:
         raise _no_file(task)
+    log.info("Wan task %s: downloading", wan_task_id)
     try:
         file = download(task.video_url, staged, tls=tls_context(), loopback_allowed=loopback_allowed)
         facts = inspect_video(staged)
@@ -99,7 +100,14 @@ def _fetch(
         raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
     except OSError as error:
         raise VideoDownloadFailed(f"The file could not be written: {error}", wan_task_id=wan_task_id) from error
-    log.info("Downloaded %.1f MB: %s s, %sx%s px.", file.bytes / 1e6, facts.duration_s, facts.width, facts.height)
+    log.info(
+        "Wan task %s: downloaded %.1f MB, a video of %s s and %sx%s px",
+        wan_task_id,
+        file.bytes / 1e6,
+        facts.duration_s,
+        facts.width,
+        facts.height,
+    )
     return task, file, facts
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import tenacity
 
 from airflow_wan.api.errors import (
+    GatewayUnavailable,
     RateLimited,
     SubmitAmbiguous,
     SubmitNotSent,
@@ -48,6 +49,9 @@ LEDGER_ATTEMPTS = 6
 
 RESCUE_WINDOW = 15 * 60.0
 """s after the intent within which a lost submit is looked for: longer than any read timeout."""
+
+RESCUE_PATIENCE = 20 * 60.0
+"""s to wait for the candidates to end; most videos take 1 to 5 min."""
 
 MESSAGE_PROMPT_CHARS = 200
 
@@ -86,6 +90,7 @@ class Buyer:
     :param account: where to buy now.
     :param wan_conn_id: the Airflow connection that leads there.
     :param connect: gives a client for a connection id and, for an earlier purchase, the base URL it was made at.
+    :param poll_interval: time between two looks at a candidate, s.
     :param on_ambiguous_submit: see `OnAmbiguousSubmit`.
     :param on_changed_request: see `OnChangedRequest`.
     """
@@ -94,6 +99,7 @@ class Buyer:
     account: Account
     wan_conn_id: str
     connect: Callable[[str, str | None], WanClient]
+    poll_interval: float
     on_ambiguous_submit: OnAmbiguousSubmit = OnAmbiguousSubmit.FAIL
     on_changed_request: OnChangedRequest = OnChangedRequest.FAIL
 
@@ -209,11 +215,14 @@ class Buyer:
         try:
             with self.connect(intent.wan_conn_id, intent.base_url) as client:
                 rows = client.list_tasks(intent.model, since=intent.intent_at, until=until)
-                tasks = [client.get_task(row.wan_task_id) for row in rows]
+                ended = self._when_ended(client, [row.wan_task_id for row in rows])
         except WanError as error:
             log.warning("The gateway's list of tasks cannot be searched for the lost submit: %s", error)
             return None
-        ours = [task for task in tasks if task.orig_prompt == intent.prompt]
+        if _any_undecided(ended):
+            log.warning("Tasks since %s still run: none can be told to be ours", _date(intent.intent_at))
+            return None
+        ours = [task for task in ended if task.orig_prompt == intent.prompt]
         if len(ours) != 1:
             log.warning(
                 "%d tasks since %s have this prompt: none can be told to be ours", len(ours), _date(intent.intent_at)
@@ -222,6 +231,22 @@ class Buyer:
         (task,) = ours
         log.info("Wan task %s is the one an earlier try submitted without learning its id", task.wan_task_id)
         return replace(intent, wan_task_id=task.wan_task_id, submitted_at=intent.intent_at)
+
+    def _when_ended(self, client: WanClient, wan_task_ids: list[str]) -> list[WanTask]:
+        """The tasks, read until all have ended: only then does the gateway tell their prompts."""
+
+        def read() -> list[WanTask]:
+            return [client.get_task(wan_task_id) for wan_task_id in wan_task_ids]
+
+        if wan_task_ids:
+            log.info("%d tasks may be the one an earlier try submitted; waiting for their prompts", len(wan_task_ids))
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_result(_any_undecided) | tenacity.retry_if_exception_type(GatewayUnavailable),
+            stop=tenacity.stop_after_delay(RESCUE_PATIENCE),
+            wait=tenacity.wait_fixed(self.poll_interval),
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else [],
+        )
+        return attempts(read)
 
     def _buy(self, request: VideoRequest) -> Purchase:
         """Write the intent down, send the request, write the task's id down."""
@@ -278,6 +303,11 @@ class Buyer:
                 purchase.wan_task_id,
                 error,
             )
+
+
+def _any_undecided(tasks: list[WanTask]) -> bool:
+    running = (TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.UNRECOGNISED)
+    return any(task.status in running and task.orig_prompt is None for task in tasks)
 
 
 def _submit_pause(state: tenacity.RetryCallState) -> float:

@@ -74,6 +74,7 @@ class WaitsForVideo(OwnsWanTask):
     """Mixin for operators and sensors that wait for a Wan task and bring its video home."""
 
     output_path: str | None
+    timeout: float
 
     def prepare_destination(self, context: Context) -> Destination:
         """Where the video goes, checked as far as that is free."""
@@ -85,7 +86,7 @@ class WaitsForVideo(OwnsWanTask):
     def defer_to(self, trigger: WanVideoTrigger) -> None:
         """Free the worker until the trigger fires."""
         backstop = timedelta(seconds=max(0.0, trigger.deadline - time.time()) + BACKSTOP_MARGIN)
-        self.log.info("Wan task %s: waiting without a worker", trigger.wan_task_id)
+        self.log.info("Wan task %s: waiting without a worker until it is done", trigger.wan_task_id)
         self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str:
@@ -95,7 +96,6 @@ class WaitsForVideo(OwnsWanTask):
             raise AirflowException(f"The trigger sent an event this version does not understand (status {status!r}).")
         if status == "error":
             self.end_wait(context, error_from_dict(event.get("error") or {}))
-        self.log.info("Wan task %s: done after %.0f s", event["wan_task_id"], event.get("waited_s", 0))
         # Asked for where the trigger asked, which is where the task was submitted.
         hook = WanHook(event.get("wan_conn_id") or self.wan_conn_id, base_url=event.get("base_url"))
         return self.deliver(context, event["wan_task_id"], hook)
@@ -111,6 +111,12 @@ class WaitsForVideo(OwnsWanTask):
             self.raise_for(error)
         context["ti"].xcom_push(key=WAN_VIDEO_KEY, value=video | self.request_facts())
         return str(video["path"])
+
+    def longest_wait(self) -> float:
+        """S until the wait is given up; a shorter ``execution_timeout`` counts, though Airflow defers on past it."""
+        if self.execution_timeout is None:
+            return self.timeout
+        return min(self.timeout, self.execution_timeout.total_seconds())
 
     def end_wait(self, context: Context, error: WanError) -> NoReturn:  # noqa: ARG002 - for tasks that keep a ledger
         """Raise what ended the wait without a video."""

@@ -72,7 +72,7 @@ def _fetch(http: httpx.Client, url: str, path: Path, *, loopback_allowed: bool) 
     for _ in range(MAX_REDIRECTS + 1):
         _check_target(url, loopback_allowed=loopback_allowed)
         with http.stream("GET", url) as response:
-            if response.is_redirect:
+            if response.has_redirect_location:
                 url = _joined(url, response.headers["location"])
                 continue
             return _save(response, path)

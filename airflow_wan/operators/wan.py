@@ -149,6 +149,7 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
                 account=hook.account,
                 wan_conn_id=self.wan_conn_id,
                 connect=lambda conn_id, base_url: WanHook(conn_id, base_url=base_url).get_conn(),
+                poll_interval=settings.poll_interval(),
                 on_ambiguous_submit=OnAmbiguousSubmit(self.on_ambiguous_submit),
                 on_changed_request=OnChangedRequest(self.on_changed_request),
             )
@@ -238,12 +239,6 @@ class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
         if isinstance(error, VideoTaskFailed):
             forget_purchase(context)
         super().end_wait(context, error)
-
-    def longest_wait(self) -> float:
-        """S from the submit until the wait is given up."""
-        if self.execution_timeout is None:
-            return self.timeout
-        return min(self.timeout, self.execution_timeout.total_seconds())
 
     def request_facts(self) -> dict[str, Any]:
         """Model and seed, for the metadata."""

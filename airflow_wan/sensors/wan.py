@@ -78,7 +78,7 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
         if not self.deferrable:
             return super().execute(context)
         started = time.time()
-        watch = VideoWatch(self.wan_task_id, started, started + self.timeout, self.poke_interval)
+        watch = VideoWatch(self.wan_task_id, started, started + self.longest_wait(), self.poke_interval)
         trigger = WanVideoTrigger(
             wan_task_id=self.wan_task_id,
             wan_conn_id=self.wan_conn_id,

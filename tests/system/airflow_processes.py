@@ -23,6 +23,21 @@ if TYPE_CHECKING:
 
 START_S = 240.0
 STOP_S = 10.0
+REST_TIMEOUT_S = 60.0
+
+# LocalExecutor forks its workers from the scheduler: what is loaded there, no task has to load.
+PRELOAD = """
+import sys
+
+if "scheduler" in sys.argv:
+    import airflow.sdk.execution_time.supervisor
+    import airflow.sdk.execution_time.task_runner
+    import airflow_wan.api.client
+    import airflow_wan.files.download
+    import airflow_wan.files.inspection
+    import airflow_wan.operators.wan
+    import airflow_wan.sensors.wan
+"""
 
 
 def wait_for(what: str, told: Callable[[], Any], timeout: float = 60.0, pause: float = 0.2) -> Any:
@@ -120,6 +135,8 @@ class Airflow:
         self.logs = self.home / "logs"
         self.console = self.home / "console"
         self.console.mkdir()
+        (self.home / "config").mkdir()
+        (self.home / "config" / "airflow_local_settings.py").write_text(PRELOAD)
         self.url = f"http://127.0.0.1:{free_port()}"
         self.environment = self._environment()
         self.rest = Rest(self.url)
@@ -199,6 +216,22 @@ class Airflow:
             self.components[title] = Component(title, command, environment, self.console / f"{title}.log")
         return self.components[title]
 
+    def workers(self) -> list[tuple[str, int]]:
+        """The title of each of the executor's processes, and how many it has below it: one for each task it runs."""
+        family = self.component("scheduler").family()
+        titled = [(" ".join(process.cmdline()), process) for process in family]
+        return [(title, len(process.children())) for title, process in titled if title.startswith("airflow worker")]
+
+    def tasks_connected_to(self, url: str) -> list[psutil.Process]:
+        """The processes of running tasks that talk to a server."""
+        port = int(url.rpartition(":")[2])
+        return [
+            process
+            for process in self.component("scheduler").family()
+            for connection in process.net_connections("tcp4")
+            if connection.status == psutil.CONN_ESTABLISHED and connection.raddr.port == port
+        ]
+
     def is_healthy(self, *components: str) -> bool:
         try:
             health = self.rest.get("/api/v2/monitor/health")
@@ -212,7 +245,7 @@ class Rest:
     """Airflow's public REST API, as an administrator."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=20, verify=False)
+        self._http = httpx.Client(base_url=url, timeout=REST_TIMEOUT_S, verify=False)
 
     def close(self) -> None:
         self._http.close()

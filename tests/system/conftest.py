@@ -16,7 +16,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 
 from airflow_processes import Airflow, wait_for
-from journeys import Stage, running_emulator
+from journeys import SLOW_S, Stage, running_emulator
 
 from airflow_wan.emulator.testing import MediaServer
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 REJECTED_KEY = "sk-a-key-that-the-gateway-refuses-9999"
 CASE_TIMEOUT_S = 400
-DAYS_S = 1e6
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def stage() -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     folder = Path(tempfile.mkdtemp(prefix="airflow-wan-system-"))
     for name in ("media", "pauses"):
         (folder / name).mkdir()
@@ -48,15 +47,16 @@ def stage() -> Iterator[Stage]:
     with ExitStack() as running:
         media = running.enter_context(MediaServer(folder / "media"))
         quick = running.enter_context(
-            running_emulator(
-                folder / "quick.log", "--pending-s", "1", "--running-s", "2", "--reject-key", REJECTED_KEY
-            )
+            running_emulator(folder / "quick.log", "--pending-s", "1", "--running-s", "2", "--reject-key", REJECTED_KEY)
         )
         slow = running.enter_context(
-            running_emulator(folder / "slow.log", "--pending-s", str(DAYS_S), "--running-s", str(DAYS_S))
+            running_emulator(folder / "slow.log", "--pending-s", str(SLOW_S), "--running-s", str(SLOW_S))
         )
         dags = Path(__file__).parent / "dags"
         airflow = running.enter_context(Airflow(folder / "airflow", dags, options))
         wait_for("the DAGs", lambda: len(airflow.rest.get("/api/v2/dags")["dags"]) >= 4, 60)
         yield Stage(airflow, quick, slow, media.url("first.png"), folder)
-    shutil.rmtree(folder, ignore_errors=True)
+    if request.session.testsfailed:
+        print(f"\nWhat all processes wrote is kept in {folder}.")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)

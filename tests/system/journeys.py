@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
-import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-END_S = 120.0
+SLOW_S = 1800.0
+END_S = 180.0
 FINAL_STATES = {"success", "failed"}
 
 
@@ -37,11 +35,15 @@ class Emulator:
     def __post_init__(self) -> None:
         self.http = httpx.Client(base_url=self.url, timeout=10, verify=False)
 
+    def add_fault(self, on: str, kind: str, **words: Any) -> None:
+        self.http.post("/_emulator/faults", json={"on": on, "kind": kind, **words}).raise_for_status()
+
     def ledger(self, key: str) -> list[dict[str, Any]]:
         rows = self.http.get("/_emulator/ledger").json()
         return [row for row in rows if row["key_last4"] == key[-4:]]
 
     def advance(self, seconds: float) -> None:
+        """Turn its clock forward."""
         self.http.post("/_emulator/clock", json={"advance_s": seconds}).raise_for_status()
 
     def task(self, gateway: str, key: str, wan_task_id: str) -> dict[str, Any]:
@@ -89,7 +91,6 @@ class Journey:
     wan_conn_id: str
     output_path: Path
     marker: Path
-    _killed: list[int] = field(default_factory=list)
 
     # What Airflow says
 
@@ -101,9 +102,7 @@ class Journey:
 
     def wait_until(self, state: str, task_id: str = "video", timeout: float = END_S) -> None:
         try:
-            wait_for(
-                f"{self.name}: {task_id} {state}", lambda: self._reached(state, task_id), timeout
-            )
+            wait_for(f"{self.name}: {task_id} {state}", lambda: self._reached(state, task_id), timeout)
         except TimeoutError as error:
             raise AssertionError(f"{error}; it is {self.state(task_id)}. Its log:\n{self.log()}") from None
 
@@ -123,6 +122,12 @@ class Journey:
 
         try:
             return str(wait_for(f"the end of {self.name}", ended, timeout))
+        except TimeoutError as error:
+            raise AssertionError(f"{error}; its log:\n{self.log()}") from None
+
+    def wait_for_log(self, sentence: str, timeout: float = END_S) -> None:
+        try:
+            wait_for(f"{sentence!r} in the log of {self.name}", lambda: sentence in self.log(), timeout)
         except TimeoutError as error:
             raise AssertionError(f"{error}; its log:\n{self.log()}") from None
 
@@ -186,17 +191,21 @@ class Journey:
     def kill_at_pause(self, victim: str) -> None:
         """SIGKILL to the held task (``task``), or to its worker and then to it (``worker``)."""
         held = self.wait_for_pause()
-        pids = [held["worker"], held["task"]] if victim == "worker" else [held["task"]]
-        for pid in pids:
-            _assert_is_airflow(pid)
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        self._killed = pids
+        self._kill(victim, psutil.Process(held["task"]))
 
+    def kill_once_accepted(self, victim: str, timeout: float = END_S) -> None:
+        """The same for a task that waits for the answer to its create, which its gateway has accepted and holds."""
+        wait_for(f"the create of {self.name}", self.creates, timeout, pause=0.05)
+        (task,) = self.airflow.tasks_connected_to(self.emulator.url)
+        self._kill(victim, task)
 
-def _assert_is_airflow(pid: int) -> None:
-    process = psutil.Process(pid)
-    assert "airflow" in " ".join(process.cmdline()), process.cmdline()
+    def _kill(self, victim: str, task: psutil.Process) -> None:
+        worker = task.parent()
+        assert worker is not None
+        for process in (worker, task):
+            assert "airflow worker" in " ".join(process.cmdline()), process.cmdline()
+        for process in (worker, task) if victim == "worker" else (task,):
+            process.kill()
 
 
 def _readable(line: str) -> str:
@@ -217,7 +226,7 @@ class Stage:
     """An Airflow, its gateways and its media, shared by all tests of a session.
 
     :param quick: a gateway whose videos take some three seconds.
-    :param slow: a gateway whose videos take days, unless a test turns its clock.
+    :param slow: a gateway whose videos stay `SLOW_S` in the queue and run as long, unless a test turns its clock.
     """
 
     airflow: Airflow
@@ -233,7 +242,7 @@ class Stage:
         *,
         gateway: str = "apiyi",
         dag_id: str = "system_video",
-        slow: bool = False,
+        on: Emulator | None = None,
         key: str | None = None,
         read_timeout: float = 20.0,
         pause_at: str | None = None,
@@ -243,7 +252,7 @@ class Stage:
         number = len(self.journeys)
         key = key or f"sk-{secrets.token_hex(16)}{number:04d}"
         slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-        emulator = self.slow if slow else self.quick
+        emulator = on or self.quick
         journey = Journey(
             name=name,
             airflow=self.airflow,
@@ -276,8 +285,3 @@ class Stage:
         self.airflow.rest.post(f"/api/v2/dags/{dag_id}/dagRuns", body)
         self.journeys.append(journey)
         return journey
-
-
-def measured(journey: Journey, started: float) -> str:
-    """One line for the summary."""
-    return f"{journey.name}: {time.monotonic() - started:.0f} s"

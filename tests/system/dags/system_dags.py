@@ -31,6 +31,11 @@ with DAG("system_video_sync", schedule=None, params=PARAMS):
 with DAG("system_video_one_slot", schedule=None, params=PARAMS):
     WanImageToVideoOperator(task_id="video", output_path="{{ params.output_path }}", pool="one_slot", **WISH)
 
+with DAG("system_video_resubmit", schedule=None, params=PARAMS):
+    WanImageToVideoOperator(
+        task_id="video", output_path="{{ params.output_path }}", on_ambiguous_submit="resubmit", **WISH
+    )
+
 with DAG("system_pair", schedule=None, params=PARAMS):
     submit = WanSubmitVideoOperator(
         task_id="submit",

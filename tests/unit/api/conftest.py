@@ -24,6 +24,8 @@ class RawServer:
     def __init__(self) -> None:
         self.requests: list[bytes] = []
         self.connections = 0
+        self._closed = threading.Condition()
+        self._closed_connections = 0
         self._over = threading.Event()
         self._act: Callable[[socket.socket], None] = lambda connection: connection.close()
         self._reads_request = True
@@ -72,6 +74,11 @@ class RawServer:
         self._reads_request = False
         self.sends(data)
 
+    def wait_until_closed(self, connections: int) -> None:
+        """Return once so many connections have been closed by this server."""
+        with self._closed:
+            assert self._closed.wait_for(lambda: self._closed_connections >= connections, timeout=10)
+
     def _serve(self) -> None:
         while True:
             try:
@@ -89,7 +96,10 @@ class RawServer:
                     self.requests.append(_read_request(connection))
                 self._act(connection)
             except OSError:
-                return
+                pass
+        with self._closed:
+            self._closed_connections += 1
+            self._closed.notify_all()
 
 
 def _read_request(connection: socket.socket) -> bytes:
@@ -114,11 +124,11 @@ def raw_server() -> Iterator[RawServer]:
 
 @pytest.fixture
 def account_at() -> Callable[..., Account]:
-    """Makes an account at a base URL; answers are awaited a second at most."""
+    """Makes an account at a base URL; answers are awaited 10 s unless a test wants to see that end."""
 
     def account(base_url: str, gateway: Gateway = APIYI, **fields: Any) -> Account:
         return Account(
-            **({"api_key": KEY, "read_timeout": 1.0, "connect_timeout": 1.0} | fields),
+            **({"api_key": KEY, "read_timeout": 10.0, "connect_timeout": 10.0} | fields),
             gateway=gateway,
             base_url=base_url,
         )

@@ -1,0 +1,86 @@
+"""A retry in a real Airflow finds what the try before it bought, in whatever store that Airflow has."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_wan.operators.wan import WanImageToVideoOperator, WanSubmitVideoOperator
+
+if TYPE_CHECKING:
+    from airflow_wan.emulator.testing import RunningEmulator
+
+PICTURE = "https://your-cdn.com/rap.png"
+
+
+class DiesAfterTheDownload(WanImageToVideoOperator):
+    """Its first try ends between the download and the moment Airflow records the success."""
+
+    def deliver(self, context: Any, *args: Any, **kwargs: Any) -> str:
+        path = super().deliver(context, *args, **kwargs)
+        if context["ti"].try_number == 1:
+            raise RuntimeError("the worker is gone")
+        return path
+
+
+class DiesAfterTheSubmit(WanSubmitVideoOperator):
+    """Its first try ends before its id is recorded as XCom."""
+
+    def execute(self, context: Any) -> Any:
+        wan_task_id = super().execute(context)
+        if context["ti"].try_number == 1:
+            raise RuntimeError("the worker is gone")
+        return wan_task_id
+
+
+@pytest.fixture
+def wan_connection(
+    wan_emulator: RunningEmulator, wan_api_key: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = {"conn_type": "wan", "password": wan_api_key, "host": wan_emulator.base_url}
+    monkeypatch.setenv("AIRFLOW_CONN_WAN_DEFAULT", json.dumps(connection | {"extra": {"gateway": "dashscope"}}))
+    monkeypatch.setenv("AIRFLOW__WAN__OUTPUT_BASE", str(tmp_path / "videos"))
+
+
+def test_no_retry_buys_what_an_earlier_try_bought(run_dag: Any, watch_film: Any, wan_emulator: RunningEmulator) -> None:
+    with DAG("retries", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(0)}) as dag:
+        DiesAfterTheDownload(task_id="animate", prompt="a kite", first_frame=PICTURE, duration=2)
+        DiesAfterTheSubmit(
+            task_id="submit",
+            model="wan2.7-i2v",
+            prompt="a balloon",
+            media=[{"type": "first_frame", "url": PICTURE}],
+            parameters={"duration": 2},
+        )
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    assert (run.tries("animate"), run.tries("submit")) == (2, 2)
+    assert len(wan_emulator.ledger()) == 2
+    assert watch_film(run.xcom("animate")).seconds == 2.0
+
+
+def test_a_lost_answer_is_found_again_in_the_gateways_list(
+    run_dag: Any, watch_film: Any, wan_emulator: RunningEmulator
+) -> None:
+    wan_emulator.add_fault("create", "drop_connection")
+    with DAG("lost_answer", schedule=None) as dag:
+        WanImageToVideoOperator(
+            task_id="animate",
+            prompt="a kite",
+            first_frame=PICTURE,
+            duration=2,
+            retries=1,
+            retry_delay=timedelta(0),
+        )
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    assert [row["billed"] for row in wan_emulator.ledger()] == [True]
+    assert watch_film(run.xcom("animate")).seconds == 2.0

@@ -1,0 +1,116 @@
+"""A person marks a task failed, or clears it: what becomes of the video at the gateway, and what the log says of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from airflow_processes import wait_for
+from journeys import SLOW_S, Journey, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def waiting_at(stage: Stage) -> Callable[..., Journey]:
+    def start(gateway: str, name: str, *, state: str = "queued") -> Journey:
+        journey = stage.start(f"{name}, {gateway}", gateway=gateway, on=stage.slow)
+        journey.wait_for_log(": queued")
+        if state == "running":
+            stage.slow.advance(1.2 * SLOW_S)
+            journey.wait_for_log(": running")
+        journey.wait_until("deferred")
+        return journey
+
+    return start
+
+
+def status_at_gateway(journey: Journey) -> str:
+    return str(journey.creates()[0]["status"])
+
+
+def test_a_queued_video_marked_failed_is_canceled_and_not_billed_on_dashscope(
+    waiting_at: Callable[..., Journey],
+) -> None:
+    journey = waiting_at("dashscope", "marked failed while queued")
+
+    journey.mark("failed")
+
+    journey.wait_for_log("is canceled; it will not be billed.")
+    assert status_at_gateway(journey) == "CANCELED"
+    assert journey.billed() == 0
+    assert journey.state() == "failed"
+
+
+def test_a_running_video_marked_failed_goes_on_and_the_log_says_that_it_may_be_billed(
+    waiting_at: Callable[..., Journey],
+) -> None:
+    journey = waiting_at("dashscope", "marked failed while running", state="running")
+
+    journey.mark("failed")
+
+    journey.wait_for_log("could not be canceled and may go on and be billed")
+    assert status_at_gateway(journey) == "RUNNING"
+    assert journey.billed() == 1
+    assert journey.state() == "failed"
+
+
+def test_a_video_marked_failed_goes_on_at_apiyi_which_cannot_cancel(waiting_at: Callable[..., Journey]) -> None:
+    journey = waiting_at("apiyi", "marked failed")
+
+    journey.mark("failed")
+
+    journey.wait_for_log("goes on and may be billed: APIYI cannot cancel.")
+    assert journey.billed() == 1
+    assert journey.state() == "failed"
+
+
+def test_a_queued_video_marked_failed_is_canceled_by_the_worker_that_waits_for_it(stage: Stage) -> None:
+    journey = stage.start("marked failed on a worker", gateway="dashscope", dag_id="system_video_sync", on=stage.slow)
+    journey.wait_for_log(": queued")
+
+    journey.mark("failed")
+
+    journey.wait_for_log("is canceled; it will not be billed.")
+    assert status_at_gateway(journey) == "CANCELED"
+
+
+def test_clearing_a_waiting_task_waits_on_for_the_same_video_at_apiyi(
+    stage: Stage, waiting_at: Callable[..., Journey]
+) -> None:
+    journey = waiting_at("apiyi", "cleared while waiting")
+
+    journey.clear()
+    journey.wait_for_log("An earlier try bought this video as wan task")
+    stage.slow.advance(2 * SLOW_S)
+
+    assert journey.wait_for_end() == "success", journey.log()
+    assert journey.billed() == len(journey.creates()) == 1
+    assert journey.has_whole_video()
+
+
+def test_clearing_a_waiting_task_on_dashscope_pays_for_one_video(
+    stage: Stage, waiting_at: Callable[..., Journey]
+) -> None:
+    journey = waiting_at("dashscope", "cleared while waiting")
+
+    journey.clear()
+    wait_for("the next try", lambda: "waiting without a worker" in journey.log().partition("on_kill")[2], 120)
+    stage.slow.advance(2 * SLOW_S)
+
+    assert journey.wait_for_end() == "success", journey.log()
+    assert journey.billed() == 1, journey.creates()
+    assert journey.has_whole_video()
+
+
+def test_clearing_a_successful_task_buys_anew(stage: Stage) -> None:
+    journey = stage.start("cleared after success")
+    assert journey.wait_for_end() == "success", journey.log()
+
+    journey.clear()
+
+    wait_for("the second create", lambda: len(journey.creates()) == 2)
+    journey.wait_until("success")
+    assert journey.billed() == 2
+    assert journey.has_whole_video()

@@ -1,0 +1,99 @@
+"""Airflow's own processes killed with SIGKILL while a video is in the making, and started again."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from airflow_processes import wait_for
+from journeys import SLOW_S, Journey, Stage
+
+API_OUTAGE_S = 15.0
+
+
+@pytest.fixture
+def waiting(stage: Stage) -> list[Journey]:
+    """A video at each gateway that is waited for in the triggerer and is not done."""
+    started = [stage.start(f"waited for at {name}", gateway=name, on=stage.slow) for name in ("apiyi", "dashscope")]
+    for journey in started:
+        journey.wait_for_log(": queued")
+        assert journey.state() == "deferred"
+    return started
+
+
+def assert_arrived_having_been_bought_once(journey: Journey) -> None:
+    assert journey.wait_for_end() == "success", journey.log()
+    assert journey.billed() == len(journey.creates()) == 1
+    assert journey.has_whole_video()
+    assert journey.files() == ["video.mp4"]
+
+
+def test_a_video_outlives_the_triggerer_that_waits_for_it(stage: Stage, waiting: list[Journey]) -> None:
+    triggerer = stage.airflow.component("triggerer")
+    triggerer.kill()
+    stage.slow.advance(2 * SLOW_S)
+    triggerer.start()
+
+    for journey in waiting:
+        assert_arrived_having_been_bought_once(journey)
+        assert journey.instance()["try_number"] == 1
+
+
+def test_a_video_outlives_the_scheduler_and_its_workers(stage: Stage, waiting: list[Journey]) -> None:
+    scheduler = stage.airflow.component("scheduler")
+    scheduler.kill()
+    stage.slow.advance(2 * SLOW_S)
+    for journey in waiting:
+        journey.wait_for_log("Trigger fired event")
+    scheduler.start()
+
+    for journey in waiting:
+        assert_arrived_having_been_bought_once(journey)
+        assert journey.instance()["try_number"] == 1
+
+
+def test_a_video_that_is_done_while_the_api_server_is_away_arrives(stage: Stage, waiting: list[Journey]) -> None:
+    api_server = stage.airflow.component("api-server")
+    api_server.kill()
+    stage.slow.advance(2 * SLOW_S)
+    for journey in waiting:
+        journey.wait_for_log("Trigger fired event")
+    time.sleep(API_OUTAGE_S)
+    api_server.start()
+
+    for journey in waiting:
+        assert_arrived_having_been_bought_once(journey)
+
+
+def test_a_task_id_is_written_down_after_all_when_the_api_server_is_back(stage: Stage) -> None:
+    journey = stage.start("api server away between answer and ledger", pause_at="between answer and ledger")
+    journey.wait_for_pause()
+    api_server = stage.airflow.component("api-server")
+    api_server.kill()
+    journey.release()
+    time.sleep(API_OUTAGE_S)
+    api_server.start()
+
+    assert_arrived_having_been_bought_once(journey)
+
+
+def test_a_trigger_that_moves_to_another_triggerer_leaves_its_video_alone(stage: Stage, waiting: list[Journey]) -> None:
+    """Airflow 3.3.0 to 3.3.2 call its `on_kill` when the first triggerer, taken for dead, finds it gone."""
+    first = stage.airflow.component("triggerer")
+    second = stage.airflow.component("triggerer", "-second")
+    second.start()
+    first.freeze()
+    try:
+        for journey in waiting:
+            wait_for("the second triggerer", lambda journey=journey: journey.log().count(" starting") >= 2, 120)
+    finally:
+        first.thaw()
+    try:
+        for journey in waiting:
+            journey.wait_for_log("trigger completed")
+        assert all(row["status"] == "PENDING" for journey in waiting for row in journey.creates())
+        stage.slow.advance(2 * SLOW_S)
+        for journey in waiting:
+            assert_arrived_having_been_bought_once(journey)
+    finally:
+        second.kill()

@@ -39,7 +39,8 @@ class OwnsWanTask(_Task):
     wan_conn_id: str
     cancel_on_kill: bool
 
-    _running_wan_task_id: str | None = None
+    _running: tuple[str, WanHook] | None = None
+    """The Wan task that a kill would leave behind, and the way to it."""
 
     def raise_for(self, error: WanError) -> NoReturn:
         """Raise what a retry cannot mend as ``AirflowFailException``, and the rest as it is."""
@@ -49,14 +50,13 @@ class OwnsWanTask(_Task):
 
     def on_kill(self) -> None:
         """The running task is killed: cancel the Wan task if it is still queued and the gateway can; one attempt."""
-        wan_task_id = self._running_wan_task_id
-        if wan_task_id is None:
+        if self._running is None:
             return
+        wan_task_id, hook = self._running
         if not self.cancel_on_kill:
             self.log.info("Wan task %s is left running at the gateway, and may be billed.", wan_task_id)
             return
         try:
-            hook = WanHook(self.wan_conn_id)
             if not hook.account.gateway.can_cancel:
                 self.log.warning(
                     "Wan task %s goes on and may be billed: %s cannot cancel.", wan_task_id, hook.account.gateway.title
@@ -102,7 +102,7 @@ class WaitsForVideo(OwnsWanTask):
 
     def deliver(self, context: Context, wan_task_id: str, hook: WanHook) -> str:
         """Bring the video home, hand on its path and push its metadata."""
-        self._running_wan_task_id = None  # it has ended: a kill has nothing to cancel
+        self._running = None  # it has ended: a kill has nothing to cancel
         destination = self.prepare_destination(context)
         try:
             with hook.get_conn() as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -33,6 +34,8 @@ os.environ.update(_ENVIRONMENT)
 
 def pytest_unconfigure() -> None:
     """Take the home away."""
+    # Third parties that log while they are torn down find their stream closed; nobody has to read of it.
+    logging.raiseExceptions = False
     shutil.rmtree(_HOME, ignore_errors=True)
 
 

@@ -156,7 +156,7 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
             purchase = buyer.obtain(request)
         except WanError as error:
             self.raise_for(error)
-        self._running_wan_task_id = purchase.wan_task_id
+        self._running = str(purchase.wan_task_id), WanHook(purchase.wan_conn_id, base_url=purchase.base_url)
         context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=purchase.wan_task_id)
         return purchase
 

@@ -99,10 +99,10 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Ask once; a refusal is asked about again at once, because a rescheduled sensor remembers nothing."""
-        self._running_wan_task_id = self.wan_task_id
         now = time.time()
         watch = VideoWatch(self.wan_task_id, now, float("inf"), self.poke_interval)
         hook = WanHook(self.wan_conn_id)
+        self._running = self.wan_task_id, hook
         with hook.get_conn() as client:
             decision = self.ask(client, watch)
             while watch.strikes and decision.verdict is Verdict.WAIT:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class WanVideoTrigger(BaseTrigger):
     """Waits for a Wan task to end and yields one event; never a URL, a key or a file.
 
-    The event: ``{"status": "success" | "error", "wan_task_id": …, "wan_conn_id": …, "base_url": …, "waited_s": …}``,
-    and with ``error`` the fields of the `WanError` that ended the wait.
+    The event: ``{"status": "success" | "error", "wan_task_id": …, "wan_conn_id": …, "base_url": …}``, and with
+    ``error`` the fields of the `WanError` that ended the wait.
 
     :param wan_task_id: the task to wait for.
     :param wan_conn_id: the Airflow connection to ask with.
@@ -89,7 +89,6 @@ class WanVideoTrigger(BaseTrigger):
             "wan_task_id": self.wan_task_id,
             "wan_conn_id": self.wan_conn_id,
             "base_url": self.base_url,
-            "waited_s": round(time.time() - self.started, 1),
         }
         if decision.error is None:
             return event | {"status": "success"}

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
 from airflow.sdk import DAG
 
 from airflow_wan.operators.wan import WanImageToVideoOperator, WanSubmitVideoOperator
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow_wan.emulator.testing import RunningEmulator
 
 PICTURE = "https://your-cdn.com/rap.png"
@@ -63,6 +68,22 @@ def test_no_retry_buys_what_an_earlier_try_bought(run_dag: Any, watch_film: Any,
     assert (run.tries("animate"), run.tries("submit")) == (2, 2)
     assert len(wan_emulator.ledger()) == 2
     assert watch_film(run.xcom("animate")).seconds == 2.0
+
+
+@pytest.mark.skipif(
+    get_base_airflow_version_tuple() < (3, 3), reason="before 3.3, dag.test() calls no success callbacks"
+)
+def test_no_record_outlives_the_success_of_its_task(run_dag: Any, airflow_db: Path) -> None:
+    with DAG("forgotten", schedule=None) as dag:
+        WanImageToVideoOperator(task_id="plain", prompt="a kite", first_frame=PICTURE, duration=2)
+        WanImageToVideoOperator.partial(task_id="mapped", first_frame=PICTURE, duration=2).expand(prompt=["a", "b"])
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    with closing(sqlite3.connect(airflow_db)) as database:
+        rows = database.execute("select dag_id, task_id from task_state_store where dag_id = 'forgotten'").fetchall()
+    assert rows == []
 
 
 def test_a_lost_answer_is_found_again_in_the_gateways_list(

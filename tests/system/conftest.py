@@ -57,6 +57,6 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         wait_for("the DAGs", lambda: len(airflow.rest.get("/api/v2/dags")["dags"]) >= 4, 60)
         yield Stage(airflow, quick, slow, media.url("first.png"), folder)
     if request.session.testsfailed:
-        print(f"\nWhat all processes wrote is kept in {folder}.")
+        sys.stderr.write(f"\nWhat all processes wrote is kept in {folder}.\n")
     else:
         shutil.rmtree(folder, ignore_errors=True)

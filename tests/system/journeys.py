@@ -171,9 +171,9 @@ class Journey:
             return sum(1 for _ in container.decode(video=0)) == container.streams.video[0].frames > 0
 
     def files(self) -> list[str]:
-        """All that lies in the folder of the video, temporary files included."""
+        """What lies in the folder of the video. A killed download leaves a hidden ``.part`` file, which nobody sees."""
         folder = self.output_path.parent
-        return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+        return sorted(path.name for path in folder.glob("[!.]*")) if folder.exists() else []
 
     # Killing
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
-import io
+import datetime as dt
 import ipaddress
 import socket
 import ssl
 import struct
+import tempfile
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import av
@@ -24,7 +25,6 @@ from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 class FileHost:
@@ -121,15 +121,15 @@ class Tls:
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "airflow-wan tests")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -159,9 +159,10 @@ def make_mp4(
     audio: bool = True,
     options: dict[str, str] | None = None,
 ) -> bytes:
-    target = io.BytesIO()
     rate = 24
-    with av.open(target, "w", format="mp4", options=options or {}) as container:
+    folder = tempfile.TemporaryDirectory()
+    target = Path(folder.name) / "made.mp4"  # a real file: to put the header first, the muxer opens it again
+    with folder, av.open(str(target), "w", format="mp4", options=options or {}) as container:
         video = container.add_stream("libx264", rate=rate)
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         video.options = {"preset": "ultrafast"}
@@ -180,7 +181,8 @@ def make_mp4(
                 noise.sample_rate, noise.pts, noise.time_base = 48_000, number * 1024, Fraction(1, 48_000)
                 container.mux(sound.encode(noise))
             container.mux(sound.encode(None))
-    return target.getvalue()
+        container.close()
+        return target.read_bytes()
 
 
 @pytest.fixture(scope="session")

@@ -5,17 +5,15 @@ import re
 import stat
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_wan.files.destination import Destination, DestinationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 def deliver(destination: Destination, content: bytes = b"film") -> None:
@@ -24,6 +22,12 @@ def deliver(destination: Destination, content: bytes = b"film") -> None:
     with destination.staging() as staged:
         staged.write_bytes(content)
         destination.publish(staged)
+
+
+def fail_midway(destination: Destination) -> None:
+    with destination.staging() as staged:
+        staged.write_bytes(b"half a fi")
+        raise RuntimeError("midway")
 
 
 def files_under(folder: Path) -> list[str]:
@@ -58,9 +62,8 @@ def test_a_failure_midway_leaves_nothing_behind(tmp_path: Path) -> None:
     destination = Destination(str(tmp_path / "x.mp4"))
     destination.prepare()
 
-    with pytest.raises(RuntimeError, match="midway"), destination.staging() as staged:
-        staged.write_bytes(b"half a fi")
-        raise RuntimeError("midway")
+    with pytest.raises(RuntimeError, match="midway"):
+        fail_midway(destination)
 
     assert files_under(tmp_path) == []
 
@@ -70,9 +73,8 @@ def test_a_failure_midway_leaves_an_earlier_file_as_it_was(tmp_path: Path) -> No
     destination = Destination(str(tmp_path / "x.mp4"))
     destination.prepare()
 
-    with pytest.raises(RuntimeError, match="midway"), destination.staging() as staged:
-        staged.write_bytes(b"half a fi")
-        raise RuntimeError("midway")
+    with pytest.raises(RuntimeError, match="midway"):
+        fail_midway(destination)
 
     assert (tmp_path / "x.mp4").read_bytes() == b"earlier"
     assert files_under(tmp_path) == ["x.mp4"]
@@ -206,7 +208,7 @@ def test_a_folder_without_write_access_is_found_beforehand(tmp_path: Path) -> No
         Destination(str(tmp_path / "x.mp4")).prepare()
 
 
-@pytest.mark.parametrize("uri", ["nosuchstore://bucket/x.mp4", "://x", "s3://[bucket/x.mp4"])
+@pytest.mark.parametrize("uri", ["nosuchstore://bucket/x.mp4", "nosuchstore://[x/y.mp4"])
 def test_a_store_nobody_knows_is_found_beforehand(uri: str) -> None:
     with pytest.raises(DestinationError, match=re.escape(uri)):
         Destination(uri).prepare()
@@ -237,69 +239,97 @@ def test_a_folder_that_appeared_in_the_meantime_is_an_error_of_the_destination(t
 # Object stores -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def store() -> Iterator[MemoryFileSystem]:
-    """An object store in memory, which Airflow reaches by memory:// like any other."""
-    MemoryFileSystem.store.clear()
-    yield fsspec.filesystem("memory")
-    MemoryFileSystem.store.clear()
+class Bucket(MemoryFileSystem):  # type: ignore[misc]
+    """An object store in memory whose uploads can be made to break off."""
 
-
-class CutOff(MemoryFileSystem):  # type: ignore[misc]
-    """A store whose connection breaks at every upload."""
-
-    protocol = "cutoff"
     cachable = False
+    hangs_up = False
 
-    def put_file(self, *_: Any, **__: Any) -> None:
-        raise ConnectionResetError("the store hung up")
+    def put_file(self, *arguments: Any, **options: Any) -> None:
+        if self.hangs_up:
+            raise ConnectionResetError("the store hung up")
+        super().put_file(*arguments, **options)
 
 
 @pytest.fixture
-def cut_off(store: MemoryFileSystem) -> Iterator[None]:  # noqa: ARG001
-    fsspec.register_implementation("cutoff", CutOff, clobber=True)
-    yield
-    fsspec.registry._registry.pop("cutoff", None)
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """What Airflow reaches as s3://bucket and memory://bucket."""
+    from airflow.sdk.io import attach, store
+
+    monkeypatch.setattr(store, "_STORE_CACHE", {})
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
+    files = Bucket()
+    files.mkdir("/bucket")
+    attach("memory", alias="memory", fs=files)
+    attach("s3", alias="s3", fs=files)
+    return files
 
 
-def test_an_object_appears_whole_in_a_store(store: MemoryFileSystem) -> None:
-    destination = Destination("memory://bucket/run/x.mp4")
+@pytest.mark.parametrize("scheme", ["memory", "s3"])
+def test_an_object_appears_whole_in_a_store(scheme: str, bucket: Bucket) -> None:
+    destination = Destination(f"{scheme}://bucket/run/x.mp4")
 
     deliver(destination)
 
-    assert store.cat("/bucket/run/x.mp4") == b"film"
-    assert store.find("/") == ["/bucket/run/x.mp4"]
-    assert str(destination) == "memory://bucket/run/x.mp4"
+    assert bucket.find("/") == ["/bucket/run/x.mp4"]
+    assert bucket.cat("/bucket/run/x.mp4") == b"film"
+    assert str(destination) == f"{scheme}://bucket/run/x.mp4"
     assert destination.local_path is None
 
 
-def test_an_object_is_staged_on_local_disk_and_the_staged_file_goes(store: MemoryFileSystem) -> None:
-    destination = Destination("memory://bucket/x.mp4")
+def test_an_object_is_staged_on_local_disk_and_the_staged_file_goes(bucket: Bucket) -> None:
+    destination = Destination("s3://bucket/x.mp4")
     destination.prepare()
 
     with destination.staging() as staged:
         assert staged.exists()
-        assert store.find("/") == []
+        assert bucket.find("/") == []
 
     assert not staged.exists()
 
 
-def test_an_earlier_object_is_replaced(store: MemoryFileSystem) -> None:
-    store.pipe("/bucket/x.mp4", b"earlier")
+def test_an_earlier_object_is_replaced(bucket: Bucket) -> None:
+    bucket.pipe("/bucket/x.mp4", b"earlier")
 
-    deliver(Destination("memory://bucket/x.mp4"))
+    deliver(Destination("s3://bucket/x.mp4"))
 
-    assert store.cat("/bucket/x.mp4") == b"film"
-
-
-def test_preparing_a_store_writes_nothing_to_it(store: MemoryFileSystem) -> None:
-    Destination("memory://bucket/x.mp4").prepare()
-
-    assert store.find("/") == []
+    assert bucket.cat("/bucket/x.mp4") == b"film"
 
 
-@pytest.mark.usefixtures("cut_off")
-def test_an_upload_that_breaks_off_leaves_the_earlier_object(store: MemoryFileSystem) -> None:
-    store.pipe("/bucket/x.mp4", b"earlier")
-    destination = Destination("memory://bucket/x.mp4")
-    destination._remote = None  # type: ignore[method-assign]
+def test_an_upload_that_breaks_off_leaves_the_earlier_object_and_no_staged_file(bucket: Bucket) -> None:
+    bucket.pipe("/bucket/x.mp4", b"earlier")
+    bucket.hangs_up = True
+    destination = Destination("s3://bucket/x.mp4")
+    destination.prepare()
+
+    with destination.staging() as staged:
+        staged.write_bytes(b"film")
+        with pytest.raises(DestinationError, match="ConnectionResetError: the store hung up"):
+            destination.publish(staged)
+
+    assert bucket.cat("/bucket/x.mp4") == b"earlier"
+    assert not staged.exists()
+
+
+def test_preparing_writes_nothing_to_a_store(bucket: Bucket) -> None:
+    Destination("s3://bucket/x.mp4").prepare()
+
+    assert bucket.find("/") == []
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_bucket_that_does_not_exist_is_found_beforehand() -> None:
+    with pytest.raises(DestinationError, match="there is no bucket 'buckte'"):
+        Destination("s3://buckte/x.mp4").prepare()
+
+
+def test_a_key_that_may_only_write_is_not_held_up(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: str) -> bool:
+        raise PermissionError("ListBucket")
+
+    monkeypatch.setattr(bucket, "exists", refuse)
+
+    deliver(Destination("s3://bucket/x.mp4"))
+
+    assert bucket.cat("/bucket/x.mp4") == b"film"

@@ -306,6 +306,25 @@ def test_the_submit_operator_returns_the_same_id_on_a_retry(gateway: Any, runner
     assert submitted(gateway) == 1
 
 
+@pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
+def test_a_killed_worker_cancels_a_queued_task_where_it_was_submitted(
+    film: Callable[..., Any], gateway: Any, runner: Any, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminated(BaseException):
+        pass
+
+    def terminate(task: Any, *_: Any) -> None:
+        connect("http://127.0.0.1:9", gateway="dashscope")  # nobody listens there
+        task.on_kill()
+        raise Terminated
+
+    monkeypatch.setattr(WanGenerateVideoOperator, "wait_here", terminate)
+    with pytest.raises(Terminated):
+        runner.run(film(deferrable=False))
+
+    assert gateway.emulator.ledger()[0]["status"] == "CANCELED"
+
+
 def test_media_and_parameters_by_argument_come_before_those_by_dict() -> None:
     task = WanImageToVideoOperator(
         task_id="animate",

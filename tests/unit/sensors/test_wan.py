@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
 )
 
+from airflow_wan.hooks.wan import WanHook
 from airflow_wan.sensors.wan import WanVideoSensor
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def test_an_empty_task_id_is_named(nothing: Any, gateway: Any, runner: Any, tmp_
 def test_a_killed_sensor_leaves_the_task_alone(wan_task: Callable[..., str], gateway: Any, tmp_path: Path) -> None:
     wan_task_id = wan_task()
     waiting = sensor(wan_task_id, tmp_path)
-    waiting._running_wan_task_id = wan_task_id
+    waiting._running = wan_task_id, WanHook()
 
     waiting.on_kill()
 

@@ -1,0 +1,212 @@
+"""The same video ordered in four ways, through the same faults: how often it is paid for, and whether it arrives.
+
+One real Airflow runs every DAG; every run has an emulator of its own, so that nobody trips over another's fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import httpx
+import psutil
+from cases import CASES, CONTENDERS, Case, Contender, Kill
+from PIL import Image
+from report import write_report
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# The Airflow whose parts can be killed is the system tests'.
+sys.path.insert(0, str(REPOSITORY / "tests" / "system"))
+
+from airflow_processes import PRELOAD, Airflow, wait_for  # noqa: E402
+
+from airflow_wan.emulator.testing import FAST, MediaServer, RunningEmulator  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+IN_FLIGHT = 8
+T0 = time.monotonic()
+LONGEST_RUN_S = 200.0
+LOOK_S = 0.3
+# What the tasks would otherwise each load anew; see PRELOAD.
+PRELOADED = """
+    import airflow.providers.http.operators.http
+    import airflow.providers.http.sensors.http
+    import dashscope
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run has led to.
+
+    :param billed: creates that the gateway charges for.
+    :param videos: files that a decoder reads to their last picture.
+    :param broken: files that it does not.
+    :param state: the DAG run's end.
+    :param posts: create requests that reached the gateway.
+    """
+
+    billed: int
+    videos: int
+    broken: int
+    state: str
+    posts: int
+
+
+@dataclass
+class Run:
+    """One contender in one case."""
+
+    case: Case
+    contender: Contender
+    airflow: Airflow
+    folder: Path
+    first_frame: str
+    _emulator: RunningEmulator = field(default_factory=lambda: RunningEmulator(FAST))
+    _is_killed: bool = False
+
+    def start(self) -> None:
+        """Plant the fault and trigger the DAG run, on a connection of its own."""
+        self._emulator.__enter__()
+        if self.case.fault:
+            self._emulator.add_fault(**self.case.fault)
+        self.conn_id = f"{self.contender.dag_id}_{CASES.index(self.case)}"
+        key = f"sk-{secrets.token_hex(16)}"
+        connection = self.contender.connection(self._emulator.base_url, key, self.case.timeout)
+        self.airflow.rest.post("/api/v2/connections", {"connection_id": self.conn_id, **connection})
+        conf = {
+            "conn_id": self.conn_id,
+            "first_frame": self.first_frame,
+            "output_path": str(self._videos / "video.mp4"),
+        }
+        body = {"dag_run_id": self.conn_id, "logical_date": None, "conf": conf}
+        self.airflow.rest.post(f"/api/v2/dags/{self.contender.dag_id}/dagRuns", body)
+        self._deadline = time.monotonic() + LONGEST_RUN_S
+
+    def look(self) -> Outcome | None:
+        """Do the killing when it is time; return the outcome when there is one."""
+        if self.case.kill and not self._is_killed and any(row["holding"] for row in self._emulator.faults()):
+            self._is_killed = self._kill_who_waits()
+        state = self._state()
+        if state in ("success", "failed"):
+            return self._outcome(state)
+        return self._outcome("unfinished") if time.monotonic() > self._deadline else None
+
+    def close(self) -> None:
+        """End the emulator."""
+        self._emulator.__exit__()
+
+    @property
+    def _videos(self) -> Path:
+        return self.folder / "videos" / self.conn_id
+
+    def _state(self) -> str:
+        with suppress(httpx.HTTPError):
+            path = f"/api/v2/dags/{self.contender.dag_id}/dagRuns/{self.conn_id}"
+            return str(self.airflow.rest.get(path)["state"])
+        return "unknown"
+
+    def _kill_who_waits(self) -> bool:
+        """SIGKILL to the process that waits for the held answer: a task's own, or the triggerer with its all."""
+        for component in list(self.airflow.components.values()):
+            for process in component.family():
+                if not _talks_to(process, self._emulator.base_url):
+                    continue
+                if component.name == "triggerer":
+                    component.kill()
+                    component.start()
+                else:
+                    process.kill()
+                return True
+        return False
+
+    def _outcome(self, state: str) -> Outcome:
+        files = [path for path in self._videos.rglob("*") if path.is_file()]
+        whole = sum(_is_whole_video(path) for path in files)
+        billed = sum(row["billed"] for row in self._emulator.ledger())
+        return Outcome(billed, whole, len(files) - whole, state, len(self._emulator.requests()))
+
+
+def _talks_to(process: psutil.Process, url: str) -> bool:
+    port = int(url.rpartition(":")[2])
+    with suppress(psutil.Error):
+        return any(one.raddr and one.raddr.port == port for one in process.net_connections("tcp4"))
+    return False
+
+
+def _is_whole_video(path: Path) -> bool:
+    try:
+        with av.open(str(path)) as container:
+            return sum(1 for _ in container.decode(video=0)) == container.streams.video[0].frames > 0
+    except av.FFmpegError:
+        return False
+
+
+def main() -> None:
+    """Run everything, print the table and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=REPOSITORY / "docs" / "paid_once_comparison.md")
+    parser.add_argument("--only", default="", help="cases whose title has this in it; nothing is written then")
+    chosen = parser.parse_args()
+    started = time.monotonic()
+    cases = [case for case in CASES if chosen.only in case.title]
+    with tempfile.TemporaryDirectory(prefix="paid-once-") as folder:
+        outcomes = _run_all(cases, Path(folder))
+    took_s = time.monotonic() - started
+    page = write_report(cases, CONTENDERS, outcomes, took_s)
+    print(page)
+    if not chosen.only:
+        chosen.output.write_text(page)
+
+
+def _run_all(cases: Iterable[Case], folder: Path) -> dict[tuple[Case, Contender], Outcome]:
+    outcomes: dict[tuple[str, str], Outcome] = {}
+    options = {"AIRFLOW__WAN__POLL_INTERVAL": "1"}
+    (folder / "media").mkdir()
+    Image.linear_gradient("L").resize((640, 360)).convert("RGB").save(folder / "media" / "first.png")
+    with ExitStack() as running:
+        media = running.enter_context(MediaServer(folder / "media"))
+        airflow = Airflow(folder / "airflow", Path(__file__).parent / "dags", options)
+        (airflow.home / "config" / "airflow_local_settings.py").write_text(PRELOAD + PRELOADED)
+        running.enter_context(airflow)
+        wait_for("the DAGs", lambda: len(airflow.rest.get("/api/v2/dags")["dags"]) == len(CONTENDERS))
+        print(f"{time.monotonic()-T0:.0f} up", file=sys.stderr, flush=True)
+        quiet = [case for case in cases if case.kill is not Kill.DURING_POLL]
+        for together in (quiet, [case for case in cases if case not in quiet]):
+            runs = [Run(case, way, airflow, folder, media.url("first.png")) for case in together for way in CONTENDERS]
+            outcomes |= _run_together(runs)
+    return outcomes
+
+
+def _run_together(waiting: list[Run]) -> dict[tuple[Case, Contender], Outcome]:
+    outcomes: dict[Any, Outcome] = {}
+    in_flight: list[Run] = []
+    while waiting or in_flight:
+        while waiting and len(in_flight) < IN_FLIGHT:
+            run = waiting.pop(0)
+            run.start()
+            in_flight.append(run)
+        time.sleep(LOOK_S)
+        for run in list(in_flight):
+            outcome = run.look()
+            if outcome is None:
+                continue
+            in_flight.remove(run)
+            run.close()
+            outcomes[run.case, run.contender] = outcome
+            print(f"{time.monotonic()-T0:.0f} {run.case.title} | {run.contender.title} | {outcome}", file=sys.stderr, flush=True)
+    return outcomes
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,411 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import redact
+
+from airflow_wan.api.client import AsyncWanClient, WanClient
+from airflow_wan.api.gateways import APIYI, DASHSCOPE, Account, Gateway
+from airflow_wan.hooks.wan import WanConnectionError, WanHook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_wan.emulator.testing import RunningEmulator
+
+KEY = "sk-hook-tests-0123456789"
+
+
+@pytest.fixture
+def define(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Defines the connection `wan_default` in the environment, as JSON from fields or as the URI given."""
+
+    def to_environment(uri: str | None = None, **fields: Any) -> None:
+        text = uri or json.dumps({"conn_type": "wan", "password": KEY} | fields)
+        monkeypatch.setenv("AIRFLOW_CONN_WAN_DEFAULT", text)
+
+    return to_environment
+
+
+def looked_up() -> Account:
+    return WanHook().account
+
+
+def looked_up_async() -> Account:
+    return asyncio.run(WanHook().get_async_account())
+
+
+either_way = pytest.mark.parametrize("look_up", [looked_up, looked_up_async], ids=["sync", "async"])
+
+
+# What a connection says ----------------------------------------------------------------------------------------------
+
+
+@either_way
+def test_a_key_alone_leads_to_apiyi(look_up: Callable[[], Account], define: Callable[..., None]) -> None:
+    define()
+
+    assert look_up() == Account(APIYI, "https://api.apiyi.com", KEY, None, connect_timeout=10.0, read_timeout=60.0)
+
+
+@either_way
+def test_every_field_of_the_connection_counts(look_up: Callable[[], Account], define: Callable[..., None]) -> None:
+    extra = {"gateway": "dashscope", "workspace": " ws-1 ", "connect_timeout": 2, "read_timeout": "30.5"}
+    define(host="https://proxy.example/wan/", extra=extra)
+
+    assert look_up() == Account(
+        DASHSCOPE, "https://proxy.example/wan", KEY, "ws-1", connect_timeout=2.0, read_timeout=30.5
+    )
+
+
+@pytest.mark.parametrize(
+    ("uri", "base_url", "gateway"),
+    [
+        (f"wan://:{KEY}@", "https://api.apiyi.com", APIYI),
+        (f"wan://:{KEY}@https%3A%2F%2Fvip.apiyi.com", "https://vip.apiyi.com", APIYI),
+        (f"wan://:{KEY}@https%3A%2F%2Fdashscope.aliyuncs.com", "https://dashscope.aliyuncs.com", DASHSCOPE),
+        (f"wan://https://:{KEY}@dashscope-intl.aliyuncs.com", "https://dashscope-intl.aliyuncs.com", DASHSCOPE),
+        (f"wan://http://:{KEY}@127.0.0.1:8765/?gateway=dashscope", "http://127.0.0.1:8765", DASHSCOPE),
+        (f"wan://:{KEY}@/?gateway=dashscope", "https://dashscope.aliyuncs.com", DASHSCOPE),
+    ],
+)
+def test_connections_written_as_uris(uri: str, base_url: str, gateway: Gateway, define: Callable[..., None]) -> None:
+    define(uri)
+
+    account = WanHook().account
+
+    assert (account.base_url, account.gateway, account.api_key) == (base_url, gateway, KEY)
+
+
+@pytest.mark.parametrize(
+    ("host", "extra", "gateway"),
+    [
+        ("https://api.apiyi.com", {}, APIYI),
+        ("https://gateway.example", {}, APIYI),
+        ("https://dashscope-us.aliyuncs.com", {}, DASHSCOPE),
+        ("https://ws.eu-central-1.maas.aliyuncs.com", {}, DASHSCOPE),
+        ("https://proxy.example", {"gateway": "DashScope "}, DASHSCOPE),
+        ("https://dashscope.aliyuncs.com", {"gateway": "apiyi"}, APIYI),
+        ("https://api.apiyi.com", {"gateway": ""}, APIYI),
+        ("https://api.apiyi.com", {"gateway": None}, APIYI),
+    ],
+)
+def test_the_gateway_is_as_named_else_told_from_the_host(
+    host: str, extra: dict[str, Any], gateway: Gateway, define: Callable[..., None]
+) -> None:
+    define(host=host, extra=extra)
+
+    assert WanHook().account.gateway is gateway
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "base_url"),
+    [
+        ("https://proxy.example", 8443, "https://proxy.example:8443"),
+        ("https://proxy.example:9443", 8443, "https://proxy.example:9443"),
+        ("https://proxy.example/wan", 8443, "https://proxy.example:8443/wan"),
+        ("https://proxy.example//", None, "https://proxy.example"),
+        ("  https://proxy.example ", None, "https://proxy.example"),
+        ("https://[2001:db8::1]", 8443, "https://[2001:db8::1]:8443"),
+        ("", None, "https://api.apiyi.com"),
+    ],
+)
+def test_host_and_port_make_the_base_url(
+    host: str, port: int | None, base_url: str, define: Callable[..., None]
+) -> None:
+    define(host=host, port=port)
+
+    assert WanHook().account.base_url == base_url
+
+
+@pytest.mark.parametrize("name", ["connect_timeout", "read_timeout"])
+@pytest.mark.parametrize("unset", [None, ""])
+def test_an_empty_timeout_is_the_default(name: str, unset: object, define: Callable[..., None]) -> None:
+    define(extra={name: unset})
+
+    assert (WanHook().account.connect_timeout, WanHook().account.read_timeout) == (10.0, 60.0)
+
+
+def test_spaces_around_the_key_do_not_count(define: Callable[..., None]) -> None:
+    define(password=f"  {KEY}\n")
+
+    assert WanHook().account.api_key == KEY
+
+
+def test_a_connection_is_looked_up_once_a_hook(define: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    define()
+    hook = WanHook()
+    first = hook.account
+    monkeypatch.delenv("AIRFLOW_CONN_WAN_DEFAULT")
+
+    assert hook.account is first
+
+
+def test_another_connection_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps({"conn_type": "wan", "password": "sk-another-one"}))
+
+    assert WanHook("other").account.api_key == "sk-another-one"
+
+
+# Connections that cannot be used -------------------------------------------------------------------------------------
+
+
+@either_way
+def test_a_missing_connection_says_how_to_set_it(
+    look_up: Callable[[], Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_WAN_DEFAULT", raising=False)
+
+    with pytest.raises(WanConnectionError) as caught:
+        look_up()
+
+    told = str(caught.value)
+    assert told.startswith("The Airflow connection 'wan_default' is not defined. Set it under Admin > Connections")
+    example = told[told.index("AIRFLOW_CONN_WAN_DEFAULT='") :].partition("'")[2].rpartition("'")[0]
+    assert json.loads(example)["conn_type"] == "wan"
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"password": ""}, "has no API key"),
+        ({"password": None}, "has no API key"),
+        ({"password": "   "}, "has no API key"),
+        ({"password": "sk-two words-0123"}, "a space, a line break or a non-ASCII character"),
+        ({"password": "sk-two\nlines-0123"}, "a space, a line break or a non-ASCII character"),
+        ({"password": "sk-“quoted”-0123"}, "a space, a line break or a non-ASCII character"),
+        ({"password": "sk-zero\u200bwidth-0123"}, "a space, a line break or a non-ASCII character"),
+        ({"host": "api.apiyi.com"}, "has the host 'api.apiyi.com', which is no URL with a scheme (https://…)"),
+        ({"host": "127.0.0.1:8765"}, "no URL with a scheme"),
+        ({"host": "ftp://api.apiyi.com"}, "no URL with a scheme"),
+        ({"host": "https://"}, "no URL with a scheme"),
+        ({"host": "https://[apiyi"}, "no URL with a scheme"),
+        ({"host": "https://api.apiyi.com:https"}, "no URL with a scheme"),
+        ({"host": "https://api.apiyi.com:99999"}, "no URL with a scheme"),
+        ({"host": "https://api. apiyi.com"}, "no URL with a scheme"),
+        ({"extra": {"gateway": "openai"}}, "the gateway 'openai' in its extra; it must be apiyi or dashscope"),
+        ({"extra": {"gateway": 7}}, "the gateway 7 in its extra"),
+        ({"extra": {"workspace": "ws\n1"}}, "which is no workspace id"),
+        *(
+            ({"extra": {name: value}}, f"has {name}={value!r} in its extra; it must be seconds over 0")
+            for name in ("connect_timeout", "read_timeout")
+            for value in ("soon", 0, -1, "inf", "nan", [5])
+        ),
+    ],
+)
+@either_way
+def test_a_connection_that_cannot_be_used_says_why_and_how_to_set_it(
+    look_up: Callable[[], Account], fields: dict[str, Any], complaint: str, define: Callable[..., None]
+) -> None:
+    define(**fields)
+
+    with pytest.raises(WanConnectionError) as caught:
+        look_up()
+
+    assert complaint in str(caught.value)
+    assert "Admin > Connections" in str(caught.value)
+    assert "0123" not in f"{caught.value} {caught.value!r}"
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"),
+    [("http://gateway.example", True), ("http://127.0.0.1:9", False), ("https://gateway.example", False)],
+)
+def test_a_key_sent_in_the_clear_is_warned_about(
+    host: str, warned: Any, define: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    define(host=host)
+
+    with caplog.at_level(logging.WARNING, logger="airflow_wan.hooks.wan"):
+        assert WanHook().account.base_url == host
+
+    assert ("sends its API key unencrypted" in caplog.text) is warned
+
+
+# A task is asked for where it was submitted --------------------------------------------------------------------------
+
+
+def test_an_earlier_base_url_of_the_same_gateway_is_kept(define: Callable[..., None]) -> None:
+    define(host="https://api.apiyi.com")
+
+    assert WanHook(base_url="https://vip.apiyi.com").account.base_url == "https://vip.apiyi.com"
+    assert WanHook(base_url="https://api.apiyi.com").account.base_url == "https://api.apiyi.com"
+
+
+def test_a_key_is_never_sent_to_another_companys_host(define: Callable[..., None]) -> None:
+    define(host="https://dashscope.aliyuncs.com")
+
+    with pytest.raises(WanConnectionError, match=r"submitted to https://api\.apiyi\.com") as caught:
+        _ = WanHook(base_url="https://api.apiyi.com").account
+
+    assert KEY not in str(caught.value)
+
+
+# Clients -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_for_a_worker_and_one_for_the_event_loop(define: Callable[..., None]) -> None:
+    define()
+
+    with WanHook().get_conn() as client:
+        assert isinstance(client, WanClient)
+
+    async def open_and_close() -> None:
+        async with await WanHook().get_async_conn() as client:
+            assert isinstance(client, AsyncWanClient)
+
+    asyncio.run(open_and_close())
+
+
+def open_client(hook: WanHook) -> None:
+    with hook.get_conn():
+        pass
+
+
+def open_async_client(hook: WanHook) -> None:
+    async def opening() -> None:
+        async with await hook.get_async_conn():
+            pass
+
+    asyncio.run(opening())
+
+
+# Airflow masks a password as it is stored. Stripped of spaces it is another text, which get_conn masks too.
+@pytest.mark.parametrize(
+    ("connect", "padding"),
+    [(open_client, ""), (open_client, " "), (open_async_client, "")],
+    ids=["sync", "padded", "async"],
+)
+def test_the_key_is_masked_in_airflows_logs(
+    connect: Callable[[WanHook], None], padding: str, define: Callable[..., None]
+) -> None:
+    key = f"masked-{connect.__name__}-{len(padding)}-0123456789"
+    define(password=padding + key)
+    assert redact(f"key={key}!") == f"key={key}!"
+
+    connect(WanHook())
+
+    assert redact(f"key={key}!") == "key=***!"
+
+
+def test_no_text_of_a_hook_shows_the_key(define: Callable[..., None]) -> None:
+    define()
+    hook = WanHook()
+
+    assert KEY not in f"{hook.account} {hook!r} {hook.account!r}"
+
+
+# The button "test connection" ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unwell() -> Iterator[Callable[[int, bytes], str]]:
+    """Starts a host that answers everything alike, and gives its base URL."""
+    servers = []
+
+    def start(status: int, body: bytes) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("name", ["apiyi", "dashscope"])
+def test_a_good_key_is_found_good_and_nothing_is_ordered(
+    name: str, wan_emulator: RunningEmulator, define: Callable[..., None]
+) -> None:
+    define(host=wan_emulator.base_url, extra={"gateway": name})
+
+    good, message = WanHook().test_connection()
+
+    assert good
+    assert message.endswith(f"at {wan_emulator.base_url} answers and did not refuse the key.")
+    assert wan_emulator.requests() == []
+    assert wan_emulator.ledger() == []
+
+
+@pytest.mark.parametrize("name", ["apiyi", "dashscope"])
+def test_a_wrong_key_is_found_wrong(name: str, wan_emulator: RunningEmulator, define: Callable[..., None]) -> None:
+    define(host=wan_emulator.base_url, extra={"gateway": name}, password="no-such-key-0123456789")
+
+    good, message = WanHook().test_connection()
+
+    assert not good
+    assert f"at {wan_emulator.base_url} refuses the key" in message
+    assert "no-such-key" not in message
+
+
+def test_a_host_that_cannot_be_reached_is_told_from_a_wrong_key(define: Callable[..., None]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        define(host=f"http://127.0.0.1:{probe.getsockname()[1]}")
+
+        good, message = WanHook().test_connection()
+
+    assert not good
+    assert "cannot be reached" in message
+    assert "ConnectError" in message
+    assert KEY not in message
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_gateway_in_trouble_is_told_from_a_wrong_key(
+    status: int, unwell: Callable[[int, bytes], str], define: Callable[..., None]
+) -> None:
+    define(host=unwell(status, b"<html>Bad Gateway</html>"))
+
+    good, message = WanHook().test_connection()
+
+    assert not good
+    assert "is in trouble" in message
+
+
+def test_a_throttled_question_is_answer_enough(
+    unwell: Callable[[int, bytes], str], define: Callable[..., None]
+) -> None:
+    define(host=unwell(429, b'{"code": "Throttling", "message": "slow"}'))
+
+    assert WanHook().test_connection()[0]
+
+
+@pytest.mark.parametrize("fields", [{"password": ""}, {"host": "api.apiyi.com"}, {"host": "https://["}])
+def test_a_connection_that_cannot_be_used_fails_its_test_with_the_reason(
+    fields: dict[str, str], define: Callable[..., None]
+) -> None:
+    define(**fields)
+
+    good, message = WanHook().test_connection()
+
+    assert not good
+    assert message.startswith("The Airflow connection 'wan_default' has ")
+
+
+def test_a_missing_connection_fails_its_test_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_WAN_DEFAULT", raising=False)
+
+    good, message = WanHook().test_connection()
+
+    assert not good
+    assert "is not defined" in message

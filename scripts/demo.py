@@ -98,4 +98,7 @@ def _report(video: dict[str, Any], wan: Gateway, took_s: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")

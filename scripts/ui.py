@@ -54,6 +54,9 @@ def _standalone(url: str) -> Iterator[subprocess.Popen[bytes]]:
         "AIRFLOW__API__PORT": url.rpartition(":")[2],
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        # s; the first call of the API that tasks use takes a slow machine longer than the usual 5.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         # Another Airflow on this machine may have the usual ones.
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),

@@ -79,11 +79,15 @@ class Contender:
 
     def connection(self, host: str, key: str, timeout: float | None) -> dict[str, Any]:
         """The fields of the connection it uses, without its id."""
-        timeouts = {} if timeout is None else {"read_timeout" if self.conn_type == "wan" else "timeout": timeout}
+        extra: dict[str, Any] = {}
+        if timeout is not None:
+            extra["read_timeout" if self.conn_type == "wan" else "timeout"] = timeout
         if self.conn_type == "http":
-            extra = {"Authorization": f"Bearer {key}", **timeouts}
+            extra["Authorization"] = f"Bearer {key}"
             return {"conn_type": "http", "host": host, "extra": json.dumps(extra)}
-        return {"conn_type": self.conn_type, "host": host, "password": key, "extra": json.dumps(timeouts)}
+        if self.conn_type == "wan":
+            extra["gateway"] = "dashscope"
+        return {"conn_type": self.conn_type, "host": host, "password": key, "extra": json.dumps(extra)}
 
 
 CONTENDERS = (

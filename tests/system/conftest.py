@@ -16,14 +16,13 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 
 from airflow_processes import Airflow, wait_for
-from journeys import SLOW_S, Stage, running_emulator
+from journeys import REFUSED_KEY, SLOW_S, Stage, running_emulator
 
 from airflow_wan.emulator.testing import MediaServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-REJECTED_KEY = "sk-a-key-that-the-gateway-refuses-9999"
 CASE_TIMEOUT_S = 400
 
 
@@ -47,7 +46,7 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     with ExitStack() as running:
         media = running.enter_context(MediaServer(folder / "media"))
         quick = running.enter_context(
-            running_emulator(folder / "quick.log", "--pending-s", "1", "--running-s", "2", "--reject-key", REJECTED_KEY)
+            running_emulator(folder / "quick.log", "--pending-s", "1", "--running-s", "2", "--reject-key", REFUSED_KEY)
         )
         slow = running.enter_context(
             running_emulator(folder / "slow.log", "--pending-s", str(SLOW_S), "--running-s", str(SLOW_S))

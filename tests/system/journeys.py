@@ -17,20 +17,20 @@ import psutil
 from airflow_processes import Airflow, free_port, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SLOW_S = 1800.0
+REFUSED_KEY = "sk-a-key-that-the-gateway-refuses-9999"
 END_S = 180.0
 FINAL_STATES = {"success", "failed"}
 
 
 @dataclass
 class Emulator:
-    """The emulator as another process."""
+    """An emulator, seen from outside."""
 
     url: str
-    log: Path
 
     def __post_init__(self) -> None:
         self.http = httpx.Client(base_url=self.url, timeout=10, verify=False)
@@ -46,6 +46,15 @@ class Emulator:
         """Turn its clock forward."""
         self.http.post("/_emulator/clock", json={"advance_s": seconds}).raise_for_status()
 
+    def turn_clock_until(self, told: Callable[[], bool]) -> None:
+        """Turn it forward again and again, for whatever is bought in the meantime, too."""
+
+        def turned() -> bool:
+            self.advance(2 * SLOW_S)
+            return told()
+
+        wait_for("the end", turned, END_S, pause=END_S / 20)  # within the 24 h for which a task is kept
+
     def task(self, gateway: str, key: str, wan_task_id: str) -> dict[str, Any]:
         path = f"/v1/tasks/{wan_task_id}" if gateway == "apiyi" else f"/api/v1/tasks/{wan_task_id}"
         answer = self.http.get(path, headers={"Authorization": f"Bearer {key}"})
@@ -59,10 +68,11 @@ class Emulator:
 
 @contextmanager
 def running_emulator(log: Path, *options: str) -> Iterator[Emulator]:
+    """An emulator as a process of its own."""
     port = free_port()
     command = [sys.executable, "-m", "airflow_wan.emulator", "--port", str(port), "--no-qps-limit", *options]
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
-        emulator = Emulator(f"http://127.0.0.1:{port}", log)
+        emulator = Emulator(f"http://127.0.0.1:{port}")
         try:
             wait_for("the emulator", lambda: _answers(emulator), 30)
             yield emulator
@@ -114,16 +124,16 @@ class Journey:
     def wait_for_end(self, timeout: float = END_S) -> str:
         """The run's final state."""
 
-        def ended() -> str | None:
-            with suppress(httpx.HTTPError):
-                state: str = self.airflow.rest.get(self._run_path)["state"]
-                return state if state in FINAL_STATES else None
-            return None
-
         try:
-            return str(wait_for(f"the end of {self.name}", ended, timeout))
+            wait_for(f"the end of {self.name}", self.has_ended, timeout)
         except TimeoutError as error:
             raise AssertionError(f"{error}; its log:\n{self.log()}") from None
+        return str(self.airflow.rest.get(self._run_path)["state"])
+
+    def has_ended(self) -> bool:
+        with suppress(httpx.HTTPError):
+            return self.airflow.rest.get(self._run_path)["state"] in FINAL_STATES
+        return False
 
     def wait_for_log(self, sentence: str, timeout: float = END_S) -> None:
         try:

@@ -93,14 +93,32 @@ def test_clearing_a_waiting_task_waits_on_for_the_same_video_at_apiyi(
 def test_clearing_a_waiting_task_on_dashscope_pays_for_one_video(
     stage: Stage, waiting_at: Callable[..., Journey]
 ) -> None:
+    """Clearing cancels the queued video, unless the next try waits for it already; who is first is for Airflow."""
     journey = waiting_at("dashscope", "cleared while waiting")
 
     journey.clear()
-    wait_for("the next try", lambda: "waiting without a worker" in journey.log().partition("on_kill")[2], 120)
-    stage.slow.advance(2 * SLOW_S)
+    wait_for("the next try", lambda: journey.instance()["try_number"] > 1)
+    stage.slow.turn_clock_until(journey.has_ended)
 
     assert journey.wait_for_end() == "success", journey.log()
     assert journey.billed() == 1, journey.creates()
+    assert journey.has_whole_video()
+
+
+def test_clearing_a_failed_task_fetches_the_video_it_had_bought(
+    stage: Stage, waiting_at: Callable[..., Journey]
+) -> None:
+    journey = waiting_at("apiyi", "cleared after it was marked failed")
+    journey.mark("failed")
+    journey.wait_for_log("goes on and may be billed: APIYI cannot cancel.")
+    assert journey.wait_for_end() == "failed"
+
+    journey.clear()
+    journey.wait_for_log("An earlier try bought this video as wan task")
+    stage.slow.advance(2 * SLOW_S)
+
+    journey.wait_until("success")
+    assert journey.billed() == len(journey.creates()) == 1
     assert journey.has_whole_video()
 
 

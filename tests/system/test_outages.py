@@ -8,16 +8,21 @@ import pytest
 from airflow_processes import wait_for
 from journeys import SLOW_S, Journey, Stage
 
-API_OUTAGE_S = 15.0
+API_OUTAGE_S = 10.0
 
 
 @pytest.fixture
 def waiting(stage: Stage) -> list[Journey]:
     """A video at each gateway that is waited for in the triggerer and is not done."""
-    started = [stage.start(f"waited for at {name}", gateway=name, on=stage.slow) for name in ("apiyi", "dashscope")]
+    return start_waiting(stage, "system_video")
+
+
+def start_waiting(stage: Stage, dag_id: str) -> list[Journey]:
+    gateways = ("apiyi", "dashscope")
+    started = [stage.start(f"waited for at {name}", gateway=name, dag_id=dag_id, on=stage.slow) for name in gateways]
     for journey in started:
         journey.wait_for_log(": queued")
-        assert journey.state() == "deferred"
+        journey.wait_until("deferred")
     return started
 
 
@@ -52,7 +57,8 @@ def test_a_video_outlives_the_scheduler_and_its_workers(stage: Stage, waiting: l
         assert journey.instance()["try_number"] == 1
 
 
-def test_a_video_that_is_done_while_the_api_server_is_away_arrives(stage: Stage, waiting: list[Journey]) -> None:
+def test_a_video_that_is_done_while_the_api_server_is_away_arrives(stage: Stage) -> None:
+    waiting = start_waiting(stage, "system_video_patient")
     api_server = stage.airflow.component("api-server")
     api_server.kill()
     stage.slow.advance(2 * SLOW_S)
@@ -66,7 +72,11 @@ def test_a_video_that_is_done_while_the_api_server_is_away_arrives(stage: Stage,
 
 
 def test_a_task_id_is_written_down_after_all_when_the_api_server_is_back(stage: Stage) -> None:
-    journey = stage.start("api server away between answer and ledger", pause_at="between answer and ledger")
+    journey = stage.start(
+        "api server away between answer and ledger",
+        dag_id="system_video_patient",
+        pause_at="between answer and ledger",
+    )
     journey.wait_for_pause()
     api_server = stage.airflow.component("api-server")
     api_server.kill()

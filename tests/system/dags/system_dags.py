@@ -28,12 +28,27 @@ with DAG("system_video", schedule=None, params=PARAMS):
 with DAG("system_video_sync", schedule=None, params=PARAMS):
     WanImageToVideoOperator(task_id="video", output_path="{{ params.output_path }}", deferrable=False, **WISH)
 
+# Each start of a task fails after 13 s while the API server is away, and costs one try: retries a second apart would all
+# be gone before it is back.
+with DAG("system_video_patient", schedule=None, params=PARAMS):
+    WanImageToVideoOperator(
+        task_id="video", output_path="{{ params.output_path }}", **WISH | {"retry_delay": timedelta(seconds=15)}
+    )
+
 with DAG("system_video_one_slot", schedule=None, params=PARAMS):
     WanImageToVideoOperator(task_id="video", output_path="{{ params.output_path }}", pool="one_slot", **WISH)
 
 with DAG("system_video_resubmit", schedule=None, params=PARAMS):
     WanImageToVideoOperator(
         task_id="video", output_path="{{ params.output_path }}", on_ambiguous_submit="resubmit", **WISH
+    )
+
+with DAG("system_video_signed_media", schedule=None, params={**PARAMS, "variable": "", "duration": 2}):
+    WanImageToVideoOperator(
+        task_id="video",
+        output_path="{{ params.output_path }}",
+        **WISH
+        | {"first_frame": "{{ var.value.get(params.variable) }}", "duration": "{{ params.duration }}", "retries": 0},
     )
 
 with DAG("system_pair", schedule=None, params=PARAMS):

@@ -517,7 +517,7 @@ JSON = st.recursive(
         st.lists(inner, max_size=3),
         st.dictionaries(st.one_of(FIELDS, st.text(max_size=3)), inner, max_size=6),
     ),
-    max_leaves=12,
+    max_leaves=8,
 )
 BODIES = st.one_of(JSON, st.dictionaries(FIELDS, JSON, max_size=8))
 STATUSES = st.sampled_from([200, 201, 204, 302, 400, 401, 403, 404, 408, 429, 500, 502])
@@ -530,7 +530,7 @@ ANSWERS = st.builds(Answer, http_status=STATUSES, headers=HEADERS, payload=BODIE
 
 
 @given(got=ANSWERS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_answer_makes_a_reader_raise_anything_but_our_own_errors(got: Answer) -> None:
     results: list[object] = []
     for read in (read_created, lambda a: read_task(a, TASK_ID), read_list):
@@ -548,7 +548,7 @@ def test_no_answer_makes_a_reader_raise_anything_but_our_own_errors(got: Answer)
 
 
 @given(got=ANSWERS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_create_is_taken_for_accepted_only_with_a_task_id_in_a_2xx(got: Answer) -> None:
     try:
         task = read_created(got)

@@ -706,7 +706,7 @@ EXTRA = st.one_of(
     negative_prompt=ANYTHING,
     extra_body=EXTRA,
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_whatever_is_given_becomes_a_request_that_can_be_sent_or_a_list_of_problems(**arguments: Any) -> None:
     refusal: InvalidVideoRequest | None = None
     try:
@@ -733,7 +733,7 @@ def test_whatever_is_given_becomes_a_request_that_can_be_sent_or_a_list_of_probl
         },
     ),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_request_is_built_exactly_when_every_rule_holds(
     media: list[dict[str, str]], parameters: dict[str, Any]
 ) -> None:

@@ -1,0 +1,113 @@
+"""A gateway that goes wrong on demand, in a real Airflow with `retries=3`: what is bought, what arrives, what is said.
+
+All journeys run at the same time, each with a gateway of its own, since a fault strikes whoever comes next.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from journeys import Emulator, Journey, Stage
+
+from airflow_wan.emulator.settings import Settings
+from airflow_wan.emulator.testing import RunningEmulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+READ_TIMEOUT_S = 5.0
+SETTINGS = Settings(pending_s=0.5, running_s=1.0, qps_limit=False)
+
+NOT_RESENT = "The job may be running, and may be billed; it is not sent again by itself."
+UNCERTAIN = "and never learned its answer: the video may be in the making, and may be billed."
+NO_LIST = "has no list of tasks that a key could search"
+LIST_DOES_NOT_TELL = "does not settle it"
+RESCUED = "is the one an earlier try submitted without learning its id"
+TROUBLE, TROUBLE_OVER = "the gateway cannot be asked for now, asking on until the deadline", "the gateway answers again"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault, and what has to come of it.
+
+    :param bought: billed creates at the end.
+    :param accepted: accepted creates, where that is another number: a failed task is not billed.
+    """
+
+    on: str
+    kind: str
+    gateway: str
+    state: str
+    bought: int
+    says: tuple[str, ...]
+    words: dict[str, Any] = field(default_factory=dict, hash=False)
+    accepted: int | None = None
+
+    def __str__(self) -> str:
+        words = " ".join(f"{name} {value}" for name, value in self.words.items())
+        return f"{self.on} {self.kind}{f' {words}' if words else ''}, {self.gateway}"
+
+
+FAULTS = [
+    # The create was accepted and its answer lost: only DashScope can tell by itself which task it was.
+    Fault("create", "drop_connection", "apiyi", "failed", 1, (NOT_RESENT, UNCERTAIN, NO_LIST)),
+    Fault("create", "drop_connection", "dashscope", "success", 1, (NOT_RESENT, RESCUED)),
+    Fault("create", "bad_gateway", "apiyi", "failed", 1, (NOT_RESENT, UNCERTAIN, NO_LIST)),
+    Fault("create", "gateway_timeout", "dashscope", "success", 1, (NOT_RESENT, RESCUED)),
+    Fault("create", "html", "dashscope", "success", 1, (NOT_RESENT, RESCUED)),
+    Fault("create", "delay", "dashscope", "success", 1, (NOT_RESENT, RESCUED), {"delay_s": 3 * READ_TIMEOUT_S}),
+    # Nothing was accepted, which only some answers prove.
+    Fault("create", "server_error", "apiyi", "failed", 0, (NOT_RESENT, UNCERTAIN, NO_LIST)),
+    Fault("create", "server_error", "dashscope", "failed", 0, (NOT_RESENT, UNCERTAIN, LIST_DOES_NOT_TELL)),
+    Fault("create", "throttled", "apiyi", "success", 1, ("Submitted as wan task",), {"times": 2, "retry_after": 1}),
+    Fault("create", "insufficient_balance", "apiyi", "failed", 0, ("BalanceExhausted",)),
+    # A failed task is not billed, so the next try may buy.
+    Fault("create", "task_failed", "apiyi", "success", 1, ("[DataInspectionFailed]",), accepted=2),
+    Fault("poll", "server_error", "apiyi", "success", 1, (TROUBLE, TROUBLE_OVER), {"times": 2}),
+    Fault("poll", "drop_connection", "dashscope", "success", 1, (TROUBLE, TROUBLE_OVER), {"times": 2}),
+    Fault("poll", "malformed_json", "apiyi", "success", 1, (TROUBLE, TROUBLE_OVER)),
+    Fault("poll", "unknown_status", "dashscope", "success", 1, ("in a state this package does not know",)),
+    Fault("poll", "unauthorized", "apiyi", "success", 1, ("refusal 2 of 3, asking again",), {"times": 2}),
+    Fault("download", "truncated", "apiyi", "success", 1, ("announced",)),
+    Fault("download", "reset", "dashscope", "success", 1, ("The connection to the file host failed",)),
+    Fault("download", "wrong_length", "apiyi", "success", 1, ("The connection to the file host failed",)),
+    Fault("download", "empty", "apiyi", "success", 1, ("The file host sent an empty file.",)),
+    Fault("download", "html", "dashscope", "success", 1, ("The video is at",)),
+    Fault("download", "expired", "apiyi", "success", 1, ("answered HTTP 403",)),
+]
+
+
+@pytest.fixture(scope="module")
+def journeys(stage: Stage) -> Iterator[dict[str, Journey]]:
+    with ExitStack() as running:
+        started = {}
+        for fault in FAULTS:
+            emulator = Emulator(running.enter_context(RunningEmulator(SETTINGS)).base_url)
+            emulator.add_fault(fault.on, fault.kind, **fault.words)
+            started[str(fault)] = stage.start(
+                str(fault), gateway=fault.gateway, on=emulator, read_timeout=READ_TIMEOUT_S
+            )
+        yield started
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_a_fault_buys_no_second_video_and_loses_none_that_can_be_told(
+    fault: Fault, journeys: dict[str, Journey]
+) -> None:
+    journey = journeys[str(fault)]
+
+    assert journey.wait_for_end() == fault.state, journey.log()
+
+    assert journey.billed() == fault.bought
+    assert len(journey.creates()) == (fault.bought if fault.accepted is None else fault.accepted)
+    log = journey.log()
+    for sentence in fault.says:
+        assert sentence in log, log
+    if fault.state == "success":
+        assert journey.has_whole_video()
+        assert journey.files() == ["video.mp4"]
+    else:
+        assert journey.files() == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import glob
+import hashlib
 import os
 import tempfile
 from dataclasses import dataclass
@@ -63,11 +65,16 @@ class Destination:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """A temporary file beside a local destination, or on local disk for an object store; gone afterwards."""
+        """A temporary file beside a local destination, or on local disk for an object store; gone afterwards.
+
+        What a killed worker left behind for the same destination goes too.
+        """
         local = self.local_path
         folder = local.parent if local else None
-        # Not the whole name: with what mkstemp adds, a long one would not fit into the 255 bytes of a file name.
-        prefix = f".{local.name[:40]}." if local else "wan-"
+        prefix = _staging_prefix(local) if local else "wan-"
+        if local is not None:
+            for stale in local.parent.glob(f"{glob.escape(prefix)}*.part"):
+                stale.unlink(missing_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=folder)
         os.close(descriptor)
         try:
@@ -107,6 +114,11 @@ class Destination:
         from airflow.providers.common.compat.sdk import ObjectStoragePath  # noqa: PLC0415 - heavy, and rarely needed
 
         return ObjectStoragePath(self.uri)
+
+
+def _staging_prefix(path: Path) -> str:
+    """Tells whose temporary file it is; not by the whole name, which may leave no room in a file name's 255 bytes."""
+    return f".{path.name[:40]}.{hashlib.sha256(path.name.encode()).hexdigest()[:8]}."
 
 
 def _publish_locally(staged: Path, path: Path) -> None:

@@ -59,12 +59,12 @@ and length only, and the run is green. `airflow_wan` looks into the file, and do
 ## Where the others do well
 
 - Without a fault, and after a 429, all are alike.
-- **A create refused with 503 is the row where `airflow_wan` does worst.** It cannot know that nothing was accepted, so it
-  stops and asks a person. The others order again, which here is right; after the 502 above it is the second bill.
+- **A create refused with 503 is the row where `airflow_wan` does worst.** It cannot know that nothing was accepted, so
+  it stops and asks a person. The others order again: right here, and a second bill after the 502.
 - The HTTP chain is weak in one place only, its create. With `retries=0` there it would not pay twice, but a lost answer
   would be a paid video that nobody fetches, and a 429 or 503 the end of the run. Three failed polls are as many as its
-  three retries bear; a `response_error_codes_allowlist` would bear more. A task that failed at the gateway ends its run,
-  since a sensor cannot order anew.
+  three retries bear; a `response_error_codes_allowlist` would bear more. A task that failed at the gateway ends its
+  run, since a sensor cannot order anew.
 - With the SDK, a task that failed at the gateway is ordered anew by the retry, unbilled, as with `airflow_wan`.
 - The timeout of 5 s was set for its row. By default `airflow_wan` waits 60 s for an answer, the SDK 300 s, and
   `HttpOperator` without end: with these, an answer after 15 s harms nobody.

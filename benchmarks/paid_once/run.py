@@ -116,6 +116,8 @@ class Run:
         return False
 
     def _outcome(self, state: str) -> Outcome:
+        if any(row["left"] for row in self._emulator.faults()) or (self.case.kill and not self._is_killed):
+            raise RuntimeError(f"{self.conn_id} ended {state}, and nothing had gone wrong on the way as it should.")
         files = [path for path in self._folder.rglob("*") if path.is_file()]
         return Outcome(
             billed=sum(row["billed"] for row in self._emulator.ledger()),

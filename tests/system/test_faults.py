@@ -26,6 +26,7 @@ UNCERTAIN = "and never learned its answer: the video may be in the making, and m
 NO_LIST = "has no list of tasks that a key could search"
 LIST_DOES_NOT_TELL = "does not settle it"
 RESCUED = "is the one an earlier try submitted without learning its id"
+UNKNOWN_WORD = "in a state this package does not know ('DREAMING'), asking on"
 TROUBLE, TROUBLE_OVER = "the gateway cannot be asked for now, asking on until the deadline", "the gateway answers again"
 
 
@@ -64,14 +65,15 @@ FAULTS = [
     Fault("create", "server_error", "dashscope", "failed", 0, (NOT_RESENT, UNCERTAIN, LIST_DOES_NOT_TELL)),
     Fault("create", "throttled", "apiyi", "success", 1, ("Submitted as wan task",), {"times": 2, "retry_after": 1}),
     Fault("create", "insufficient_balance", "apiyi", "failed", 0, ("BalanceExhausted",)),
-    # A failed task is not billed, so the next try may buy.
-    Fault("create", "task_failed", "apiyi", "success", 1, ("[DataInspectionFailed]",), accepted=2),
+    # A failed task is not billed, so the next try may buy, unless the same would happen again.
+    Fault("create", "task_failed", "apiyi", "success", 1, (), {"code": "InternalError"}, accepted=2),
+    Fault("create", "task_failed", "dashscope", "failed", 0, ("A failed task is not billed",), accepted=1),
     Fault("poll", "server_error", "apiyi", "success", 1, (TROUBLE, TROUBLE_OVER), {"times": 2}),
     Fault("poll", "drop_connection", "dashscope", "success", 1, (TROUBLE, TROUBLE_OVER), {"times": 2}),
     Fault("poll", "malformed_json", "apiyi", "success", 1, (TROUBLE, TROUBLE_OVER)),
-    Fault("poll", "unknown_status", "dashscope", "success", 1, ("in a state this package does not know",)),
+    Fault("poll", "unknown_status", "dashscope", "success", 1, (UNKNOWN_WORD,), {"word": "DREAMING"}),
     Fault("poll", "unauthorized", "apiyi", "success", 1, ("refusal 2 of 3, asking again",), {"times": 2}),
-    Fault("download", "truncated", "apiyi", "success", 1, ("announced",)),
+    Fault("download", "truncated", "apiyi", "success", 1, ("The connection to the file host failed",)),
     Fault("download", "reset", "dashscope", "success", 1, ("The connection to the file host failed",)),
     Fault("download", "wrong_length", "apiyi", "success", 1, ("The connection to the file host failed",)),
     Fault("download", "empty", "apiyi", "success", 1, ("The file host sent an empty file.",)),
@@ -86,6 +88,7 @@ def journeys(stage: Stage) -> Iterator[dict[str, Journey]]:
         started = {}
         for fault in FAULTS:
             emulator = Emulator(running.enter_context(RunningEmulator(SETTINGS)).base_url)
+            running.callback(emulator.http.close)
             emulator.add_fault(fault.on, fault.kind, **fault.words)
             started[str(fault)] = stage.start(
                 str(fault), gateway=fault.gateway, on=emulator, read_timeout=READ_TIMEOUT_S

@@ -49,7 +49,7 @@ def journeys(stage: Stage) -> Iterator[dict[str, Journey]]:
 
         refusing, failing, aging = emulator("refusing"), emulator("failing"), emulator("aging")
         refusing.add_fault("download", "expired", times=5)
-        failing.add_fault("create", "task_failed")
+        failing.add_fault("create", "task_failed", code="InternalError")
         signed = {"dag_id": "system_video_signed_media"}
         started = {
             "success": stage.start("signed media", variable="signed_picture", **signed),
@@ -73,7 +73,7 @@ def test_the_runs_ended_as_they_should(journeys: dict[str, Journey]) -> None:
         "invalid request": "Nothing was sent.",
         "wrong key": "AuthenticationFailed",
         "refused download": "answered HTTP 403",
-        "failed at the gateway": "submitting anew",
+        "failed at the gateway": "[InternalError]",
         "expired result": "answered HTTP 403",
     }
     for name, sentence in said.items():

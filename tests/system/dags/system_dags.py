@@ -28,8 +28,8 @@ with DAG("system_video", schedule=None, params=PARAMS):
 with DAG("system_video_sync", schedule=None, params=PARAMS):
     WanImageToVideoOperator(task_id="video", output_path="{{ params.output_path }}", deferrable=False, **WISH)
 
-# Each start of a task fails after 13 s while the API server is away, and costs one try: retries a second apart would all
-# be gone before it is back.
+# Each start of a task fails after 13 s while the API server is away, and costs one try: retries a second apart would
+# all be gone before it is back.
 with DAG("system_video_patient", schedule=None, params=PARAMS):
     WanImageToVideoOperator(
         task_id="video", output_path="{{ params.output_path }}", **WISH | {"retry_delay": timedelta(seconds=15)}

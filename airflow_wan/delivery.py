@@ -58,12 +58,12 @@ def bring_home(
         before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
         reraise=True,
     )
-    with destination.staging() as staged:
-        task, file, facts = attempts(_fetch, client, wan_task_id, staged, loopback_allowed=loopback_allowed)
-        try:
+    try:
+        with destination.staging() as staged:
+            task, file, facts = attempts(_fetch, client, wan_task_id, staged, loopback_allowed=loopback_allowed)
             destination.publish(staged)
-        except DestinationError as error:
-            raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
+    except (DestinationError, OSError) as error:
+        raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
     log.info("The video is at %s (sha256 %s).", destination, file.sha256)
     return {
         "path": str(destination),

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 # Executors whose tasks run on the scheduler's own machine. Any other may use a different one for every task.
 _LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 
+_LONGEST_NAME = 150
+"""Characters of an id that go into a path; file systems end at 255 bytes a name."""
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -54,8 +57,8 @@ def _default_name(context: Context) -> str:
 
 
 def _safe(name: str) -> str:
-    """Only characters that every file system and object store takes; what had to change keeps apart by its digest."""
-    safe = _UNSAFE.sub("_", name).strip(".") or "_"
+    """Only characters that every file system and object store takes, and few; what had to change keeps its digest."""
+    safe = _UNSAFE.sub("_", name).strip(".")[:_LONGEST_NAME] or "_"
     return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 

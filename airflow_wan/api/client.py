@@ -15,6 +15,7 @@ from airflow_wan.api.errors import (
     GatewayUnavailable,
     SubmitAmbiguous,
     SubmitNotSent,
+    VideoTaskLost,
     WanError,
     classify_read,
     read_failed_answer,
@@ -215,7 +216,11 @@ def _in_words(error: Exception, account: Account) -> str:
 
 
 def _check_canceled(answer: Answer, wan_task_id: str) -> None:
-    if not answer.ok:
-        raise classify_read(
-            read_failed_answer(answer.http_status, answer.headers, answer.payload, answer.text), wan_task_id
-        )
+    if answer.ok:
+        return
+    failed = read_failed_answer(answer.http_status, answer.headers, answer.payload, answer.text)
+    error = classify_read(failed, wan_task_id)
+    if isinstance(error, VideoTaskLost):
+        # Refused, most likely because the task runs already: that is not to be lost.
+        error = WanError(error.message, code=error.code, request_id=error.request_id, wan_task_id=wan_task_id)
+    raise error

@@ -292,6 +292,8 @@ _SENTENCES: tuple[tuple[str, type[WanError]], ...] = (
     ("no available channel", AuthenticationFailed),
     ("is not enough", BalanceExhausted),
     ("insufficient user quota", BalanceExhausted),
+    ("余额不足", BalanceExhausted),
+    ("额度不足", BalanceExhausted),
     ("必须提供图片", RequestRejected),
     ("does not support synchronous calls", RequestRejected),
 )
@@ -324,12 +326,13 @@ def read_failed_answer(http_status: int, headers: Mapping[str, str], payload: ob
     # OpenAI-like {"error": {...}} or {"error": "text"}, else DashScope's and new-api's top level {"code", "message"}.
     error = body.get("error")
     inner: Mapping[str, Any] = error if isinstance(error, Mapping) else body
-    message = error if isinstance(error, str) else _text(inner.get("message")) or _text(inner.get("localized_message"))
+    message = error if isinstance(error, str) else text_of(inner.get("message"))
+    message = message or text_of(inner.get("localized_message"))
     code_in_message, message = split_code(message or "")
-    kind = _text(inner.get("type"))
-    code = _text(inner.get("code")) or code_in_message or (kind if kind in _TELLING_TYPES else None)
+    kind = text_of(inner.get("type"))
+    code = text_of(inner.get("code")) or code_in_message or (kind if kind in _TELLING_TYPES else None)
     if not message:
-        hint = f" (upstream status {inner['param']})" if _text(inner.get("param")) else ""
+        hint = f" (upstream status {inner['param']})" if text_of(inner.get("param")) else ""
         kind = kind or ("JSON" if body else headers.get("content-type", "unknown content"))
         message = f"HTTP {http_status} without a message, {kind}{hint}"
         if not body and text:
@@ -345,7 +348,8 @@ def read_failed_answer(http_status: int, headers: Mapping[str, str], payload: ob
 
 def request_id_of(body: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
     """The id under which the gateway's support finds the request: APIYI's own first, then the upstream's."""
-    return headers.get("x-shellapi-request-id") or _text(body.get("request_id")) or headers.get("x-request-id") or None
+    own, upstream = headers.get("x-shellapi-request-id"), headers.get("x-request-id")
+    return own or text_of(body.get("request_id")) or upstream or None
 
 
 def classify_submit(answer: FailedAnswer) -> WanError:
@@ -412,7 +416,7 @@ def _known(answer: FailedAnswer) -> dict[str, Any]:
     return {"code": answer.code, "request_id": answer.request_id, "http_status": answer.http_status}
 
 
-def _text(value: object) -> str | None:
+def text_of(value: object) -> str | None:
     """A non-empty string, or a number as text; None for anything else."""
     if isinstance(value, bool) or value is None:
         return None

@@ -82,10 +82,6 @@ class VideoWatch:
     _failures: int = field(default=0, repr=False)
     _last_note: str = field(default="", repr=False)
 
-    def first_delay(self) -> float:
-        """S to wait before the first ask about a task just submitted."""
-        return self._varied(self.poll_interval)
-
     def see_task(self, task: WanTask, now: float) -> Decision:
         """Decide on an answer that told the task's state."""
         notes = self._trouble_over(now)

@@ -17,6 +17,7 @@ from airflow_wan.api.errors import (
     redact,
     request_id_of,
     split_code,
+    text_of,
 )
 
 
@@ -265,13 +266,13 @@ def _failure(body: Mapping[str, Any], places: list[Mapping[str, Any]]) -> tuple[
     """Code and message of a failed task."""
     error = body.get("error")
     texts = [
-        _text(error.get("message")) if isinstance(error, Mapping) else _text(error),
+        text_of(error.get("message")) if isinstance(error, Mapping) else text_of(error),
         _first_text(places, "fail_reason"),
         _first_text([place for place in places if place is not body], "message"),
-        _text(body.get("message")),
+        text_of(body.get("message")),
     ]
     code_in_message, message = split_code(next((text for text in texts if text), ""))
-    code = _text(error.get("code")) if isinstance(error, Mapping) else None
+    code = text_of(error.get("code")) if isinstance(error, Mapping) else None
     # At the top level, the gateway software says code "success" of the query itself, whatever became of the task.
     code = code_in_message or code or _first_text([place for place in places if place is not body], "code")
     return code, redact(message) or None
@@ -282,7 +283,7 @@ def _video_url(body: Mapping[str, Any], places: list[Mapping[str, Any]]) -> str 
     return (
         _first_text(places, "result_url")
         or _first_text(places, "video_url")
-        or (_text(metadata.get("url")) if isinstance(metadata, Mapping) else None)
+        or (text_of(metadata.get("url")) if isinstance(metadata, Mapping) else None)
     )
 
 
@@ -308,10 +309,4 @@ def _time(places: list[Mapping[str, Any]], name: str) -> datetime | None:
 
 
 def _first_text(places: Iterator[Mapping[str, Any]] | list[Mapping[str, Any]], name: str) -> str | None:
-    return next((text for place in places if (text := _text(place.get(name)))), None)
-
-
-def _text(value: object) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        return None
-    return str(value).strip() or None
+    return next((text for place in places if (text := text_of(place.get(name)))), None)

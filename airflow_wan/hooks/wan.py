@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 _NO_TASK = "00000000-0000-4000-8000-000000000000"
 
 
+_API_PATHS = ("/api/v1", "/v1")
+
+
 class WanConnectionError(ValueError):
     """The Airflow connection is missing or cannot be used; the message says how to set it."""
 
@@ -149,6 +152,8 @@ def read_account(connection: Connection, conn_id: str, extra: Mapping[str, Any])
         )
     # Lookups through the execution API give '' where nothing is set.
     base_url = (connection.host or "").strip().rstrip("/")
+    for path in _API_PATHS:  # as other clients of these gateways want their base URL
+        base_url = base_url.removesuffix(path)
     if base_url and not _is_base_url(base_url):
         raise WanConnectionError(
             _how_to_set(conn_id, f"has the host {base_url!r}, which is no URL with a scheme (https://…)")

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from airflow_wan.api.client import AsyncWanClient
 
 
+LONGEST_ASK = 180.0
+"""s for one ask in all. The connection's read timeout is for each byte: an answer that drips would outlast it."""
+
+
 class WanVideoTrigger(BaseTrigger):
     """Waits for a Wan task to end and yields one event; never a URL, a key or a file.
 
@@ -164,7 +168,11 @@ class _Asker:
     async def ask(self, watch: VideoWatch) -> Decision:
         """One ask, decided on."""
         try:
-            task = await (await self._connected(watch.wan_task_id)).get_task(watch.wan_task_id)
+            async with asyncio.timeout(LONGEST_ASK):
+                task = await (await self._connected(watch.wan_task_id)).get_task(watch.wan_task_id)
+        except TimeoutError:
+            error = GatewayUnavailable(f"No answer within {LONGEST_ASK:.0f} s.", wan_task_id=watch.wan_task_id)
+            return watch.see_error(error, time.time())
         except WanError as error:
             if isinstance(error, AuthenticationFailed):
                 await self._open.aclose()

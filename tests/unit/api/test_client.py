@@ -159,9 +159,9 @@ def test_a_task_the_emulator_does_not_know(
     read: Callable[..., Any], gateway: Gateway, wan_emulator: RunningEmulator, account_at: Callable[..., Account]
 ) -> None:
     account = account_at(wan_emulator.base_url, gateway)
-    if read in (cancel, cancel_async) and gateway is APIYI:
-        expected: type[WanError] | None = WanError  # APIYI has no such path; nobody asks it
-    elif gateway is DASHSCOPE and read in (ask, ask_async):
+    if read in (cancel, cancel_async):
+        expected: type[WanError] | None = WanError  # DashScope refuses as for a running task; APIYI has no such path
+    elif gateway is DASHSCOPE:
         expected = None  # an answer like any other: UNKNOWN
     else:
         expected = VideoTaskLost
@@ -206,6 +206,20 @@ def test_a_queued_task_is_canceled_at_dashscope(
     cancel_task(account, created.wan_task_id)
 
     assert ask(account, created.wan_task_id).status is TaskStatus.CANCELED
+
+
+def test_a_task_that_runs_already_is_not_called_lost_for_refusing_to_be_canceled(
+    raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    raw_server.answers(
+        400, {"code": "UnsupportedOperation", "message": "Failed to cancel the task.", "request_id": "r"}
+    )
+
+    with pytest.raises(WanError) as raised:
+        cancel(account_at(raw_server.base_url, DASHSCOPE))
+
+    assert type(raised.value) is WanError
+    assert raised.value.code == "UnsupportedOperation"
 
 
 # What goes over the wire ---------------------------------------------------------------------------------------------

@@ -214,10 +214,6 @@ def test_no_note_shows_the_signed_url() -> None:
 # When to ask next ----------------------------------------------------------------------------------------------------
 
 
-def test_the_first_ask_comes_after_the_interval() -> None:
-    assert 10 <= watch(poll_interval=10).first_delay() <= 10 * MOST_JITTER
-
-
 @pytest.mark.parametrize(
     ("after", "delay"), [(0, 10), (50, 10), (100, 10), (300, 30), (599, 59.9), (600, 60), (9000, 60)]
 )

@@ -199,8 +199,8 @@ class Buyer:
             f"An earlier try sent, or was about to send, the create request for {intent.model} with the prompt "
             f"{_short(intent.prompt)!r} to {intent.base_url} on {_date(intent.intent_at)}, and never learned its "
             f"answer: the video may be in the making, and may be billed. {listing} "
-            "Look in the gateway's console for a task of that time. If there is one, fetch it with "
-            "WanVideoSensor(wan_task_id=…). If there is none, delete "
+            "Look for 'Submitted as wan task' in the log of that try, and for a task of that time in the gateway's "
+            "console. If there is one, fetch it with WanVideoSensor(wan_task_id=…). If there is none, delete "
             f"{self.ledger.where}, or set on_ambiguous_submit='resubmit', and clear this task."
         )
 

@@ -56,6 +56,9 @@ each broken download; a second task for the download mends that part.
 **An answer 200 that is no video**, a proxy's page or nothing at all, is kept as the video by code that looks at status
 and length only, and the run is green. `airflow_wan` looks into the file, and downloads it again.
 
+No row leaves half a video behind. But the others write to the video's own name, where half of it lies until the next
+try is through; with `airflow_wan` it appears there whole.
+
 ## Where the others do well
 
 - Without a fault, and after a 429, all are alike.
@@ -68,8 +71,6 @@ and length only, and the run is green. `airflow_wan` looks into the file, and do
 - With the SDK, a task that failed at the gateway is ordered anew by the retry, unbilled, as with `airflow_wan`.
 - The timeout of 5 s was set for its row. By default `airflow_wan` waits 60 s for an answer, the SDK 300 s, and
   `HttpOperator` without end: with these, an answer after 15 s harms nobody.
-- After a kill during the download, `airflow_wan` leaves a hidden temporary file beside the video. The others write to
-  the video's own name, which has a partial file until the next try is through.
 
 ## How it was measured
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 UNCERTAIN = "and never learned its answer: the video may be in the making, and may be billed."
 NO_LIST = "has no list of tasks that a key could search"
 LIST_DOES_NOT_TELL = "does not settle it"
+ID_IN_LOG = "Submitted as wan task"
 REATTACHED = "An earlier try bought this video as wan task"
 RESCUED = "is the one an earlier try submitted without learning its id"
 SUBMITTED_AGAIN = "submitting again, as on_ambiguous_submit='resubmit' says. It may be billed twice."
@@ -55,7 +56,7 @@ KILLS = [
     Kill("before the POST", "apiyi", "task", "success", 1, (SUBMITTED_AGAIN,), "system_video_resubmit"),
     Kill(HELD_POST, "apiyi", "task", "failed", 1, (UNCERTAIN, NO_LIST)),
     Kill(HELD_POST, "dashscope", "worker", "success", 1, (RESCUED,)),
-    Kill("between answer and ledger", "apiyi", "worker", "failed", 1, (UNCERTAIN, NO_LIST)),
+    Kill("between answer and ledger", "apiyi", "worker", "failed", 1, (ID_IN_LOG, UNCERTAIN, NO_LIST)),
     Kill("between answer and ledger", "dashscope", "task", "success", 1, (RESCUED,)),
     Kill("before the deferral", "apiyi", "task", "success", 1, (REATTACHED,)),
     Kill("before the deferral", "dashscope", "worker", "success", 1, (REATTACHED,)),

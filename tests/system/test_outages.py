@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 from airflow_processes import wait_for
 from journeys import SLOW_S, Journey, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 API_OUTAGE_S = 10.0
 
@@ -71,6 +75,21 @@ def test_a_video_that_is_done_while_the_api_server_is_away_arrives(stage: Stage)
         assert_arrived_having_been_bought_once(journey)
 
 
+@pytest.fixture
+def patient_scheduler(stage: Stage) -> Iterator[None]:
+    """A scheduler that gives a worker Airflow's own 300 s to be heard of again, not the few of these tests."""
+    scheduler = stage.airflow.component("scheduler")
+    hasty = scheduler.environment
+    scheduler.environment = hasty | {"AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "300"}
+    scheduler.kill()
+    scheduler.start()
+    yield
+    scheduler.environment = hasty
+    scheduler.kill()
+    scheduler.start()
+
+
+@pytest.mark.usefixtures("patient_scheduler")
 def test_a_task_id_is_written_down_after_all_when_the_api_server_is_back(stage: Stage) -> None:
     journey = stage.start(
         "api server away between answer and ledger",
@@ -85,6 +104,8 @@ def test_a_task_id_is_written_down_after_all_when_the_api_server_is_back(stage: 
     api_server.start()
 
     assert_arrived_having_been_bought_once(journey)
+    assert "Retrying airflow_wan.ledger" in journey.log()
+    assert journey.instance()["try_number"] == 1
 
 
 def test_a_trigger_that_moves_to_another_triggerer_leaves_its_video_alone(stage: Stage, waiting: list[Journey]) -> None:
@@ -100,6 +121,7 @@ def test_a_trigger_that_moves_to_another_triggerer_leaves_its_video_alone(stage:
         first.thaw()
     try:
         for journey in waiting:
+            journey.wait_for_log("goes on: its Airflow task is still deferred.")
             journey.wait_for_log("trigger completed")
         assert all(row["status"] == "PENDING" for journey in waiting for row in journey.creates())
         stage.slow.advance(2 * SLOW_S)

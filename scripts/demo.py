@@ -89,11 +89,11 @@ def _last_video() -> dict[str, Any]:
 def _report(video: dict[str, Any], wan: Gateway, took_s: float) -> None:
     sound = "with sound" if video["has_audio"] else "without sound"
     print(
-        f"\nVideo     {video['path']}"
         f"\nDuration  {video['duration_s']:g} s, {video['width']} x {video['height']} px, {sound}"
         f"\nSize      {video['bytes'] / 1e6:.1f} MB"
         f"\nCost      {'' if wan.is_real else 'nothing. '}{_cost_sentence(wan)}"
         f"\nTook      {took_s:.0f} s"
+        f"\nVideo     {video['path']}"
     )
 
 

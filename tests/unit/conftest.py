@@ -14,11 +14,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
 from PIL import Image
 
 # Imported rather than named in pytest_plugins, which pytest reads in the topmost conftest only.
 from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for, wan_emulator_settings  # noqa: F401
 from airflow_wan.emulator.testing import MediaServer
+from airflow_wan.ledger import STATE_STORE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from airflow_wan.emulator.testing import RunningEmulator
 
+HAS_STATE_STORE = get_base_airflow_version_tuple() >= (3, 3)
 API_KEY = "sk-unit-tests-0123456789"
 
 
@@ -43,6 +46,31 @@ class StateStore:
 
     def delete(self, key: str) -> None:
         self.rows.pop(key, None)
+
+
+class SupervisorComms:
+    """The task's line to Airflow, as far as Variables go; before Airflow 3.3, the record is one."""
+
+    def __init__(self, store: StateStore) -> None:
+        self.store = store
+
+    def send(self, message: Any) -> Any:
+        from airflow.sdk.exceptions import ErrorType
+        from airflow.sdk.execution_time.comms import ErrorResponse, OKResponse, VariableResult
+
+        what = type(message).__name__
+        if what == "GetVariable":
+            record = self.store.get(STATE_STORE_KEY)
+            if record is None:
+                return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={"key": message.key})
+            return VariableResult(key=message.key, value=json.dumps(record))
+        if what == "PutVariable":
+            self.store.set(STATE_STORE_KEY, json.loads(message.value))
+        elif what == "DeleteVariable":
+            self.store.delete(STATE_STORE_KEY)
+        else:
+            raise AssertionError(f"unexpected message {what}")
+        return OKResponse(ok=True)
 
 
 @dataclass
@@ -77,7 +105,9 @@ class TaskRunner:
 
         self.instance.xcoms.clear()
         self.instance.task_id = task.task_id
-        context: Any = {"ti": self.instance, "task_state_store": self.store, "task": task}
+        context: Any = {"ti": self.instance, "task": task}
+        if HAS_STATE_STORE:
+            context["task_state_store"] = self.store
         task = copy.copy(task)
         try:
             result = task.execute(context)
@@ -112,9 +142,12 @@ class TaskRunner:
 def runner(monkeypatch: pytest.MonkeyPatch) -> TaskRunner:
     """A task instance that has not run yet."""
     from airflow.sdk.bases.operator import ExecutorSafeguard
+    from airflow.sdk.execution_time import task_runner
 
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
-    return TaskRunner()
+    runner = TaskRunner()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SupervisorComms(runner.store), raising=False)
+    return runner
 
 
 @pytest.fixture

@@ -191,7 +191,7 @@ class TestKilledByAUser:
     ) -> None:
         wan_task_id = submit(gateway.emulator, media)
         moving = trigger(wan_task_id, cancel_on_kill=True)
-        moving._task_instance = SimpleNamespace(dag_id="films", run_id="r", task_id="animate", map_index=-1, task=None)
+        moving.task_instance = SimpleNamespace(dag_id="films", run_id="r", task_id="animate", map_index=-1, task=None)
         monkeypatch.setattr(trigger_module, "is_deferred", lambda *_: True)
 
         await moving.on_kill()

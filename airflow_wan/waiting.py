@@ -83,7 +83,17 @@ class WaitsForVideo(OwnsWanTask):
         destination.prepare()
         return destination
 
-    def defer_to(self, trigger: WanVideoTrigger) -> None:
+    def wait_without_worker(self, context: Context, hook: WanHook, watch: VideoWatch, trigger: WanVideoTrigger) -> str:
+        """Ask once, for what has ended already needs no triggerer; else free the worker until the trigger fires."""
+        with hook.get_conn() as client:
+            decision = self.ask(client, watch)
+        if decision.error is not None:
+            self.end_wait(context, decision.error)
+        if decision.verdict is Verdict.SUCCEEDED:
+            return self.deliver(context, watch.wan_task_id, hook)
+        return self.defer_to(trigger)
+
+    def defer_to(self, trigger: WanVideoTrigger) -> NoReturn:
         """Free the worker until the trigger fires."""
         backstop = timedelta(seconds=max(0.0, trigger.deadline - time.time()) + BACKSTOP_MARGIN)
         self.log.info("Wan task %s: waiting without a worker until it is done", trigger.wan_task_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -46,6 +47,18 @@ class DownloadedFile:
     path: Path
     bytes: int
     sha256: str
+
+
+class _WithoutQueries(logging.Filter):
+    """Cuts the query off the URLs that httpx logs (at INFO, for each request): that is where signatures live."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(arg.copy_with(query=None) if isinstance(arg, httpx.URL) else arg for arg in record.args)
+        return True
+
+
+logging.getLogger("httpx").addFilter(_WithoutQueries())
 
 
 def download(url: str, path: Path, *, tls: ssl.SSLContext, loopback_allowed: bool = False) -> DownloadedFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from airflow_wan.addresses import is_loopback
 from airflow_wan.api.gateways import APIYI, GATEWAYS, Account, Gateway, GatewayName, gateway_of_host
+from airflow_wan.get_provider_info import get_provider_info
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,10 +64,7 @@ class WanHook(BaseHook):
         :raises WanConnectionError: when there is no such connection, or it cannot be used.
         """
         if self._account is None:
-            try:
-                connection = self.get_connection(self.wan_conn_id)
-            except AirflowNotFoundException as error:
-                raise WanConnectionError(_how_to_set(self.wan_conn_id, "is not defined")) from error
+            connection = self._look_up()
             self._account = self._pinned(read_account(connection, self.wan_conn_id, connection.extra_dejson))
         return self._account
 
@@ -79,11 +78,18 @@ class WanHook(BaseHook):
 
             try:
                 connection = await get_async_connection(self.wan_conn_id)
-            except AirflowNotFoundException as error:
-                raise WanConnectionError(_how_to_set(self.wan_conn_id, "is not defined")) from error
+            except AirflowNotFoundException:
+                # `dag.test()` has no asynchronous line to Airflow and takes what it cannot ask for as absent.
+                connection = await asyncio.to_thread(self._look_up)
             extra = await get_async_extra_dejson(connection)
             self._account = self._pinned(read_account(connection, self.wan_conn_id, extra))
         return self._account
+
+    def _look_up(self) -> Connection:
+        try:
+            return self.get_connection(self.wan_conn_id)
+        except AirflowNotFoundException as error:
+            raise WanConnectionError(_how_to_set(self.wan_conn_id, "is not defined")) from error
 
     def _pinned(self, account: Account) -> Account:
         """The account at the base URL that was asked for; a key is never sent to another company's host."""
@@ -106,10 +112,15 @@ class WanHook(BaseHook):
 
     async def get_async_conn(self) -> AsyncWanClient:
         """An asynchronous client for triggers; use it as an async context manager."""
-        import asyncio  # noqa: PLC0415
-
         account = await self.get_async_account()
         return await asyncio.to_thread(_async_client, account)
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Labels of the connection form, for Airflow 3.0 and 3.1; later versions read them from the provider's info."""
+        (connection_type,) = get_provider_info()["connection-types"]
+        behaviour: dict[str, Any] = connection_type["ui-field-behaviour"]
+        return {name.replace("-", "_"): value for name, value in behaviour.items()}
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask the gateway for a task that does not exist: free, and only a wrong key is refused."""

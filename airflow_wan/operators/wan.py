@@ -203,21 +203,20 @@ class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
         purchase = self.submit(context)
         started, deadline = self.wait_from(purchase)
         watch = VideoWatch(str(purchase.wan_task_id), started, deadline, self.poll_interval)
-        if self.deferrable:
-            self.defer_to(
-                WanVideoTrigger(
-                    wan_task_id=watch.wan_task_id,
-                    wan_conn_id=purchase.wan_conn_id,
-                    started=started,
-                    deadline=deadline,
-                    poll_interval=self.poll_interval,
-                    base_url=purchase.base_url,
-                    cancel_on_kill=self.cancel_on_kill,
-                )
-            )
         hook = WanHook(purchase.wan_conn_id, base_url=purchase.base_url)
-        self.wait_here(context, hook, watch)
-        return self.deliver(context, watch.wan_task_id, hook)
+        if not self.deferrable:
+            self.wait_here(context, hook, watch)
+            return self.deliver(context, watch.wan_task_id, hook)
+        trigger = WanVideoTrigger(
+            wan_task_id=watch.wan_task_id,
+            wan_conn_id=purchase.wan_conn_id,
+            started=started,
+            deadline=deadline,
+            poll_interval=self.poll_interval,
+            base_url=purchase.base_url,
+            cancel_on_kill=self.cancel_on_kill,
+        )
+        return self.wait_without_worker(context, hook, watch, trigger)
 
     def wait_from(self, purchase: Purchase) -> tuple[float, float]:
         """When the wait began and when it is given up, unix times in s: counted from the submit, over all tries."""

@@ -87,15 +87,7 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
             poll_interval=self.poke_interval,
             cancel_on_kill=self.cancel_on_kill,
         )
-        # One ask before leaving the worker: what has ended already needs no triggerer.
-        hook = WanHook(self.wan_conn_id)
-        with hook.get_conn() as client:
-            decision = self.ask(client, watch)
-        if decision.error is not None:
-            self.end_wait(context, decision.error)
-        if decision.verdict is Verdict.SUCCEEDED:
-            return self.deliver(context, self.wan_task_id, hook)
-        return self.defer_to(trigger)
+        return self.wait_without_worker(context, WanHook(self.wan_conn_id), watch, trigger)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Ask once; a refusal is asked about again at once, because a rescheduled sensor remembers nothing."""

@@ -76,8 +76,9 @@ class WanVideoTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ask until the task ends, the gateway refuses for good, or the deadline passes."""
         watch = VideoWatch(self.wan_task_id, self.started, self.deadline, self.poll_interval)
-        # A task submitted a moment ago cannot be done yet; one waited for already is asked about at once.
-        await asyncio.sleep(max(0.0, self.started + self.poll_interval - time.time()))
+        # The worker asked a moment ago. Besides, Airflow may take an event that comes at once for a failure: its
+        # scheduler has not yet seen the worker's process end.
+        await asyncio.sleep(max(0.0, min(self.poll_interval, self.deadline - time.time())))
         async with _Asker(self._hook) as asker:
             while True:
                 decision = await asker.ask(watch)

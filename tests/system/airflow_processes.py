@@ -232,8 +232,8 @@ class Airflow:
 
     def workers(self) -> list[tuple[str, int]]:
         """The title of each of the executor's processes, and how many it has below it: one for each task it runs."""
-        family = self.component("scheduler").family()
-        titled = [(" ".join(process.cmdline()), process) for process in family]
+        alive = [one for one in self.component("scheduler").family() if one.status() != psutil.STATUS_ZOMBIE]
+        titled = [(" ".join(process.cmdline()), process) for process in alive]
         return [(title, len(process.children())) for title, process in titled if title.startswith("airflow worker")]
 
     def tasks_connected_to(self, url: str) -> list[psutil.Process]:
@@ -252,7 +252,7 @@ class Airflow:
 def _is_connected(process: psutil.Process, url: str) -> bool:
     try:
         connections = process.net_connections("tcp4")
-    except psutil.NoSuchProcess:
+    except psutil.Error:  # gone in the meantime
         return False
     port = int(url.rpartition(":")[2])
     return any(one.status == psutil.CONN_ESTABLISHED and one.raddr.port == port for one in connections)

@@ -26,6 +26,7 @@ UNCERTAIN = "and never learned its answer: the video may be in the making, and m
 NO_LIST = "has no list of tasks that a key could search"
 LIST_DOES_NOT_TELL = "does not settle it"
 RESCUED = "is the one an earlier try submitted without learning its id"
+TOP_UP = "Top up the account at the gateway, then clear the task."
 UNKNOWN_WORD = "in a state this package does not know ('DREAMING'), asking on"
 TROUBLE, TROUBLE_OVER = "the gateway cannot be asked for now, asking on until the deadline", "the gateway answers again"
 
@@ -64,7 +65,14 @@ FAULTS = [
     Fault("create", "server_error", "apiyi", "failed", 0, (NOT_RESENT, UNCERTAIN, NO_LIST)),
     Fault("create", "server_error", "dashscope", "failed", 0, (NOT_RESENT, UNCERTAIN, LIST_DOES_NOT_TELL)),
     Fault("create", "throttled", "apiyi", "success", 1, ("Submitted as wan task",), {"times": 2, "retry_after": 1}),
-    Fault("create", "insufficient_balance", "apiyi", "failed", 0, ("BalanceExhausted",)),
+    Fault(
+        "create",
+        "insufficient_balance",
+        "apiyi",
+        "failed",
+        0,
+        (TOP_UP,),
+    ),
     # A failed task is not billed, so the next try may buy, unless the same would happen again.
     Fault("create", "task_failed", "apiyi", "success", 1, (), {"code": "InternalError"}, accepted=2),
     Fault("create", "task_failed", "dashscope", "failed", 0, ("A failed task is not billed",), accepted=1),

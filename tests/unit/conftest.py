@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import os
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -68,9 +69,18 @@ class SupervisorComms:
             self.store.set(STATE_STORE_KEY, json.loads(message.value))
         elif what == "DeleteVariable":
             self.store.delete(STATE_STORE_KEY)
-        else:
+        elif what == "GetConnection":
+            return _connection_of_the_environment(message.conn_id)
+        elif what != "MaskSecret":
             raise AssertionError(f"unexpected message {what}")
         return OKResponse(ok=True)
+
+
+def _connection_of_the_environment(conn_id: str) -> Any:
+    from airflow.sdk.execution_time.comms import ConnectionResult
+
+    fields = json.loads(os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"])
+    return ConnectionResult(conn_id=conn_id, **fields | {"extra": json.dumps(fields.get("extra", {}))})
 
 
 @dataclass

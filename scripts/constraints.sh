@@ -18,7 +18,7 @@ resolve() {
     sed -i "1i # Airflow $airflow; made by scripts/constraints.sh" "$file"
 }
 
-resolve 3.3.2 --group dev --universal --python-version 3.11
+resolve 3.3.2 --group dev --group bench --universal --python-version 3.11
 while read -r airflow date; do
     resolve "$airflow" --group test --python-version 3.12 \
         --exclude-newer "$date" --exclude-newer-package "$compat=2026-11-20"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 import socket
 import time
 import urllib.request
@@ -65,6 +66,16 @@ def test_the_request_is_a_plain_get_of_the_signed_url(host: FileHost, tmp_path: 
     assert path == "/x.mp4?Expires=1&OSSAccessKeyId=LTAIxyz&Signature=TOPSECRET"
     assert headers["accept-encoding"] == "identity"
     assert set(headers) <= {"host", "accept", "accept-encoding", "connection", "user-agent"}
+
+
+def test_no_log_line_shows_the_signature(host: FileHost, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    host.serves("/x.mp4", 200, b"film")
+
+    with caplog.at_level(logging.INFO):
+        fetch(host.url("/x.mp4") + "?Signature=TOPSECRET", tmp_path / "x.part")
+
+    assert "/x.mp4" in caplog.text
+    assert "TOPSECRET" not in caplog.text
 
 
 def test_an_older_longer_file_in_the_way_is_overwritten(host: FileHost, tmp_path: Path) -> None:

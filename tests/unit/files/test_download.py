@@ -71,7 +71,7 @@ def test_the_request_is_a_plain_get_of_the_signed_url(host: FileHost, tmp_path: 
 def test_no_log_line_shows_the_signature(host: FileHost, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     host.serves("/x.mp4", 200, b"film")
 
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="httpx"):
         fetch(host.url("/x.mp4") + "?Signature=TOPSECRET", tmp_path / "x.part")
 
     assert "/x.mp4" in caplog.text

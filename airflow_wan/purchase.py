@@ -216,6 +216,14 @@ class Buyer:
             with self.connect(intent.wan_conn_id, intent.base_url) as client:
                 rows = client.list_tasks(intent.model, since=intent.intent_at, until=until)
                 ended = self._when_ended(client, [row.wan_task_id for row in rows])
+        except (GatewayUnavailable, RateLimited) as error:
+            raise GatewayUnavailable(
+                f"The gateway's list of tasks cannot be searched for now for the submit of {_date(intent.intent_at)}, "
+                f"whose answer was lost; nothing is submitted, and the next try searches again: {error.message}",
+                code=error.code,
+                request_id=error.request_id,
+                http_status=error.http_status,
+            ) from error
         except WanError as error:
             log.warning("The gateway's list of tasks cannot be searched for the lost submit: %s", error)
             return None

@@ -122,7 +122,7 @@ class WanClient:
             found += [row for row in rows if int(since * 1000) / 1000 <= row.created_at <= until + CLOCK_SLACK]
             if page >= pages:
                 return found
-        raise GatewayUnavailable(f"The list of tasks has more than {MAX_LIST_PAGES} pages.")
+        raise WanError(f"The list of tasks has more than {MAX_LIST_PAGES} pages.")
 
     def cancel(self, wan_task_id: str) -> None:
         """Ask the gateway to cancel a task that is still queued (DashScope).

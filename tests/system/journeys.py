@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SLOW_S = 1800.0
 REFUSED_KEY = "sk-a-key-that-the-gateway-refuses-9999"
 END_S = 180.0
+TRIGGERERS = "*.trigger.*.log"
 FINAL_STATES = {"success", "failed"}
 
 
@@ -135,9 +136,10 @@ class Journey:
             return self.airflow.rest.get(self._run_path)["state"] in FINAL_STATES
         return False
 
-    def wait_for_log(self, sentence: str, timeout: float = END_S) -> None:
+    def wait_for_log(self, sentence: str, *, by: str = "*") -> None:
+        """Wait for a sentence in its log, or in that of its triggerers only (`TRIGGERERS`)."""
         try:
-            wait_for(f"{sentence!r} in the log of {self.name}", lambda: sentence in self.log(), timeout)
+            wait_for(f"{sentence!r} in the log of {self.name}", lambda: sentence in self.log(by), END_S)
         except TimeoutError as error:
             raise AssertionError(f"{error}; its log:\n{self.log()}") from None
 
@@ -155,13 +157,11 @@ class Journey:
     def _run_path(self) -> str:
         return f"/api/v2/dags/{self.dag_id}/dagRuns/{self.run_id}"
 
-    def log(self) -> str:
+    def log(self, by: str = "*") -> str:
         """All lines of all tries, workers' and triggerers', as a reader of the UI sees them."""
-        return "\n".join(_readable(line) for file in self.log_files() for line in file.read_text().splitlines())
-
-    def log_files(self) -> list[Path]:
         folder = self.airflow.logs / f"dag_id={self.dag_id}" / f"run_id={self.run_id}"
-        return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_mtime)
+        files = sorted((path for path in folder.rglob(by) if path.is_file()), key=lambda path: path.stat().st_mtime)
+        return "\n".join(_readable(line) for file in files for line in file.read_text().splitlines())
 
     # What the gateway says
 

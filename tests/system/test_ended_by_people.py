@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from airflow_processes import wait_for
-from journeys import SLOW_S, Journey, Stage
+from journeys import SLOW_S, TRIGGERERS, Journey, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 def waiting_at(stage: Stage) -> Callable[..., Journey]:
     def start(gateway: str, name: str, *, state: str = "queued") -> Journey:
         journey = stage.start(f"{name}, {gateway}", gateway=gateway, on=stage.slow)
-        journey.wait_for_log(": queued")
+        journey.wait_for_log(": queued", by=TRIGGERERS)
         if state == "running":
             stage.slow.advance(1.2 * SLOW_S)
-            journey.wait_for_log(": running")
+            journey.wait_for_log(": running", by=TRIGGERERS)
         journey.wait_until("deferred")
         return journey
 

@@ -76,11 +76,12 @@ FAULTS = [
     # A failed task is not billed, so the next try may buy, unless the same would happen again.
     Fault("create", "task_failed", "apiyi", "success", 1, (), {"code": "InternalError"}, accepted=2),
     Fault("create", "task_failed", "dashscope", "failed", 0, ("A failed task is not billed",), accepted=1),
-    Fault("poll", "server_error", "apiyi", "success", 1, (TROUBLE, TROUBLE_OVER), {"times": 2}),
-    Fault("poll", "drop_connection", "dashscope", "success", 1, (TROUBLE, TROUBLE_OVER), {"times": 2}),
-    Fault("poll", "malformed_json", "apiyi", "success", 1, (TROUBLE, TROUBLE_OVER)),
+    # The first ask is the worker's, before it defers; the others are the triggerer's.
+    Fault("poll", "server_error", "apiyi", "success", 1, (TROUBLE, TROUBLE_OVER), {"times": 3}),
+    Fault("poll", "drop_connection", "dashscope", "success", 1, (TROUBLE, TROUBLE_OVER), {"times": 3}),
+    Fault("poll", "malformed_json", "apiyi", "success", 1, (TROUBLE, TROUBLE_OVER), {"times": 3}),
     Fault("poll", "unknown_status", "dashscope", "success", 1, (UNKNOWN_WORD,), {"word": "DREAMING"}),
-    Fault("poll", "unauthorized", "apiyi", "success", 1, ("refusal 2 of 3, asking again",), {"times": 2}),
+    Fault("poll", "unauthorized", "apiyi", "success", 1, ("refusal 2 of 3, asking again",), {"times": 3}),
     Fault("download", "truncated", "apiyi", "success", 1, ("The connection to the file host failed",)),
     Fault("download", "reset", "dashscope", "success", 1, ("The connection to the file host failed",)),
     Fault("download", "wrong_length", "apiyi", "success", 1, ("The connection to the file host failed",)),

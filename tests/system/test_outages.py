@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from airflow_processes import wait_for
-from journeys import SLOW_S, Journey, Stage
+from journeys import SLOW_S, TRIGGERERS, Journey, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ def start_waiting(stage: Stage, dag_id: str) -> list[Journey]:
     gateways = ("apiyi", "dashscope")
     started = [stage.start(f"waited for at {name}", gateway=name, dag_id=dag_id, on=stage.slow) for name in gateways]
     for journey in started:
-        journey.wait_for_log(": queued")
+        journey.wait_for_log(": queued", by=TRIGGERERS)
         journey.wait_until("deferred")
     return started
 

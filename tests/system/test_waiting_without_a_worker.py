@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from journeys import SLOW_S, Stage
+from journeys import SLOW_S, TRIGGERERS, Stage
 
 
 def test_a_pool_of_one_slot_and_idle_workers_wait_for_three_videos_at_once(stage: Stage) -> None:
@@ -10,7 +10,7 @@ def test_a_pool_of_one_slot_and_idle_workers_wait_for_three_videos_at_once(stage
     rest.post("/api/v2/pools", {"name": "one_slot", "slots": 1})
     journeys = [stage.start(f"in a pool of one {n}", dag_id="system_video_one_slot", on=stage.slow) for n in range(3)]
     for journey in journeys:
-        journey.wait_for_log(": queued")
+        journey.wait_for_log(": queued", by=TRIGGERERS)
         journey.wait_until("deferred")
 
     pool = rest.get("/api/v2/pools/one_slot")

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from airflow_wan.emulator.testing import MediaServer, RunningEmulator
 
 READ_TIMEOUT = 0.25
+PATIENT_READ_TIMEOUT = 30.0
+"""s; with the trouble over, no answer is late, however busy the machine."""
 
 
 class Killed(BaseException):
@@ -91,8 +93,12 @@ DEATHS = [
 class OneWish(RuleBasedStateMachine):
     """One task instance, try after try, under default policies."""
 
-    def __init__(self, emulator: RunningEmulator, runner: Any, folder: Path, first_frame: str) -> None:
+    def __init__(
+        self, emulator: RunningEmulator, connect: Callable[[float], None], runner: Any, folder: Path, first_frame: str
+    ) -> None:
         super().__init__()
+        self.connect = connect
+        connect(READ_TIMEOUT)
         self.emulator, self.runner = emulator, runner
         self.output_path = folder / "film.mp4"
         self.first_frame = first_frame
@@ -157,6 +163,7 @@ class OneWish(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """With the trouble over, what was bought lands; what is uncertain stops and says so."""
+        self.connect(PATIENT_READ_TIMEOUT)
         record = json.loads(self.runner.store.rows.get(STATE_STORE_KEY, "{}"))
         for _ in range(3):
             if self.done:
@@ -213,10 +220,12 @@ def test_one_wish_is_billed_at_most_once_and_a_bought_video_lands(
 ) -> None:
     emulator = wan_emulator_for(replace(FAST, pending_s=0.0, running_s=0.0))
     emulator.gateway = gateway_name  # type: ignore[attr-defined]
-    connect(emulator.base_url, gateway=gateway_name, read_timeout=READ_TIMEOUT)
+
+    def connect_with(read_timeout: float) -> None:
+        connect(emulator.base_url, gateway=gateway_name, read_timeout=read_timeout)
 
     run_state_machine_as_test(
-        lambda: OneWish(emulator, runner, tmp_path, media.url("frame.png")),
+        lambda: OneWish(emulator, connect_with, runner, tmp_path, media.url("frame.png")),
         settings=settings(
             max_examples=60, stateful_step_count=4, deadline=None, suppress_health_check=list(HealthCheck)
         ),

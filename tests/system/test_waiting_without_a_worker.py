@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from airflow_processes import wait_for
 from journeys import SLOW_S, TRIGGERERS, Stage
+
+
+def is_idle(title: str, children: int) -> bool:
+    return "<idle>" in title and children == 0
 
 
 def test_a_pool_of_one_slot_and_idle_workers_wait_for_three_videos_at_once(stage: Stage) -> None:
@@ -13,13 +18,14 @@ def test_a_pool_of_one_slot_and_idle_workers_wait_for_three_videos_at_once(stage
         journey.wait_for_log(": queued", by=TRIGGERERS)
         journey.wait_until("deferred")
 
+    wait_for("idle workers", lambda: all(is_idle(*worker) for worker in stage.airflow.workers()))
     pool = rest.get("/api/v2/pools/one_slot")
     workers = stage.airflow.workers()
 
     assert [journey.state() for journey in journeys] == ["deferred"] * 3
     assert (pool["running_slots"], pool["occupied_slots"], pool["deferred_slots"]) == (0, 0, 3)
-    assert len(workers) > 0
-    assert [(title, children) for title, children in workers if "<idle>" not in title or children] == []
+    assert workers
+    assert all(is_idle(*worker) for worker in workers)
     stage.slow.advance(2 * SLOW_S)
     for journey in journeys:
         assert journey.wait_for_end() == "success", journey.log()

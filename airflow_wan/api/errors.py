@@ -283,14 +283,13 @@ _FETCH_TROUBLE = (
 )
 
 # Sentences for gateways that send no code: APIYI's "invalid token", "no available channel for this model", "not enough
-# quota", and the seed page's missing image. Not the Go decoder's "cannot unmarshal": in a 5xx it may be the gateway
-# choking on the upstream's answer, after the upstream accepted.
+# quota", and the seed page's missing image. Only what nothing else says: a refusal lets the next try buy, and a 5xx
+# about an "invalid token" in JSON, or "cannot unmarshal", may be the gateway choking after the upstream accepted.
 _SENTENCES: tuple[tuple[str, type[WanError]], ...] = (
     ("无效的令牌", AuthenticationFailed),
-    ("invalid token", AuthenticationFailed),
     ("无可用渠道", AuthenticationFailed),
     ("no available channel", AuthenticationFailed),
-    ("is not enough", BalanceExhausted),
+    ("preconsumedquota", BalanceExhausted),
     ("insufficient user quota", BalanceExhausted),
     ("余额不足", BalanceExhausted),
     ("额度不足", BalanceExhausted),

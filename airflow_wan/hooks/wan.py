@@ -165,6 +165,11 @@ def read_account(connection: Connection, conn_id: str, extra: Mapping[str, Any])
     base_url = (connection.host or "").strip().rstrip("/")
     for path in _API_PATHS:  # as other clients of these gateways want their base URL
         base_url = base_url.removesuffix(path)
+    if "@" in base_url or "?" in base_url:
+        # The base URL is written down with each purchase and each trigger, in plain text.
+        raise WanConnectionError(
+            _how_to_set(conn_id, "has a user, a password or a query in its host; only a URL may be")
+        )
     if base_url and not _is_base_url(base_url):
         raise WanConnectionError(
             _how_to_set(conn_id, f"has the host {base_url!r}, which is no URL with a scheme (https://…)")

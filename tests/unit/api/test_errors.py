@@ -210,6 +210,14 @@ def test_a_request_the_gateway_could_not_even_build_was_not_accepted(kind: str, 
     assert error.code == kind
 
 
+@pytest.mark.parametrize(
+    "message",
+    ["GPU memory is not enough to encode the answer", "upstream answered, but: invalid token '<' in JSON"],
+)
+def test_a_5xx_that_only_sounds_like_a_refusal_is_ambiguous(message: str) -> None:
+    assert type(error_at_create(answer(500, {"error": {"message": message}}))) is SubmitAmbiguous
+
+
 def test_a_gateway_that_cannot_read_its_upstreams_answer_may_have_a_paid_task() -> None:
     message = "json: cannot unmarshal string into Go struct field AliVideoResponse.output of type int"
 

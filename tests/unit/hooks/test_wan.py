@@ -184,6 +184,8 @@ def test_a_missing_connection_says_how_to_set_it(
         ({"password": "sk-zero\u200bwidth-0123"}, "a space, a line break or a non-ASCII character"),
         ({"host": "api.apiyi.com"}, "has the host 'api.apiyi.com', which is no URL with a scheme (https://…)"),
         ({"host": "127.0.0.1:8765"}, "no URL with a scheme"),
+        ({"host": "https://me:hunter2@gateway.example.com"}, "a user, a password or a query in its host"),
+        ({"host": "https://gateway.example.com?token=hunter2"}, "a user, a password or a query in its host"),
         ({"host": "ftp://api.apiyi.com"}, "no URL with a scheme"),
         ({"host": "https://"}, "no URL with a scheme"),
         ({"host": "https://[apiyi"}, "no URL with a scheme"),

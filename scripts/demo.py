@@ -41,14 +41,15 @@ def _cost_sentence(wan: Gateway) -> str:
     """What the run costs, or would cost."""
     # Only here: these load Airflow, whose home is set by now.
     from airflow_wan.hooks.wan import WanHook  # noqa: PLC0415
-    from airflow_wan.prices import estimate_cost  # noqa: PLC0415
+    from airflow_wan.prices import RATES_AS_OF, estimate_cost  # noqa: PLC0415
 
     name = WanHook().account.gateway.name
     cost = estimate_cost(name, MODEL, RESOLUTION, SECONDS)
     if cost is None:
         return f"No rate is known for it at {name}: set [wan] usd_per_second."
     tense = "costs" if wan.is_real else "would have cost"
-    return f"At {name} it {tense} about {cost:.2f} USD: an estimate from list prices, or from [wan] usd_per_second."
+    source = f"by [wan] usd_per_second, or by list prices of {RATES_AS_OF}"
+    return f"At {name} it {tense} about {cost:.2f} USD: an estimate {source}."
 
 
 def _run_dag(wan: Gateway) -> bool:

@@ -92,11 +92,7 @@ class WanClient:
         :raises GatewayUnavailable: when it cannot be read for now.
         :raises WanError: by the gateway's code, when it refuses.
         """
-        try:
-            answer = _taken_apart(self._http.send(_built(self._http, task_call(self._account.gateway, wan_task_id))))
-        except httpx.HTTPError as error:
-            raise _read_error(error, self._account, wan_task_id) from None
-        return read_task(answer, wan_task_id)
+        return read_task(self._ask(task_call(self._account.gateway, wan_task_id), wan_task_id), wan_task_id)
 
     def list_tasks(self, model: str, *, since: float, until: float) -> list[ListedTask]:
         """The account's tasks of a model made between two moments (DashScope).
@@ -112,12 +108,7 @@ class WanClient:
         end = datetime.fromtimestamp(until + CLOCK_SLACK, tz=CHINA_TIME)
         found: list[ListedTask] = []
         for page in range(1, MAX_LIST_PAGES + 1):
-            call = list_call(model=model, start=start, end=end, page=page)
-            try:
-                answer = _taken_apart(self._http.send(_built(self._http, call)))
-            except httpx.HTTPError as error:
-                raise GatewayUnavailable(_in_words(error, self._account)) from None
-            rows, pages = read_list(answer)
+            rows, pages = read_list(self._ask(list_call(model=model, start=start, end=end, page=page)))
             # The gateway writes whole milliseconds.
             found += [row for row in rows if int(since * 1000) / 1000 <= row.created_at <= until + CLOCK_SLACK]
             if page >= pages:
@@ -129,11 +120,14 @@ class WanClient:
 
         :raises WanError: when it did not: the task runs already, or could not be reached.
         """
+        _check_canceled(self._ask(cancel_call(self._account.gateway, wan_task_id), wan_task_id), wan_task_id)
+
+    def _ask(self, call: ApiCall, wan_task_id: str | None = None) -> Answer:
+        """Send what costs nothing."""
         try:
-            answer = _taken_apart(self._http.send(_built(self._http, cancel_call(self._account.gateway, wan_task_id))))
+            return _taken_apart(self._http.send(_built(self._http, call)))
         except httpx.HTTPError as error:
             raise _read_error(error, self._account, wan_task_id) from None
-        _check_canceled(answer, wan_task_id)
 
 
 class AsyncWanClient:
@@ -158,23 +152,19 @@ class AsyncWanClient:
 
     async def get_task(self, wan_task_id: str) -> WanTask:
         """Read a task; see `WanClient.get_task`."""
-        try:
-            answer = _taken_apart(
-                await self._http.send(_built(self._http, task_call(self._account.gateway, wan_task_id)))
-            )
-        except httpx.HTTPError as error:
-            raise _read_error(error, self._account, wan_task_id) from None
+        answer = await self._ask(task_call(self._account.gateway, wan_task_id), wan_task_id)
         return read_task(answer, wan_task_id)
 
     async def cancel(self, wan_task_id: str) -> None:
         """Cancel a queued task; see `WanClient.cancel`."""
+        _check_canceled(await self._ask(cancel_call(self._account.gateway, wan_task_id), wan_task_id), wan_task_id)
+
+    async def _ask(self, call: ApiCall, wan_task_id: str) -> Answer:
+        """See `WanClient._ask`."""
         try:
-            answer = _taken_apart(
-                await self._http.send(_built(self._http, cancel_call(self._account.gateway, wan_task_id)))
-            )
+            return _taken_apart(await self._http.send(_built(self._http, call)))
         except httpx.HTTPError as error:
             raise _read_error(error, self._account, wan_task_id) from None
-        _check_canceled(answer, wan_task_id)
 
 
 def _client_options(account: Account) -> dict[str, Any]:
@@ -206,7 +196,7 @@ def _submit_error(error: Exception, account: Account) -> WanError:
     return SubmitNotSent(what) if isinstance(error, _NOT_SENT) else SubmitAmbiguous(what)
 
 
-def _read_error(error: Exception, account: Account, wan_task_id: str) -> WanError:
+def _read_error(error: Exception, account: Account, wan_task_id: str | None) -> WanError:
     return GatewayUnavailable(_in_words(error, account), wan_task_id=wan_task_id)
 
 

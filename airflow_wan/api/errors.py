@@ -42,6 +42,7 @@ class WanError(Exception):
     :param request_id: the gateway's id of the request, for its support and its logs, where known.
     :param wan_task_id: the id of the Wan task concerned, where known.
     :param http_status: the HTTP status of the answer, where there was one.
+    :param retry_after: how long the gateway asked to wait, in s, if it said so.
     """
 
     advice: ClassVar[str] = ""
@@ -61,12 +62,14 @@ class WanError(Exception):
         request_id: str | None = None,
         wan_task_id: str | None = None,
         http_status: int | None = None,
+        retry_after: float | None = None,
     ) -> None:
         self.message = redact(message)[: self.longest_message]
         self.code = redact(code)[:MAX_CODE_CHARS] if code else None
         self.request_id = request_id
         self.wan_task_id = wan_task_id
         self.http_status = http_status
+        self.retry_after = retry_after
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -109,29 +112,15 @@ class SubmitAmbiguous(WanError):
 
 
 class RateLimited(WanError):
-    """The gateway throttled the request and accepted nothing.
-
-    :param retry_after: how long the gateway asked to wait, in s, if it said so.
-    """
+    """The gateway throttled the request and accepted nothing."""
 
     advice = "Nothing was accepted; wait and try again, or lower the number of jobs at a time (a pool)."
 
-    def __init__(self, message: str, *, retry_after: float | None = None, **known: Any) -> None:
-        self.retry_after = retry_after
-        super().__init__(message, **known)
-
 
 class GatewayUnavailable(WanError):
-    """A read failed for now: network trouble, a 5xx, an answer that cannot be read.
-
-    :param retry_after: how long the gateway asked to wait, in s, if it said so.
-    """
+    """A read failed for now: network trouble, a 5xx, an answer that cannot be read."""
 
     advice = "Reading costs nothing and may be repeated."
-
-    def __init__(self, message: str, *, retry_after: float | None = None, **known: Any) -> None:
-        self.retry_after = retry_after
-        super().__init__(message, **known)
 
 
 class AuthenticationFailed(WanError):
@@ -354,9 +343,7 @@ def request_id_of(body: Mapping[str, Any], headers: Mapping[str, str]) -> str | 
 def classify_submit(answer: FailedAnswer) -> WanError:
     """Which error a failed create answer is. What does not prove a refusal counts as ambiguous."""
     kind = _kind(answer)
-    if kind is RateLimited:
-        return RateLimited(answer.message, retry_after=answer.retry_after, **_known(answer))
-    if kind in (AuthenticationFailed, BalanceExhausted, RequestRejected):
+    if kind in (RateLimited, AuthenticationFailed, BalanceExhausted, RequestRejected):
         return kind(answer.message, **_known(answer))
     refused = 300 <= answer.http_status < 500  # noqa: PLR2004
     # 408 and 499 are a gateway giving up on a request that its upstream may have taken.
@@ -369,16 +356,14 @@ def classify_read(answer: FailedAnswer, wan_task_id: str | None = None) -> WanEr
     """Which error a failed GET (or cancel) answer is. What is not a definite refusal may pass: ask again."""
     kind = _kind(answer)
     known = _known(answer) | {"wan_task_id": wan_task_id}
-    if kind is RateLimited:
-        return RateLimited(answer.message, retry_after=answer.retry_after, **known)
-    if kind in (AuthenticationFailed, VideoTaskLost):
+    if kind in (RateLimited, AuthenticationFailed, VideoTaskLost):
         return kind(answer.message, **known)
     if kind is None and answer.http_status in (401, 403):
         return AuthenticationFailed(answer.message, **known)
     if kind is RequestRejected and 400 <= answer.http_status < 500:  # noqa: PLR2004
         # The gateway understood the question and refuses to speak of this id. A bare 404 is not that: proxies say it.
         return VideoTaskLost(answer.message, **known)
-    return GatewayUnavailable(answer.message, retry_after=answer.retry_after, **known)
+    return GatewayUnavailable(answer.message, **known)
 
 
 def _kind(answer: FailedAnswer) -> type[WanError] | None:
@@ -412,7 +397,12 @@ def _matches(code: str, family: tuple[str, ...]) -> bool:
 
 
 def _known(answer: FailedAnswer) -> dict[str, Any]:
-    return {"code": answer.code, "request_id": answer.request_id, "http_status": answer.http_status}
+    return {
+        "code": answer.code,
+        "request_id": answer.request_id,
+        "http_status": answer.http_status,
+        "retry_after": answer.retry_after,
+    }
 
 
 def text_of(value: object) -> str | None:

@@ -108,9 +108,8 @@ class VideoWatch:
         notes: tuple[str, ...] = ()
         if self._failures == 1:
             notes = (f"the gateway cannot be asked for now, asking on until the deadline: {error}",)
-        asked = getattr(error, "retry_after", None)
-        if asked is not None:
-            return self._wait(max(self.poll_interval, min(asked, LONGEST_RETRY_AFTER)), now, notes)
+        if error.retry_after is not None:
+            return self._wait(max(self.poll_interval, min(error.retry_after, LONGEST_RETRY_AFTER)), now, notes)
         backoff = self.poll_interval * 2 ** min(self._failures, 10)
         return self._wait(max(self.poll_interval, min(backoff, LONGEST_BACKOFF)), now, notes)
 

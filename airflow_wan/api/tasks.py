@@ -185,8 +185,7 @@ def read_task(answer: Answer, wan_task_id: str) -> WanTask:
     body = answer.body
     status, word = _status(body)
     if not answer.ok or status is None:
-        error = _unreadable(answer, wan_task_id)
-        raise error
+        raise _unreadable(answer, wan_task_id)
     places = list(_places(body))
     code, message = (None, None)
     if status in (TaskStatus.FAILED, TaskStatus.CANCELED, TaskStatus.UNKNOWN):

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Resolves anew what the tests install beside each Airflow: constraints/airflow-VERSION.txt.
+# Resolves what the tests install beside each Airflow: constraints/airflow-VERSION.txt. What is pinned stays as it is
+# unless UPGRADE=yes.
 # The newest Airflow gets today's newest packages, for every Python. An older one gets what was there soon after its
 # release, for Python 3.12: later packages break it (its own constraints, which this cannot fetch, say the same).
 set -euo pipefail
@@ -14,7 +15,8 @@ resolve() {
     shift
     local file=constraints/airflow-$airflow.txt
     echo "apache-airflow==$airflow" | "$uv" pip compile --quiet pyproject.toml --extra emulator --constraint - \
-        --no-annotate --no-emit-index-url --no-header --output-file "$file" --upgrade "$@"
+        --no-annotate --no-emit-index-url --no-header --output-file "$file" \
+        ${UPGRADE:+--upgrade} "$@"
     sed -i "1i # Airflow $airflow; made by scripts/constraints.sh" "$file"
 }
 

@@ -6,7 +6,8 @@ Model ids are configuration: an id that is not in the table is sent as given, wi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,6 +52,75 @@ class Choice:
 
 Parameter = Integer | Boolean | Choice
 
+MB = 1024 * 1024
+"""Bytes in what the gateways call MB; the larger of its two meanings."""
+
+
+class MediaKind(StrEnum):
+    """What a media item is made of."""
+
+    IMAGE = "image"
+    AUDIO = "audio"
+    VIDEO = "video"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What an image must be.
+
+    :param formats: file formats, as Pillow names them.
+    :param shortest_side_px: least width and height, px.
+    :param longest_side_px: greatest width and height, px.
+    :param widest_ratio: longer side over shorter side, at most.
+    :param largest_bytes: size of the file, bytes.
+    :param png_alpha: whether a PNG may have an alpha channel.
+    """
+
+    formats: tuple[str, ...] = ("JPEG", "PNG", "BMP", "WEBP")
+    shortest_side_px: int = 240
+    longest_side_px: int = 8000
+    widest_ratio: float = 8.0
+    largest_bytes: int = 20 * MB
+    png_alpha: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AudioLimits:
+    """What a sound file must be.
+
+    :param formats: ``WAV``, ``MP3``.
+    :param shortest_s: least length, s.
+    :param longest_s: greatest length, s.
+    :param largest_bytes: size of the file, bytes.
+    """
+
+    formats: tuple[str, ...] = ("WAV", "MP3")
+    shortest_s: float = 2.0
+    longest_s: float = 30.0
+    largest_bytes: int | None = 15 * MB
+
+
+@dataclass(frozen=True, slots=True)
+class ClipLimits:
+    """What a video given as input must be; None where nothing is documented.
+
+    :param shortest_s: least length, s.
+    :param longest_s: greatest length, s.
+    :param shortest_side_px: least width and height, px.
+    :param longest_side_px: greatest width and height, px.
+    :param largest_bytes: size of the file, bytes.
+    """
+
+    shortest_s: float | None = 2.0
+    longest_s: float | None = 10.0
+    shortest_side_px: int | None = 240
+    longest_side_px: int | None = 4096
+    largest_bytes: int | None = 100 * MB
+
+
+MediaLimits = ImageLimits | AudioLimits | ClipLimits
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -62,6 +132,7 @@ class Model:
     :param negative_prompt_chars: longest ``negative_prompt``, characters; 0 where there is none.
     :param legacy_media: for models that DashScope takes in its older body: media type → field of ``input``.
         APIYI documents one schema for all, so the table applies on DashScope only.
+    :param limits: media type (or ``reference_voice``) → what its file must be, where the gateway says.
     :param notes: media type → why this model does not take it, where people expect it to.
     """
 
@@ -70,6 +141,7 @@ class Model:
     prompt_chars: int
     negative_prompt_chars: int
     legacy_media: Mapping[str, str] | None = None
+    limits: Mapping[str, MediaLimits] = field(default_factory=dict)
     notes: Mapping[str, str] | None = None
 
     @property
@@ -84,6 +156,20 @@ def _sets(*combinations: str) -> tuple[frozenset[str], ...]:
 
 IMAGE_TYPES = frozenset({"first_frame", "last_frame", "reference_image"})
 """Media types that are images: the only ones the gateways also take as base64 ``data:`` URIs."""
+
+MEDIA_KINDS: Mapping[str, MediaKind] = {
+    "first_frame": MediaKind.IMAGE,
+    "last_frame": MediaKind.IMAGE,
+    "reference_image": MediaKind.IMAGE,
+    "driving_audio": MediaKind.AUDIO,
+    "reference_audio": MediaKind.AUDIO,
+    "reference_voice": MediaKind.AUDIO,
+    "audio_url": MediaKind.AUDIO,
+    "first_clip": MediaKind.VIDEO,
+    "reference_video": MediaKind.VIDEO,
+    "video": MediaKind.VIDEO,
+}
+"""What stands behind each media type, and behind the two fields that are no types but hold a URL all the same."""
 
 WAN27_I2V = Model(
     # Alibaba's wan2.7 image-to-video reference. APIYI documents first_frame and driving_audio alone; whether it
@@ -106,6 +192,13 @@ WAN27_I2V = Model(
     },
     prompt_chars=5000,
     negative_prompt_chars=500,
+    # Alibaba's wan2.7 image-to-video reference.
+    limits={
+        "first_frame": ImageLimits(),
+        "last_frame": ImageLimits(),
+        "driving_audio": AudioLimits(),
+        "first_clip": ClipLimits(),
+    },
 )
 
 WAN26_I2V = Model(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +15,12 @@ from airflow_wan.api.errors import InvalidVideoRequest, redact
 from airflow_wan.api.gateways import APIYI, DASHSCOPE, Gateway
 from airflow_wan.api.models import (
     IMAGE_TYPES,
+    MEDIA_KINDS,
     Boolean,
     Choice,
     Integer,
+    MediaKind,
+    MediaLimits,
     Model,
     Parameter,
     find_model,
@@ -31,15 +34,44 @@ APIYI_DOCUMENTED_I2V_MEDIA = frozenset({"first_frame", "driving_audio"})
 
 
 @dataclass(frozen=True, slots=True)
-class VideoRequest:
-    """A create request that may be sent.
+class MediaReference:
+    """One file that a request names.
 
-    :param body: the JSON body, as it goes on the wire.
+    :param role: its media type, or ``reference_voice`` or ``audio_url``.
+    :param url: where it is, as the author wrote it: https, data URI, object store URI or absolute path.
+    :param limits: what the file must be, where the gateway says.
+    """
+
+    role: str
+    url: str
+    limits: MediaLimits | None = None
+
+    @property
+    def kind(self) -> MediaKind:
+        """What the file is made of."""
+        return MEDIA_KINDS.get(self.role, MediaKind.OTHER)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRequest:
+    """A create request, checked.
+
+    :param body: the JSON body. Its media are as the author wrote them; `with_urls` makes them what the gateway takes.
     :param warnings: sentences the author should read, although they stop nothing.
+    :param media: every file that the body names.
     """
 
     body: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    media: tuple[MediaReference, ...] = ()
+
+    def with_urls(self, urls: Mapping[str, str]) -> VideoRequest:
+        """The same request with its media elsewhere: URL as the author wrote it → URL on the wire."""
+        inputs = {
+            name: value if name in ("prompt", "negative_prompt") else _elsewhere(value, urls)
+            for name, value in self.body["input"].items()
+        }
+        return replace(self, body={**self.body, "input": inputs})
 
     @property
     def model(self) -> str:
@@ -71,6 +103,16 @@ class VideoRequest:
             " + ".join(media),
         ]
         return ", ".join(str(word) for word in words if word)
+
+
+def _elsewhere(value: object, urls: Mapping[str, str]) -> object:
+    if isinstance(value, str):
+        return urls.get(value, value)
+    if isinstance(value, Mapping):
+        return {name: inner if name == "type" else _elsewhere(inner, urls) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_elsewhere(inner, urls) for inner in value]
+    return value
 
 
 def is_unset(value: object) -> bool:
@@ -147,7 +189,13 @@ def build_video_request(
     _check_json(body, problems)
     if problems:
         raise InvalidVideoRequest(problems)
-    return VideoRequest(body=body, warnings=tuple(warnings))
+    return VideoRequest(body=body, warnings=tuple(warnings), media=tuple(_media_references(items, known)))
+
+
+def _media_references(items: list[dict[str, Any]], model: Model | None) -> Iterator[MediaReference]:
+    limits = model.limits if model else {}
+    for item in items:
+        yield MediaReference(item["type"], item["url"], limits.get(item["type"]))
 
 
 def _mapping(name: str, value: object, problems: list[str]) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Brings a finished video home: a freshly read task → download → inspection → its place → XCom.
+"""Brings a finished video home: a freshly read task → download → acceptance → its place → the record beside it.
 
 Whatever fails in here is repeated in here, or by a retry of the Airflow task; a new video is never the answer.
 """
@@ -6,25 +6,45 @@ Whatever fails in here is repeated in here, or by a retry of the Airflow task; a
 from __future__ import annotations
 
 import logging
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import tenacity
 
-from airflow_wan.api.errors import GatewayUnavailable, RateLimited, VideoDownloadFailed, VideoTaskLost, WanError
+from airflow_wan.api.errors import (
+    GatewayUnavailable,
+    RateLimited,
+    VideoDownloadFailed,
+    VideoRejected,
+    VideoTaskLost,
+    WanError,
+)
 from airflow_wan.api.tasks import TaskStatus, WanTask
 from airflow_wan.files.destination import Destination, DestinationError
+from airflow_wan.metrics import count_reuse, count_video
+from airflow_wan.prices import RATES_AS_OF, settle_cost
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from airflow_wan.api.client import WanClient
+    from airflow_wan.api.gateways import Account
+    from airflow_wan.files.acceptance import Acceptance
     from airflow_wan.files.download import DownloadedFile
     from airflow_wan.files.inspection import VideoFacts
+    from airflow_wan.files.sidecar import Sidecar
+    from airflow_wan.ledger import Order, Purchase
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
-"""Reads and downloads within one try of the Airflow task, before its own retries take over."""
+"""Reads of the task within one try of the Airflow task, before its own retries take over."""
+
+UNPLAYABLE_ATTEMPTS = 2
+"""Downloads of a file that arrives and is no video, before it is kept for a person to look at."""
 
 LONGEST_PAUSE = 30.0
 """s between two of them."""
@@ -33,90 +53,150 @@ WAN_VIDEO_KEY = "wan_video"
 """The XCom key of the metadata."""
 
 
-def bring_home(
-    client: WanClient,
-    wan_task_id: str,
-    destination: Destination,
-    *,
-    loopback_allowed: bool,
-) -> dict[str, Any]:
-    """Download a succeeded task's video and publish it at its destination.
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """A file that arrived whole and is a video."""
 
-    :param client: the client of the account that submitted the task.
-    :param wan_task_id: the task.
-    :param destination: where the video goes; nothing partial is ever there.
-    :param loopback_allowed: whether the file may come over plain http on loopback, as an emulator's does.
-    :returns: the metadata for XCom: path, bytes, sha256, duration_s, width, height, has_audio, wan_task_id,
-        request_id, usage.
-    :raises VideoDownloadFailed: when the file did not arrive whole, or could not be written to its destination.
-    :raises WanError: when the task cannot be read.
+    task: WanTask
+    file: DownloadedFile
+    facts: VideoFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How one task's video is brought home.
+
+    :param destination: where it goes; nothing partial is ever there.
+    :param account: the account that submitted the task.
+    :param purchase: what is known of the submit; None for a task that only waits.
+    :param sidecar: whether to leave a record beside it.
+    :param poster: whether to leave its first frame beside it.
+    :param seen: when each of the task's states was first seen, unix times in s.
+    :param airflow: dag_id, run_id, task_id, map_index and try_number of the Airflow task.
     """
-    attempts = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type((VideoDownloadFailed, GatewayUnavailable, RateLimited)),
-        stop=tenacity.stop_after_attempt(ATTEMPTS),
-        wait=tenacity.wait_exponential(multiplier=1, max=LONGEST_PAUSE) + tenacity.wait_random(0, 1),
-        before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
-        reraise=True,
-    )
-    try:
-        with destination.staging() as staged:
-            task, file, facts = attempts(_fetch, client, wan_task_id, staged, loopback_allowed=loopback_allowed)
-            destination.publish(staged)
-    except (DestinationError, OSError) as error:
-        raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
-    log.info("The video is at %s (sha256 %s).", destination, file.sha256)
-    return {
-        "path": str(destination),
-        "bytes": file.bytes,
-        "sha256": file.sha256,
-        "duration_s": facts.duration_s,
-        "width": facts.width,
-        "height": facts.height,
-        "has_audio": facts.has_audio,
-        "wan_task_id": wan_task_id,
-        "request_id": task.request_id,
-        "usage": dict(task.usage),
-    }
 
+    destination: Destination
+    account: Account
+    purchase: Purchase | None = None
+    sidecar: bool = True
+    poster: bool = False
+    seen: Mapping[str, float] = field(default_factory=dict)
+    airflow: Mapping[str, Any] = field(default_factory=dict)
 
-def _fetch(
-    client: WanClient, wan_task_id: str, staged: Path, *, loopback_allowed: bool
-) -> tuple[WanTask, DownloadedFile, VideoFacts]:
-    """One attempt, with a fresh URL: the one of an earlier answer may have expired."""
-    from airflow_wan.api.client import tls_context  # noqa: PLC0415 - httpx loads when first used, not at DAG parse
-    from airflow_wan.files.download import DownloadError, download  # noqa: PLC0415
-    from airflow_wan.files.inspection import NotAVideoError, inspect_video  # noqa: PLC0415
+    def bring_home(self, client: WanClient, wan_task_id: str) -> dict[str, Any]:
+        """Download a succeeded task's video, and publish it if it is what was asked for.
 
-    task = client.get_task(wan_task_id)
-    if task.status is not TaskStatus.SUCCEEDED or not task.video_url:
-        raise _no_file(task)
-    log.info("Wan task %s: downloading", wan_task_id)
-    try:
-        file = download(task.video_url, staged, tls=tls_context(), loopback_allowed=loopback_allowed)
-        facts = inspect_video(staged)
-    except DownloadError as error:
-        raise VideoDownloadFailed(str(error), link_refused=error.link_refused, wan_task_id=wan_task_id) from None
-    except NotAVideoError as error:
-        raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
-    except OSError as error:
-        raise VideoDownloadFailed(f"The file could not be written: {error}", wan_task_id=wan_task_id) from error
-    log.info(
-        "Wan task %s: downloaded %.1f MB, a video of %s s and %sx%s px",
-        wan_task_id,
-        file.bytes / 1e6,
-        facts.duration_s,
-        facts.width,
-        facts.height,
-    )
-    return task, file, facts
+        :param client: the client of the account that submitted the task.
+        :param wan_task_id: the task.
+        :returns: the metadata for XCom; see `video_facts`.
+        :raises VideoDownloadFailed: when the file did not arrive whole, or could not be written to its destination.
+        :raises VideoRejected: when it is not what was asked for; it is kept beside the destination.
+        :raises WanError: when the task cannot be read.
+        """
+        try:
+            with self.destination.staging() as staged:
+                arrived = self._fetch(client, wan_task_id, staged)
+                downloaded_at = time.time()
+                acceptance = self._accept(arrived, staged)
+                self.destination.publish(staged)
+                log.info("The video is at %s (sha256 %s).", self.destination, arrived.file.sha256)
+                poster = self._leave_poster(staged) if self.poster else None
+        except (DestinationError, OSError) as error:
+            raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
+        record = self._record(arrived, acceptance, {"downloaded": downloaded_at, "published": time.time()})
+        if self.sidecar:
+            self._leave_sidecar(record)
+        self._count(arrived)
+        return video_facts(record, self.destination, poster=poster)
 
+    def _fetch(self, client: WanClient, wan_task_id: str, staged: Path) -> _Arrived:
+        """Download until a video is there; what arrives time and again and is none is rejected."""
+        from airflow_wan.files.inspection import NotAVideoError, inspect_video  # noqa: PLC0415 - only on delivery
 
-def _no_file(task: WanTask) -> WanError:
-    """Why a task that succeeded a moment ago has no file now."""
-    if task.status is TaskStatus.UNKNOWN:
-        return VideoTaskLost(
-            "The task succeeded, but the gateway no longer knows it.", code=task.code, wan_task_id=task.wan_task_id
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(NotAVideoError),
+            stop=tenacity.stop_after_attempt(UNPLAYABLE_ATTEMPTS),
+            wait=_pause(),
+            before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
+            reraise=True,
         )
-    return GatewayUnavailable(
-        f"The task has no file yet (the gateway says {task.status_word!r}).", wan_task_id=task.wan_task_id
-    )
+
+        def fetch() -> _Arrived:
+            task, file = self._download(client, wan_task_id, staged)
+            return _Arrived(task, file, inspect_video(staged))
+
+        try:
+            arrived = attempts(fetch)
+        except NotAVideoError as error:
+            raise self._rejected([str(error)], staged, wan_task_id) from error
+        log.info(
+            "Wan task %s: downloaded %.1f MB, a video of %s s and %sx%s px",
+            wan_task_id,
+            arrived.file.bytes / 1e6,
+            arrived.facts.duration_s,
+            arrived.facts.width,
+            arrived.facts.height,
+        )
+        return arrived
+
+    def _download(self, client: WanClient, wan_task_id: str, staged: Path) -> tuple[WanTask, DownloadedFile]:
+        from airflow_wan.api.client import tls_context  # noqa: PLC0415 - httpx loads when first used, not at DAG parse
+        from airflow_wan.files.download import DownloadError, download  # noqa: PLC0415
+
+        task: WanTask | None = None
+
+        def fresh_url() -> str:
+            nonlocal task
+            task = _read_finished(client, wan_task_id)
+            return str(task.video_url)
+
+        log.info("Wan task %s: downloading", wan_task_id)
+        try:
+            file = download(fresh_url, staged, tls=tls_context(), private_allowed=self.account.is_on_private_network)
+        except DownloadError as error:
+            raise VideoDownloadFailed(str(error), link_refused=error.link_refused, wan_task_id=wan_task_id) from None
+        except OSError as error:
+            raise VideoDownloadFailed(f"The file could not be written: {error}", wan_task_id=wan_task_id) from error
+        assert task is not None  # noqa: S101 - a download begins with a fresh URL
+        return task, file
+
+    def _accept(self, arrived: _Arrived, staged: Path) -> Acceptance:
+        """Compare the file with what was asked for.
+
+        :raises VideoRejected: when it falls short.
+        """
+        from airflow_wan.files.acceptance import Expected, examine  # noqa: PLC0415 - only on delivery
+
+        order = self._order
+        expected = (
+            Expected(duration_s=order.seconds, resolution=order.resolution, audio=order.driven_by_audio)
+            if order
+            else Expected()
+        )
+        acceptance = examine(staged, arrived.facts, expected)
+        if acceptance.shortcomings:
+            raise self._rejected(acceptance.shortcomings, staged, arrived.task.wan_task_id)
+        return acceptance
+
+    def _rejected(self, problems: Sequence[str], staged: Path, wan_task_id: str) -> VideoRejected:
+        """Keep a file that is not accepted beside where it would have gone."""
+        kept_at: str | None = None
+        rejected = self.destination.rejected
+        try:
+            rejected.publish(staged)
+            kept_at = str(rejected)
+        except DestinationError as error:
+            log.warning("The rejected file could not be kept: %s", error)
+        return VideoRejected(problems, kept_at=kept_at, wan_task_id=wan_task_id)
+
+    def _leave_poster(self, staged: Path) -> str | None:
+        raise NotImplementedError
+
+    def _leave_sidecar(self, record: Sidecar) -> None:
+        """Leave the record beside the video, which is worth having without it."""
+        from airflow_wan.files.sidecar import write_sidecar  # noqa: PLC0415 - only on delivery
+
+        try:
+            write_sidecar(self.destination, record)
+        except DestinationError as error:
+            log.warning("The video's record could not be left beside it: %s", error)

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_wan.signed_urls import without_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -30,6 +30,31 @@ class LedgerUnreadable(RuntimeError):  # noqa: N818 - named, like the tree in ap
     """The ledger could not be read or written. That is not an empty ledger: nothing may be bought."""
 
 
+def _known(kind: type[Purchase | Order], record: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in record.items() if name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked for, as far as whoever brings the video home wants to know.
+
+    :param request: the JSON body as its author wrote it, without signatures and inline data.
+    :param sources: the files it names: dicts with ``role``, ``url`` and ``digest``.
+    :param seconds: length asked for, s, where it was.
+    :param resolution: ``480P``, ``720P`` or ``1080P``.
+    :param driven_by_audio: whether a sound track was given.
+    :param estimated_usd: what it was to cost.
+    """
+
+    request: Mapping[str, Any]
+    sources: Sequence[Mapping[str, Any]] = ()
+    seconds: float | None = None
+    resolution: str | None = None
+    driven_by_audio: bool = False
+    estimated_usd: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Purchase:
     """One wish: a create request that may have been, or was, sent.
@@ -39,8 +64,7 @@ class Purchase:
     :param wan_conn_id: the Airflow connection it was sent with.
     :param gateway: that connection's gateway.
     :param base_url: where it was sent.
-    :param model: the model id.
-    :param prompt: the prompt, by which a lost submit is found again at the gateway.
+    :param order: what was asked for; its prompt finds a lost submit again at the gateway.
     :param wan_task_id: the gateway's id, once it answered.
     :param request_id: the gateway's id of the create request.
     :param submitted_at: when it answered, unix time in s.
@@ -51,11 +75,20 @@ class Purchase:
     wan_conn_id: str
     gateway: str
     base_url: str
-    model: str
-    prompt: str = ""
+    order: Order
     wan_task_id: str | None = None
     request_id: str | None = None
     submitted_at: float | None = None
+
+    @property
+    def model(self) -> str:
+        """The model id."""
+        return str(self.order.request["model"])
+
+    @property
+    def prompt(self) -> str:
+        """The prompt, empty if there is none."""
+        return str(self.order.request["input"].get("prompt") or "")
 
     def to_record(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -71,10 +104,11 @@ class Purchase:
             raise LedgerUnreadable(
                 f"The ledger of this task instance holds something else than a record of version {RECORD_VERSION}."
             )
-        known = {field.name for field in fields(cls)}
         try:
-            return cls(**{name: value for name, value in record.items() if name in known})
-        except TypeError as error:
+            purchase = cls(**_known(cls, record))
+            order = Order(**_known(Order, record["order"]))
+            return replace(purchase, order=replace(order, sources=tuple(order.sources)))
+        except (TypeError, KeyError, AttributeError) as error:
             raise LedgerUnreadable(f"The ledger's record of this task instance is incomplete: {error}") from error
 
 

@@ -25,7 +25,8 @@ from airflow_wan.api.errors import (
     WanError,
 )
 from airflow_wan.api.tasks import TaskStatus
-from airflow_wan.ledger import Ledger, LedgerUnreadable, Purchase, fingerprint_of
+from airflow_wan.ledger import Ledger, LedgerUnreadable, Order, Purchase, fingerprint_of
+from airflow_wan.metrics import count_submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +83,18 @@ class RequestChanged(WanError):  # noqa: N818 - likewise
     retry_can_help = False
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A request ready to be sent.
+
+    :param request: what goes on the wire, its media where the gateway can fetch them.
+    :param order: what to remember of it.
+    """
+
+    request: VideoRequest
+    order: Order
+
+
 @dataclass(slots=True)
 class Buyer:
     """Buys one task instance's video, at most once.
@@ -90,6 +103,7 @@ class Buyer:
     :param account: where to buy now.
     :param wan_conn_id: the Airflow connection that leads there.
     :param connect: gives a client for a connection id and, for an earlier purchase, the base URL it was made at.
+    :param prepare: makes a request ready to be sent, or raises; called only when a video is about to be bought.
     :param poll_interval: time between two looks at a candidate, s.
     :param on_ambiguous_submit: see `OnAmbiguousSubmit`.
     :param on_changed_request: see `OnChangedRequest`.
@@ -99,6 +113,7 @@ class Buyer:
     account: Account
     wan_conn_id: str
     connect: Callable[[str, str | None], WanClient]
+    prepare: Callable[[VideoRequest, WanClient], Offer]
     poll_interval: float
     on_ambiguous_submit: OnAmbiguousSubmit = OnAmbiguousSubmit.FAIL
     on_changed_request: OnChangedRequest = OnChangedRequest.FAIL
@@ -257,21 +272,21 @@ class Buyer:
         return attempts(read)
 
     def _buy(self, request: VideoRequest) -> Purchase:
-        """Write the intent down, send the request, write the task's id down."""
-        intent = Purchase(
-            fingerprint=fingerprint_of(request.body),
-            intent_at=time.time(),
-            wan_conn_id=self.wan_conn_id,
-            gateway=self.account.gateway.name,
-            base_url=self.account.base_url,
-            model=request.model,
-            prompt=request.prompt,
-        )
-        log.info("Submitting %s to %s", request, self.account.gateway.title)
+        """Make the request ready, write the intent down, send it, write the task's id down."""
         with self.connect(self.wan_conn_id, None) as client:
+            offer = self.prepare(request, client)
+            intent = Purchase(
+                fingerprint=fingerprint_of(request.body),
+                intent_at=time.time(),
+                wan_conn_id=self.wan_conn_id,
+                gateway=self.account.gateway.name,
+                base_url=self.account.base_url,
+                order=offer.order,
+            )
+            log.info("Submitting %s to %s", request, self.account.gateway.title)
             self.ledger.write(intent)
             try:
-                task = self._send(client, request)
+                task = self._send(client, offer.request)
             except SubmitAmbiguous:
                 raise
             except WanError:
@@ -281,6 +296,7 @@ class Buyer:
         purchase = replace(intent, wan_task_id=task.wan_task_id, request_id=task.request_id, submitted_at=time.time())
         log.info("Submitted as wan task %s (request id %s)", task.wan_task_id, task.request_id)
         self._note(purchase)
+        count_submit(intent.gateway, intent.model, offer.order.estimated_usd)
         return purchase
 
     def _send(self, client: WanClient, request: VideoRequest) -> WanTask:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 # Query parameters that sign a URL, in lower case: S3, CloudFront, Google, OSS, and Azure's shared access signatures.
 _SIGNING = re.compile(
@@ -11,12 +13,31 @@ _SIGNING = re.compile(
     r"key-pair-id|sig|se|sp|sv|sr|st|spr|sks?|skoid|sktid|skt|ske|skv|token|access_token"
 )
 
+_ADDRESS = re.compile(r"^([a-z][a-z0-9+.-]*://[^?#\s]*)[?#]\S*$", re.IGNORECASE)
+
 
 def without_signature(url: str) -> str:
     """The URL without the parameters that sign it, which differ at every rendering."""
     address, _, query = url.partition("?")
     kept = [pair for pair in query.split("&") if pair and not _signs(pair)]
     return f"{address}?{'&'.join(kept)}" if kept else address
+
+
+def unsigned_body(value: Any) -> Any:
+    """A request's JSON as it may be kept: no URL's query or fragment, and of inline data its digest.
+
+    ``data:image/png;base64,…`` becomes ``data:image/png;sha256=…``, the digest of the whole text.
+    """
+    if isinstance(value, Mapping):
+        return {name: unsigned_body(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [unsigned_body(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    if value.startswith("data:"):
+        kind = value.partition(",")[0].removesuffix(";base64")[:100]
+        return f"{kind};sha256={hashlib.sha256(value.encode()).hexdigest()}"
+    return _ADDRESS.sub(r"\1", value) if _ADDRESS.match(value) else value
 
 
 def signed_queries(value: object) -> Iterator[str]:

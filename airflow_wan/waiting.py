@@ -10,8 +10,10 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_wan.api.errors import WanError, error_from_dict
 from airflow_wan.api.polling import Decision, Verdict, VideoWatch
-from airflow_wan.delivery import WAN_VIDEO_KEY, bring_home
+from airflow_wan.delivery import WAN_VIDEO_KEY, Delivery, FinishedVideo, require_decoder
 from airflow_wan.hooks.wan import WanHook
+from airflow_wan.lineage import openlineage_of, tell_airflow
+from airflow_wan.metrics import count_failure
 from airflow_wan.output_path import destination_for, warn_if_not_shared
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_wan.api.client import WanClient
     from airflow_wan.files.destination import Destination
+    from airflow_wan.ledger import Purchase
     from airflow_wan.triggers.wan import WanVideoTrigger
 
 BACKSTOP_MARGIN = 120.0
@@ -44,6 +47,7 @@ class OwnsWanTask(_Task):
 
     def raise_for(self, error: WanError) -> NoReturn:
         """Raise what a retry cannot mend as ``AirflowFailException``, and the rest as it is."""
+        count_failure(error)
         if error.retry_can_help:
             raise error
         raise AirflowFailException(str(error)) from error
@@ -75,12 +79,19 @@ class WaitsForVideo(OwnsWanTask):
 
     output_path: str | None
     timeout: float
+    sidecar: bool
+    poster: bool
+
+    _handed_on: FinishedVideo | None = None
+    """The video of this run, for OpenLineage."""
 
     def prepare_destination(self, context: Context) -> Destination:
         """Where the video goes, checked as far as that is free."""
         destination = destination_for(self.output_path, context)
         warn_if_not_shared(destination, self.executor)
         destination.prepare()
+        if self.poster:
+            require_decoder()
         return destination
 
     def wait_without_worker(self, context: Context, hook: WanHook, watch: VideoWatch, trigger: WanVideoTrigger) -> str:
@@ -90,7 +101,7 @@ class WaitsForVideo(OwnsWanTask):
         if decision.error is not None:
             self.end_wait(context, decision.error)
         if decision.verdict is Verdict.SUCCEEDED:
-            return self.deliver(context, watch.wan_task_id, hook)
+            return self.deliver(context, watch.wan_task_id, hook, watch.seen)
         return self.defer_to(trigger)
 
     def defer_to(self, trigger: WanVideoTrigger) -> NoReturn:
@@ -108,19 +119,44 @@ class WaitsForVideo(OwnsWanTask):
             self.end_wait(context, error_from_dict(event.get("error") or {}))
         # Asked for where the trigger asked, which is where the task was submitted.
         hook = WanHook(event.get("wan_conn_id") or self.wan_conn_id, base_url=event.get("base_url"))
-        return self.deliver(context, event["wan_task_id"], hook)
+        return self.deliver(context, event["wan_task_id"], hook, event.get("seen") or {})
 
-    def deliver(self, context: Context, wan_task_id: str, hook: WanHook) -> str:
-        """Bring the video home, hand on its path and push its metadata."""
+    def deliver(self, context: Context, wan_task_id: str, hook: WanHook, seen: Mapping[str, float]) -> str:
+        """Bring the video home, hand on its path and push its metadata.
+
+        :param seen: when each of the task's states was first seen, unix times in s.
+        """
         self._running = None  # it has ended: a kill has nothing to cancel
-        destination = self.prepare_destination(context)
+        delivery = Delivery(
+            destination=self.prepare_destination(context),
+            account=hook.account,
+            purchase=self.known_purchase(context, wan_task_id),
+            sidecar=self.sidecar,
+            poster=self.poster,
+            seen=seen,
+            airflow=_identity(context),
+        )
         try:
             with hook.get_conn() as client:
-                video = bring_home(client, wan_task_id, destination, loopback_allowed=hook.account.on_loopback)
+                video = delivery.bring_home(client, wan_task_id)
         except WanError as error:
             self.raise_for(error)
-        context["ti"].xcom_push(key=WAN_VIDEO_KEY, value=video | self.request_facts())
-        return str(video["path"])
+        return self.hand_on(context, hook, video)
+
+    def hand_on(self, context: Context, hook: WanHook, video: FinishedVideo) -> str:
+        """Hand on a video's path, push its metadata and tell Airflow's lineage and assets of it."""
+        context["ti"].xcom_push(key=WAN_VIDEO_KEY, value=video.facts)
+        self._handed_on = video
+        tell_airflow(context, hook, video.sources, video.facts)
+        return str(video.facts["path"])
+
+    def known_purchase(self, context: Context, wan_task_id: str) -> Purchase | None:  # noqa: ARG002 - for tasks that buy
+        """What is known of the submit."""
+        return None
+
+    def get_openlineage_facets_on_complete(self, _: Any) -> Any:
+        """The video and what it was made from; asked for by OpenLineage's own provider."""
+        return openlineage_of(self._handed_on.sources, self._handed_on.facts) if self._handed_on else None
 
     def longest_wait(self) -> float:
         """S until the wait is given up; a shorter ``execution_timeout`` counts, though Airflow defers on past it."""
@@ -131,10 +167,6 @@ class WaitsForVideo(OwnsWanTask):
     def end_wait(self, context: Context, error: WanError) -> NoReturn:  # noqa: ARG002 - for tasks that keep a ledger
         """Raise what ended the wait without a video."""
         self.raise_for(error)
-
-    def request_facts(self) -> dict[str, Any]:
-        """What the metadata says of the request, where the task knows it."""
-        return {"model": None, "seed": None}
 
     def ask(self, client: WanClient, watch: VideoWatch) -> Decision:
         """Ask once and log what is new."""
@@ -153,3 +185,15 @@ class WaitsForVideo(OwnsWanTask):
                 time.sleep(decision.delay)
         if decision.error is not None:
             self.end_wait(context, decision.error)
+
+
+def _identity(context: Context) -> dict[str, Any]:
+    """Which try of which task instance this is."""
+    instance = context["ti"]
+    return {
+        "dag_id": instance.dag_id,
+        "run_id": instance.run_id,
+        "task_id": instance.task_id,
+        "map_index": -1 if instance.map_index is None else instance.map_index,
+        "try_number": instance.try_number,
+    }

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from airflow_wan.emulator.video import Scene, render
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -26,7 +28,13 @@ def make_media(folder: Path) -> Path:
     _play_driving_audio(folder / "rap.wav")
     for name, colour in (("mug", "teal"), ("lamp", "goldenrod"), ("chair", "firebrick")):
         _draw_product(folder / "products" / f"{name}.png", name, colour)
+    _film_clip(folder / "clip.mp4", folder / "rap.png")
     return folder
+
+
+def _film_clip(path: Path, still: Path) -> None:
+    """A clip to be edited: the emulator's own camera over the first frame."""
+    path.write_bytes(render(Scene(Image.open(still), None, None, *_SIZE, seconds=3)))
 
 
 def _draw_product(path: Path, name: str, colour: str) -> None:

@@ -13,6 +13,7 @@ WanError
   VideoTaskLost            unknown, expired, or another account's
   VideoWaitTimeout         our deadline; the task may still finish and bill
   VideoDownloadFailed      the task succeeded, the file did not arrive
+  VideoRejected            the file arrived, and is not what was asked for
 
 The gateways disagree about HTTP status codes (a moderation refusal is a 403 and an empty balance a 429 at APIYI,
 a missing image is its 500), so an error is classified by its code first and by its status only when there is none.
@@ -21,7 +22,7 @@ a missing image is its 500), so an error is classified by its code first and by 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -182,6 +183,22 @@ class VideoDownloadFailed(WanError):
     def __init__(self, message: str, *, link_refused: bool = False, **known: Any) -> None:
         self.link_refused = link_refused
         super().__init__(message, **known)
+
+
+class VideoRejected(WanError):
+    """The file arrived whole and is billed, but it is not what was asked for, or cannot be played.
+
+    :param problems: one sentence for each thing wrong: what was measured, and what was expected.
+    :param kept_at: where the file was put for a person to look at, if it could be.
+    """
+
+    advice = "The video is paid for: a retry downloads it again and never generates it anew."
+
+    def __init__(self, problems: Sequence[str], *, kept_at: str | None = None, **known: Any) -> None:
+        self.problems = tuple(problems)
+        self.kept_at = kept_at
+        where = f" The file is kept at {kept_at}." if kept_at else ""
+        super().__init__(f"The video is not accepted: {' '.join(problems)}{where}", **known)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -72,18 +72,21 @@ class VideoWatch:
     :param started: when the wait began, unix time in s; the interval grows with the time since then.
     :param deadline: when to give up, unix time in s.
     :param poll_interval: shortest time between two asks, s.
+    :param seen: when each status was first seen, unix time in s.
     """
 
     wan_task_id: str
     started: float
     deadline: float
     poll_interval: float = DEFAULT_POLL_INTERVAL
+    seen: dict[str, float] = field(default_factory=dict)
     strikes: int = 0
     _failures: int = field(default=0, repr=False)
     _last_note: str = field(default="", repr=False)
 
     def see_task(self, task: WanTask, now: float) -> Decision:
         """Decide on an answer that told the task's state."""
+        self.seen.setdefault(task.status.value, round(now, 3))
         notes = self._trouble_over(now)
         if task.status is TaskStatus.UNKNOWN:
             return self._strike(_lost(task), now, notes)

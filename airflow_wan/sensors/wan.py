@@ -16,6 +16,7 @@ from airflow_wan.api.errors import VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.api.polling import DEFAULT_TIMEOUT, Verdict, VideoWatch
 from airflow_wan.api.requests import is_unset
 from airflow_wan.hooks.wan import WanHook
+from airflow_wan.metrics import count_failure
 from airflow_wan.settings import poll_interval
 from airflow_wan.triggers.wan import WanVideoTrigger
 from airflow_wan.waiting import WaitsForVideo
@@ -41,6 +42,8 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
     :param poke_interval: shortest time between two asks, s or timedelta; by default ``[wan] poll_interval``, 15 s.
     :param timeout: how long to wait, s or timedelta; the gateways themselves give up after 3 h.
     :param cancel_on_kill: whether killing this sensor cancels the Wan task, where the gateway can.
+    :param sidecar: whether to leave a record beside the video, ``<video>.json``: ids, times, digest.
+    :param poster: whether to leave the video's first frame beside it, as JPEG. It needs the extra ``inspection``.
     :returns: the path or URI of the video; its metadata is under the XCom key ``wan_video``.
     """
 
@@ -57,6 +60,8 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
         poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT,
         cancel_on_kill: bool = False,
+        sidecar: bool = True,
+        poster: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -67,6 +72,8 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
         self.wan_conn_id = wan_conn_id
         self.deferrable = deferrable
         self.cancel_on_kill = cancel_on_kill
+        self.sidecar = sidecar
+        self.poster = poster
 
     def execute(self, context: Context) -> Any:
         """Wait, in whichever way was asked for, and bring the video home."""
@@ -104,12 +111,15 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
             self.end_wait(context, decision.error)
         if decision.verdict is Verdict.WAIT:
             return False
-        return PokeReturnValue(is_done=True, xcom_value=self.deliver(context, self.wan_task_id, hook))
+        path = self.deliver(context, self.wan_task_id, hook, watch.seen)
+        return PokeReturnValue(is_done=True, xcom_value=path)
 
     def raise_for(self, error: WanError) -> NoReturn:
         """A timeout as sensors time out; a failed task for good, since asking again changes nothing."""
         if isinstance(error, VideoWaitTimeout):
+            count_failure(error)
             raise AirflowSensorTimeout(str(error)) from error
-        if isinstance(error, VideoTaskFailed) or not error.retry_can_help:
+        if isinstance(error, VideoTaskFailed):
+            count_failure(error)
             raise AirflowFailException(str(error)) from error
-        raise error
+        super().raise_for(error)

@@ -26,8 +26,9 @@ LONGEST_ASK = 180.0
 class WanVideoTrigger(BaseTrigger):
     """Waits for a Wan task to end and yields one event; never a URL, a key or a file.
 
-    The event: ``{"status": "success" | "error", "wan_task_id": …, "wan_conn_id": …, "base_url": …}``, and with
-    ``error`` the fields of the `WanError` that ended the wait.
+    The event: ``{"status": "success" | "error", "wan_task_id": …, "wan_conn_id": …, "base_url": …, "seen": …}``, where
+    ``seen`` says when each of the task's states was first seen, and with ``error`` the fields of the `WanError` that
+    ended the wait.
 
     :param wan_task_id: the task to wait for.
     :param wan_conn_id: the Airflow connection to ask with.
@@ -85,15 +86,16 @@ class WanVideoTrigger(BaseTrigger):
                 for note in decision.notes:
                     self.log.info("Wan task %s: %s", self.wan_task_id, note)
                 if decision.verdict is not Verdict.WAIT:
-                    yield TriggerEvent(self._event(decision))
+                    yield TriggerEvent(self._event(decision, watch))
                     return
                 await asyncio.sleep(decision.delay)
 
-    def _event(self, decision: Decision) -> dict[str, Any]:
+    def _event(self, decision: Decision, watch: VideoWatch) -> dict[str, Any]:
         event = {
             "wan_task_id": self.wan_task_id,
             "wan_conn_id": self.wan_conn_id,
             "base_url": self.base_url,
+            "seen": watch.seen,
         }
         if decision.error is None:
             return event | {"status": "success"}

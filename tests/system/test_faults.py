@@ -120,6 +120,6 @@ def test_a_fault_buys_no_second_video_and_loses_none_that_can_be_told(
         assert sentence in log, log
     if fault.state == "success":
         assert journey.has_whole_video()
-        assert journey.files() == ["video.mp4"]
+        assert journey.files() == ["video.mp4", "video.mp4.json"]
     else:
         assert journey.files() == []

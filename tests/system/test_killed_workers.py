@@ -114,6 +114,6 @@ def test_a_killed_worker_buys_at_most_once_and_loses_no_video_it_knows_of(
         assert journey.instance(kill.task)["try_number"] == 2, "what a retry cannot mend is not retried"
     else:
         assert journey.has_whole_video()
-        assert journey.files() == ["video.mp4"]
+        assert journey.files() == ["video.mp4", "video.mp4.json"]
         assert journey.xcom() == str(journey.output_path)
         assert journey.xcom("wan_video")["wan_task_id"] == journey.creates()[0]["task_id"]

@@ -34,7 +34,7 @@ def assert_arrived_having_been_bought_once(journey: Journey) -> None:
     assert journey.wait_for_end() == "success", journey.log()
     assert journey.billed() == len(journey.creates()) == 1
     assert journey.has_whole_video()
-    assert journey.files() == ["video.mp4"]
+    assert journey.files() == ["video.mp4", "video.mp4.json"]
 
 
 def test_a_video_outlives_the_triggerer_that_waits_for_it(stage: Stage, waiting: list[Journey]) -> None:

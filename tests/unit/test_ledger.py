@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from airflow_wan.ledger import (
     STATE_STORE_KEY,
     Ledger,
     LedgerUnreadable,
+    Order,
     Purchase,
     TaskStateLedger,
     VariableLedger,
@@ -24,8 +26,12 @@ INTENT = Purchase(
     wan_conn_id="wan_default",
     gateway="apiyi",
     base_url="https://api.apiyi.com",
-    model="wan2.7-i2v",
-    prompt="一个少年",
+    order=Order(
+        request={"model": "wan2.7-i2v", "input": {"prompt": "一个少年"}, "parameters": {"seed": 7}},
+        sources=({"role": "first_frame", "url": "https://cdn.example.com/a.png", "digest": None},),
+        seconds=5,
+        resolution="720P",
+    ),
 )
 
 
@@ -49,15 +55,29 @@ def test_what_is_written_is_read(ledger: Ledger) -> None:
     assert ledger.read() is None
 
 
+def test_a_purchase_tells_the_model_and_the_prompt() -> None:
+    assert (INTENT.model, INTENT.prompt) == ("wan2.7-i2v", "一个少年")
+
+
 def test_a_record_says_how_far_the_purchase_came() -> None:
-    submitted = Purchase(**{**_fields(INTENT), "wan_task_id": "abc", "submitted_at": 1_800_000_001.0})
+    submitted = replace(INTENT, wan_task_id="abc", submitted_at=1_800_000_001.0)
 
     assert (INTENT.to_record()["state"], submitted.to_record()["state"]) == ("intent", "submitted")
     assert Purchase.from_record(submitted.to_record()) == submitted
 
 
 @pytest.mark.parametrize(
-    "record", ["text", 3, [], {}, {"version": RECORD_VERSION + 1}, {"version": RECORD_VERSION, "model": "x"}]
+    "record",
+    [
+        "text",
+        3,
+        [],
+        {},
+        {"version": RECORD_VERSION + 1},
+        {"version": RECORD_VERSION, "gateway": "x"},
+        INTENT.to_record() | {"order": None},
+        INTENT.to_record() | {"order": {}},
+    ],
 )
 def test_a_record_that_is_not_understood_is_not_taken_for_none(ledger: Ledger, runner: Any, record: Any) -> None:
     runner.store.set(STATE_STORE_KEY, record)
@@ -118,13 +138,8 @@ def test_a_record_has_these_fields_and_no_room_for_secrets() -> None:
         "wan_conn_id",
         "gateway",
         "base_url",
-        "model",
-        "prompt",
+        "order",
         "wan_task_id",
         "request_id",
         "submitted_at",
     }
-
-
-def _fields(purchase: Purchase) -> dict[str, Any]:
-    return {name: value for name, value in purchase.to_record().items() if name not in ("version", "state")}

@@ -9,18 +9,19 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+T = TypeVar("T")
 
 _BUCKET_STORES = frozenset({"s3", "s3a", "gs", "gcs", "oss", "abfs", "abfss"})
 
 
 class DestinationError(Exception):
-    """The destination cannot be written to."""
+    """The destination cannot be written to, or what is there cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,27 @@ class Destination:
     def __str__(self) -> str:
         """The path or URI to hand on."""
         return str(self.local_path or self.uri)
+
+    @property
+    def sidecar(self) -> Destination:
+        """The record beside the video: ``clip.mp4.json``."""
+        return Destination(f"{self.uri}.json")
+
+    @property
+    def poster(self) -> Destination:
+        """The poster frame beside the video: ``clip.jpg``."""
+        return Destination(f"{self._split_uri()[0]}.jpg")
+
+    @property
+    def rejected(self) -> Destination:
+        """Where the video goes when it is not what was asked for: ``clip.rejected.mp4``."""
+        stem, suffix = self._split_uri()
+        return Destination(f"{stem}.rejected{suffix}")
+
+    def _split_uri(self) -> tuple[str, str]:
+        """Only ``.mp4`` is taken for a suffix: ``clip.v1`` and ``clip.v2`` are two videos, with a poster each."""
+        at = len(self.uri) - len(".mp4")
+        return (self.uri[:at], self.uri[at:]) if self.uri.lower().endswith(".mp4") else (self.uri, "")
 
     def prepare(self) -> None:
         """Check, before anything is bought, what can be checked for nothing.
@@ -98,6 +120,70 @@ class Destination:
                 remote.fs.put_file(str(staged), remote.path)
         except Exception as error:  # every store has errors of its own
             raise DestinationError(f"{self} could not be written: {type(error).__name__}: {error}") from error
+
+    def write(self, content: bytes) -> None:
+        """Publish a few bytes, like a staged file.
+
+        :raises DestinationError: when it could not be done; nothing partial is left at the destination.
+        """
+        try:
+            with self.staging() as staged:
+                staged.write_bytes(content)
+                self.publish(staged)
+        except OSError as error:
+            raise DestinationError(f"{self} could not be written: {type(error).__name__}: {error}") from error
+
+    def size(self) -> int | None:
+        """How many bytes are there, or None when no file is.
+
+        :raises DestinationError: when it cannot be told.
+        """
+        return self._told(self._size)
+
+    def read(self, at_most: int) -> bytes | None:
+        """The first bytes of what is there, or None when no file is.
+
+        :raises DestinationError: when it cannot be told.
+        """
+        return self._told(lambda: self._read(lambda file: bytes(file.read(at_most))))
+
+    def sha256(self) -> str | None:
+        """The hexadecimal digest of what is there, read piece by piece, or None when no file is.
+
+        :raises DestinationError: when it cannot be told.
+        """
+        return self._told(lambda: self._read(lambda file: hashlib.file_digest(file, "sha256").hexdigest()))
+
+    def _told(self, ask: Callable[[], T | None]) -> T | None:
+        try:
+            return ask()
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # every store has errors of its own
+            raise DestinationError(f"{self} could not be read: {type(error).__name__}: {error}") from error
+
+    def _size(self) -> int | None:
+        local = self.local_path
+        if local is not None:
+            return None if local.is_dir() else local.stat().st_size
+        remote = self._remote()
+        remote.fs.invalidate_cache(remote.path)  # a listing of before may not know of another worker's file
+        info = remote.fs.info(remote.path)
+        # The folders of an object store are but the beginnings of other objects' names.
+        return int(info["size"]) if info["type"] == "file" else None
+
+    def _read(self, read: Callable[[Any], T]) -> T | None:
+        if self._size() is None:
+            return None
+        with self._opened() as file:
+            return read(file)
+
+    def _opened(self) -> Any:
+        local = self.local_path
+        if local is not None:
+            return local.open("rb")
+        remote = self._remote()
+        return remote.fs.open(remote.path, "rb")
 
     def _check_store(self) -> None:
         """Whether the store's package is installed, and its bucket there. A key that may only write is not held up."""

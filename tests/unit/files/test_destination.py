@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
 import subprocess
 import sys
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -172,6 +174,94 @@ def test_a_file_uri_with_two_slashes_is_refused_rather_than_guessed_at(
     assert list(tmp_path.iterdir()) == []
 
 
+# What lies beside a video, and what is there already -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("video", "sidecar", "poster", "rejected"),
+    [
+        ("/v/clip.mp4", "/v/clip.mp4.json", "/v/clip.jpg", "/v/clip.rejected.mp4"),
+        ("clip.MP4", "clip.MP4.json", "clip.jpg", "clip.rejected.MP4"),
+        ("/v.mp4/clip", "/v.mp4/clip.json", "/v.mp4/clip.jpg", "/v.mp4/clip.rejected"),
+        ("/v/clip.v1", "/v/clip.v1.json", "/v/clip.v1.jpg", "/v/clip.v1.rejected"),
+        ("/v/clip.jpg", "/v/clip.jpg.json", "/v/clip.jpg.jpg", "/v/clip.jpg.rejected"),
+        ("/v/.mp4", "/v/.mp4.json", "/v/.jpg", "/v/.rejected.mp4"),
+        ("/v/a#b?c.mp4", "/v/a#b?c.mp4.json", "/v/a#b?c.jpg", "/v/a#b?c.rejected.mp4"),
+        ("s3://me@b/k/c.mp4", "s3://me@b/k/c.mp4.json", "s3://me@b/k/c.jpg", "s3://me@b/k/c.rejected.mp4"),
+        ("s3://me@b/k/c", "s3://me@b/k/c.json", "s3://me@b/k/c.jpg", "s3://me@b/k/c.rejected"),
+        ("file:///v/a%20b.mp4", "/v/a b.mp4.json", "/v/a b.jpg", "/v/a b.rejected.mp4"),
+    ],
+)
+def test_a_video_has_three_neighbours(video: str, sidecar: str, poster: str, rejected: str) -> None:
+    destination = Destination(video)
+
+    assert str(destination.sidecar) == sidecar
+    assert str(destination.poster) == poster
+    assert str(destination.rejected) == rejected
+
+
+def test_a_neighbour_whose_name_would_be_too_long_is_found_beforehand(tmp_path: Path) -> None:
+    destination = Destination(str(tmp_path / ("x" * 251 + ".mp4")))
+    destination.prepare()
+
+    with pytest.raises(DestinationError, match="too long"):
+        destination.sidecar.prepare()
+
+
+def test_a_record_is_written_whole_beside_its_video(tmp_path: Path) -> None:
+    destination = Destination(str(tmp_path / "x.mp4"))
+    deliver(destination)
+
+    destination.sidecar.write(b"first")
+    destination.sidecar.write(b"second")
+
+    assert (tmp_path / "x.mp4.json").read_bytes() == b"second"
+    assert files_under(tmp_path) == ["x.mp4", "x.mp4.json"]
+
+
+def test_a_record_that_cannot_be_written_is_an_error_of_the_destination(tmp_path: Path) -> None:
+    with pytest.raises(DestinationError, match="could not be written"):
+        Destination(str(tmp_path / "no folder" / "x.mp4.json")).write(b"record")
+
+
+@pytest.mark.parametrize("content", [b"", b"film", bytes(range(256)) * 40_000])
+def test_what_is_there_can_be_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.mp4").write_bytes(content)
+    destination = Destination(str(tmp_path / "x.mp4"))
+
+    assert destination.size() == len(content)
+    assert destination.read(3) == content[:3]
+    assert destination.sha256() == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["none.mp4", "no folder/none.mp4", ""], ids=["no file", "no folder", "a folder"])
+def test_where_nothing_is_there_is_nothing_to_tell(name: str, tmp_path: Path) -> None:
+    destination = Destination(str(tmp_path / name))
+
+    assert (destination.size(), destination.read(3), destination.sha256()) == (None, None, None)
+
+
+def test_a_place_that_cannot_be_looked_at_is_not_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "videos").write_text("not a folder")
+    destination = Destination(str(tmp_path / "videos" / "x.mp4"))
+
+    for ask in (destination.size, destination.sha256, lambda: destination.read(3)):
+        with pytest.raises(DestinationError, match="could not be read: NotADirectoryError"):
+            ask()
+
+
+def test_a_digest_takes_no_more_memory_than_a_piece(tmp_path: Path) -> None:
+    with (tmp_path / "x.mp4").open("wb") as file:
+        file.truncate(64 * 1024 * 1024)  # a hole: takes no room
+
+    tracemalloc.start()
+    try:
+        Destination(str(tmp_path / "x.mp4")).sha256()
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
 # What can be known before a video is bought --------------------------------------------------------------------------
 
 
@@ -310,6 +400,66 @@ def test_an_upload_that_breaks_off_leaves_the_earlier_object_and_no_staged_file(
 
     assert bucket.cat("/bucket/x.mp4") == b"earlier"
     assert not staged.exists()
+
+
+def test_a_record_is_written_whole_or_not_at_all_to_a_store(bucket: Bucket) -> None:
+    record = Destination("s3://bucket/x.mp4").sidecar
+    record.write(b"earlier")
+    bucket.hangs_up = True
+
+    with pytest.raises(DestinationError, match="ConnectionResetError: the store hung up"):
+        record.write(b"later")
+
+    assert bucket.cat("/bucket/x.mp4.json") == b"earlier"
+
+
+@pytest.mark.parametrize("content", [b"", b"film", bytes(range(256)) * 40_000])
+def test_what_is_in_a_store_can_be_told(content: bytes, bucket: Bucket) -> None:
+    bucket.pipe("/bucket/run/x.mp4", content)
+    destination = Destination("s3://bucket/run/x.mp4")
+
+    assert destination.size() == len(content)
+    assert destination.read(3) == content[:3]
+    assert destination.sha256() == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/none.mp4", "s3://bucket/run", "s3://bucket/run/", "s3://none/x.mp4"])
+def test_where_nothing_is_in_a_store_there_is_nothing_to_tell(uri: str, bucket: Bucket) -> None:
+    bucket.pipe("/bucket/run/x.mp4", b"film")
+    destination = Destination(uri)
+
+    assert (destination.size(), destination.read(3), destination.sha256()) == (None, None, None)
+
+
+def test_a_store_that_cannot_be_asked_is_not_an_empty_one(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("ListBucket")
+
+    monkeypatch.setattr(bucket, "info", refuse)
+    destination = Destination("s3://bucket/x.mp4")
+
+    for ask in (destination.size, destination.sha256, lambda: destination.read(3)):
+        with pytest.raises(
+            DestinationError, match=r"s3://bucket/x\.mp4 could not be read: PermissionError: ListBucket"
+        ):
+            ask()
+
+
+def test_what_another_worker_put_into_a_store_is_seen_past_an_earlier_listing(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = set(bucket.find("/"))  # s3fs answers from such a listing until it is put aside
+
+    def info(path: str, **options: Any) -> Any:
+        if f"/{path.lstrip('/')}" not in listed:
+            raise FileNotFoundError(path)
+        return MemoryFileSystem.info(bucket, path, **options)
+
+    monkeypatch.setattr(bucket, "info", info)
+    monkeypatch.setattr(bucket, "invalidate_cache", lambda path: listed.update(bucket.find("/")))
+    bucket.pipe("/bucket/x.mp4", b"film")
+
+    assert Destination("s3://bucket/x.mp4").size() == 4
 
 
 def test_preparing_writes_nothing_to_a_store(bucket: Bucket) -> None:

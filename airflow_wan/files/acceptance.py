@@ -1,0 +1,215 @@
+"""Whether a finished video is what was asked for, and can be shown from its first frame to its last; and its poster.
+
+Decoding needs PyAV, the extra ``airflow-provider-wan[inspection]``; without it, what the header says is compared.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from airflow_wan.files.inspection import VideoFacts
+
+DURATION_TOLERANCE = 1.0
+"""s that a video's length may not differ from the one asked for; anything less is rounding.
+
+Gateways bill whole seconds, so from a whole one on another video was made than the one paid for. What rounding there is
+(to whole frames, to the sound's last block) comes to about 0.1 s and does not grow with the length.
+"""
+
+TIER_PIXELS = {"480P": 854 * 480, "720P": 1280 * 720, "1080P": 1920 * 1080}
+"""Pixels of a frame by resolution. A tier fixes the area, whatever the sides: 720P is 1280x720, 960x960 or 1104x832,
+1080P 1920x1080, 1440x1440 or 1648x1248 (Alibaba's sizes for wan2.7-t2v); for 480P no size is documented."""
+
+JPEG_QUALITY = 90
+
+# One frame may not take a gigabyte: 4096x4096, twice the area of 4K.
+_MAX_PIXELS = 4096 * 4096
+
+# Packets read from one place: 30 s, the longest video there is, are about 3,200 at 60 frames a second with sound.
+_MAX_PACKETS = 10_000
+
+
+class PosterError(Exception):
+    """No poster frame can be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What was asked for.
+
+    :param duration_s: length in s, or None where it is not known.
+    :param resolution: ``480P``, ``720P`` or ``1080P``; None, or another word, where no frame size follows from it.
+    :param audio: whether there must be sound.
+    """
+
+    duration_s: float | None
+    resolution: str | None
+    audio: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What an examination found.
+
+    :param shortcomings: sentences, each with what was found and what was asked for; none when the video is accepted.
+    :param decoded: whether frames were decoded, or only the header read, for want of PyAV.
+    """
+
+    shortcomings: tuple[str, ...]
+    decoded: bool
+
+
+def examine(path: Path, facts: VideoFacts, expected: Expected) -> Acceptance:
+    """Compare a video with what was asked for, and decode its beginning and its end where PyAV is installed.
+
+    The end is decoded from the last keyframe on, picture and sound, one frame at a time. Damage is found as far as the
+    decoder notices it: H.264 mostly, HEVC only where the structure of the stream is hurt.
+
+    :param path: the file.
+    :param facts: what `inspect_video` read in it.
+    :param expected: what was asked for.
+    """
+    decoded = _can_decode()
+    fault = _fault(path) if decoded else None
+    return Acceptance((*_differences(facts, expected), *filter(None, [fault])), decoded)
+
+
+def check_poster() -> None:
+    """Find out, before anything is bought, whether posters can be made here.
+
+    :raises PosterError: when PyAV is missing.
+    """
+    if not _can_decode():
+        raise PosterError(
+            "A poster frame needs PyAV, which is not installed: pip install 'airflow-provider-wan[inspection]'."
+        )
+
+
+def save_poster(path: Path, target: Path) -> None:
+    """Write a video's first frame as a JPEG.
+
+    :param path: the video.
+    :param target: the file to write, whatever its name; it may be left incomplete when this raises.
+    :raises PosterError: when PyAV is missing, no frame can be decoded, or the file cannot be written.
+    """
+    check_poster()
+    from av.error import FFmpegError  # noqa: PLC0415
+
+    try:
+        with _opened(path) as container:
+            frame = _first_frame(container)
+            if frame is None:
+                raise PosterError("The video has no frame to make a poster of.")
+            frame.to_image().save(target, "JPEG", quality=JPEG_QUALITY)
+    except (FFmpegError, ValueError, OSError) as error:
+        raise PosterError(f"The poster frame could not be made: {_reason(error)}.") from error
+
+
+def _can_decode() -> bool:
+    try:
+        import av  # noqa: F401, PLC0415 - an extra, and heavy
+    except ImportError:
+        return False
+    return True
+
+
+def _differences(facts: VideoFacts, expected: Expected) -> Iterator[str]:
+    asked_s, measured_s = expected.duration_s, facts.duration_s
+    if asked_s is not None:
+        if measured_s is None:
+            yield f"The video does not say how long it is; {asked_s:g} s were asked for."
+        elif abs(measured_s - asked_s) >= DURATION_TOLERANCE:
+            yield f"The video is {measured_s:g} s long; {asked_s:g} s were asked for."
+    yield from _difference_of_size(facts, expected.resolution)
+    if expected.audio and not facts.has_audio:
+        yield "The video has no sound track; sound was asked for."
+
+
+def _difference_of_size(facts: VideoFacts, resolution: str | None) -> Iterator[str]:
+    if not facts.width or not facts.height:
+        yield "The video has no picture track."
+        return
+    asked = (resolution or "").upper()
+    if asked not in TIER_PIXELS:
+        return
+    area = facts.width * facts.height
+    nearest = min(TIER_PIXELS, key=lambda tier: abs(math.log(area / TIER_PIXELS[tier])))
+    if nearest != asked:
+        yield f"The picture has {facts.width}x{facts.height} px, which is {nearest}; {asked} was asked for."
+
+
+def _fault(path: Path) -> str | None:
+    """What keeps a video from being decoded, if anything does."""
+    from av.error import FFmpegError  # noqa: PLC0415
+
+    try:
+        with _opened(path) as container:
+            first = _first_frame(container)
+            if first is None or first.is_corrupt:
+                return "The first frame cannot be decoded; a whole video was expected."
+            return _fault_at_the_end(container)
+    except (FFmpegError, ValueError) as error:
+        return f"The video cannot be decoded to its end: {_reason(error)}; a whole one was expected."
+
+
+def _opened(path: Path) -> Any:
+    import av  # noqa: PLC0415
+
+    # The text of metadata is nobody's business here, and may be in any encoding.
+    container = av.open(str(path), format="mp4", options={"max_pixels": str(_MAX_PIXELS)}, metadata_errors="replace")
+    for stream in container.streams.video:
+        if stream.codec_context is not None:
+            stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
+            # Decoding with several threads loses what the decoder says of damaged frames.
+            stream.codec_context.thread_type = "NONE"
+    return container
+
+
+def _first_frame(container: Any) -> Any:
+    if not container.streams.video:
+        return None
+    for packet in itertools.islice(container.demux(container.streams.video[0]), _MAX_PACKETS):
+        for frame in packet.decode():
+            return frame
+    return None
+
+
+def _fault_at_the_end(container: Any) -> str | None:
+    """Decode from the last keyframe to the end, or from the beginning where that one is no place to begin."""
+    video = container.streams.video[0]
+    end = (video.start_time or 0) + (video.duration or 0)
+    # A keyframe of a stream with intra refresh needs frames from before it.
+    return _fault_from(end, container) and _fault_from(0, container)
+
+
+def _fault_from(start: int, container: Any) -> str | None:
+    """What is wrong from the keyframe before a time on; None when the last frame announced comes out."""
+    video = container.streams.video[0]
+    container.seek(start, stream=video)
+    announced = shown = 0
+    for packet in itertools.islice(container.demux(video, *container.streams.audio[:1]), _MAX_PACKETS):
+        of_picture = packet.stream.type == "video"
+        if of_picture and packet.pts is not None and not packet.is_discard:
+            announced = max(announced, packet.pts)
+        for frame in packet.decode():
+            if frame.is_corrupt:
+                return f"The video is damaged at {frame.time or 0:.2f} s; a whole one was expected."
+            if of_picture and frame.pts is not None:
+                shown = max(shown, frame.pts)
+    if shown == announced:
+        return None
+    return (
+        f"The last frame that can be decoded stands at {float(shown * video.time_base):.2f} s; "
+        f"one at {float(announced * video.time_base):.2f} s was expected."
+    )
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -54,6 +54,20 @@ WAN_VIDEO_KEY = "wan_video"
 
 
 @dataclass(frozen=True, slots=True)
+class FinishedVideo:
+    """A video at its place.
+
+    :param facts: its metadata, as in the XCom ``wan_video``: path, bytes, sha256, duration_s, width, height, has_audio,
+        c2pa, aigc_label, wan_task_id, request_id, model, seed, usage, estimated_cost_usd, settled_cost_usd, poster,
+        reused.
+    :param sources: addresses of the files it was made from, where known.
+    """
+
+    facts: dict[str, Any]
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class _Arrived:
     """A file that arrived whole and is a video."""
 
@@ -83,12 +97,11 @@ class Delivery:
     seen: Mapping[str, float] = field(default_factory=dict)
     airflow: Mapping[str, Any] = field(default_factory=dict)
 
-    def bring_home(self, client: WanClient, wan_task_id: str) -> dict[str, Any]:
+    def bring_home(self, client: WanClient, wan_task_id: str) -> FinishedVideo:
         """Download a succeeded task's video, and publish it if it is what was asked for.
 
         :param client: the client of the account that submitted the task.
         :param wan_task_id: the task.
-        :returns: the metadata for XCom; see `video_facts`.
         :raises VideoDownloadFailed: when the file did not arrive whole, or could not be written to its destination.
         :raises VideoRejected: when it is not what was asked for; it is kept beside the destination.
         :raises WanError: when the task cannot be read.
@@ -98,16 +111,16 @@ class Delivery:
                 arrived = self._fetch(client, wan_task_id, staged)
                 downloaded_at = time.time()
                 acceptance = self._accept(arrived, staged)
-                self.destination.publish(staged)
-                log.info("The video is at %s (sha256 %s).", self.destination, arrived.file.sha256)
                 poster = self._leave_poster(staged) if self.poster else None
+                self.destination.publish(staged)
         except (DestinationError, OSError) as error:
             raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
-        record = self._record(arrived, acceptance, {"downloaded": downloaded_at, "published": time.time()})
+        log.info("The video is at %s (sha256 %s).", self.destination, arrived.file.sha256)
+        record = self._record(arrived, acceptance, downloaded_at)
         if self.sidecar:
             self._leave_sidecar(record)
         self._count(arrived)
-        return video_facts(record, self.destination, poster=poster)
+        return _finished(record, self.destination, poster=poster)
 
     def _fetch(self, client: WanClient, wan_task_id: str, staged: Path) -> _Arrived:
         """Download until a video is there; what arrives time and again and is none is rejected."""
@@ -167,11 +180,11 @@ class Delivery:
         """
         from airflow_wan.files.acceptance import Expected, examine  # noqa: PLC0415 - only on delivery
 
-        order = self._order
-        expected = (
-            Expected(duration_s=order.seconds, resolution=order.resolution, audio=order.driven_by_audio)
-            if order
-            else Expected()
+        order = self.purchase.order if self.purchase else None
+        expected = Expected(
+            duration_s=order.seconds if order else None,
+            resolution=order.resolution if order else None,
+            audio=order.driven_by_audio if order else False,
         )
         acceptance = examine(staged, arrived.facts, expected)
         if acceptance.shortcomings:
@@ -190,7 +203,17 @@ class Delivery:
         return VideoRejected(problems, kept_at=kept_at, wan_task_id=wan_task_id)
 
     def _leave_poster(self, staged: Path) -> str | None:
-        raise NotImplementedError
+        """Leave the first frame beside the video, which is worth having without it."""
+        from airflow_wan.files.acceptance import PosterError, save_poster  # noqa: PLC0415 - only on delivery
+
+        try:
+            with self.destination.poster.staging() as picture:
+                save_poster(staged, picture)
+                self.destination.poster.publish(picture)
+        except (PosterError, DestinationError, OSError) as error:
+            log.warning("The poster could not be left beside the video: %s", error)
+            return None
+        return str(self.destination.poster)
 
     def _leave_sidecar(self, record: Sidecar) -> None:
         """Leave the record beside the video, which is worth having without it."""
@@ -200,3 +223,46 @@ class Delivery:
             write_sidecar(self.destination, record)
         except DestinationError as error:
             log.warning("The video's record could not be left beside it: %s", error)
+
+    def _count(self, arrived: _Arrived) -> None:
+        submitted = self.purchase.submitted_at if self.purchase else None
+        succeeded = self.seen.get(TaskStatus.SUCCEEDED)
+        count_video(
+            self.account.gateway.name,
+            self.purchase.model if self.purchase else None,
+            seconds=arrived.facts.duration_s,
+            size=arrived.file.bytes,
+            waited_s=succeeded - submitted if submitted and succeeded else None,
+        )
+
+
+def _pause() -> tenacity.wait.wait_base:
+    return tenacity.wait_exponential(multiplier=1, max=LONGEST_PAUSE) + tenacity.wait_random(0, 1)
+
+
+def _read_finished(client: WanClient, wan_task_id: str) -> WanTask:
+    """The task with a fresh URL; a gateway that is away for a moment is asked again.
+
+    :raises WanError: when the task cannot be read, or has no file.
+    """
+
+    def read() -> WanTask:
+        task = client.get_task(wan_task_id)
+        if task.status is TaskStatus.UNKNOWN:
+            raise VideoTaskLost(
+                "The task succeeded, but the gateway no longer knows it.", code=task.code, wan_task_id=wan_task_id
+            )
+        if task.status is not TaskStatus.SUCCEEDED or not task.video_url:
+            raise GatewayUnavailable(
+                f"The task has no file yet (the gateway says {task.status_word!r}).", wan_task_id=wan_task_id
+            )
+        return task
+
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type((GatewayUnavailable, RateLimited)),
+        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        wait=_pause(),
+        before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
+        reraise=True,
+    )
+    return attempts(read)

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_wan.api.errors import WanError, error_from_dict
 from airflow_wan.api.polling import Decision, Verdict, VideoWatch
-from airflow_wan.delivery import WAN_VIDEO_KEY, Delivery, FinishedVideo, require_decoder
+from airflow_wan.delivery import WAN_VIDEO_KEY, Delivery, FinishedVideo
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.lineage import openlineage_of, tell_airflow
 from airflow_wan.metrics import count_failure
@@ -90,9 +90,18 @@ class WaitsForVideo(OwnsWanTask):
         destination = destination_for(self.output_path, context)
         warn_if_not_shared(destination, self.executor)
         destination.prepare()
-        if self.poster:
-            require_decoder()
         return destination
+
+    def check_extras(self) -> None:
+        """Whether what was asked for beside the video can be made here, before the video is bought."""
+        if not self.poster:
+            return
+        from airflow_wan.files.acceptance import PosterError, check_poster  # noqa: PLC0415 - only on a worker
+
+        try:
+            check_poster()
+        except PosterError as error:
+            raise AirflowFailException(str(error)) from error
 
     def wait_without_worker(self, context: Context, hook: WanHook, watch: VideoWatch, trigger: WanVideoTrigger) -> str:
         """Ask once, for what has ended already needs no triggerer; else free the worker until the trigger fires."""

@@ -279,6 +279,7 @@ class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
 
     def execute(self, context: Context) -> Any:
         """Submit, wait, and bring the video home; or hand on the one that is there already."""
+        self.check_extras()
         destination = self.prepare_destination(context)
         hook = WanHook(self.wan_conn_id)
         request = self.checked_request(hook)

@@ -81,6 +81,7 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
             raise AirflowFailException(
                 "wan_task_id is empty: give the output of WanSubmitVideoOperator, such as submit.output."
             )
+        self.check_extras()
         self.prepare_destination(context)
         if not self.deferrable:
             return super().execute(context)

@@ -13,6 +13,7 @@ import tenacity
 from airflow_wan.api.errors import GatewayUnavailable, RateLimited, VideoDownloadFailed, VideoTaskLost, WanError
 from airflow_wan.api.tasks import TaskStatus, WanTask
 from airflow_wan.files.destination import Destination, DestinationError
+from airflow_wan.files.inspection import NotAVideoError, inspect_video
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,18 +52,13 @@ def bring_home(
     :raises VideoDownloadFailed: when the file did not arrive whole, or could not be written to its destination.
     :raises WanError: when the task cannot be read.
     """
-    attempts = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type((VideoDownloadFailed, GatewayUnavailable, RateLimited)),
-        stop=tenacity.stop_after_attempt(ATTEMPTS),
-        wait=tenacity.wait_exponential(multiplier=1, max=LONGEST_PAUSE) + tenacity.wait_random(0, 1),
-        before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
-        reraise=True,
-    )
     try:
         with destination.staging() as staged:
-            task, file, facts = attempts(_fetch, client, wan_task_id, staged, loopback_allowed=loopback_allowed)
+            task, file, facts = _retrying(NotAVideoError)(
+                _fetch, client, wan_task_id, staged, loopback_allowed=loopback_allowed
+            )
             destination.publish(staged)
-    except (DestinationError, OSError) as error:
+    except (DestinationError, NotAVideoError, OSError) as error:
         raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
     log.info("The video is at %s (sha256 %s).", destination, file.sha256)
     return {
@@ -79,27 +75,37 @@ def bring_home(
     }
 
 
+def _retrying(*errors: type[Exception]) -> tenacity.Retrying:
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(errors),
+        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        wait=tenacity.wait_exponential(multiplier=1, max=LONGEST_PAUSE) + tenacity.wait_random(0, 1),
+        before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
+        reraise=True,
+    )
+
+
 def _fetch(
     client: WanClient, wan_task_id: str, staged: Path, *, loopback_allowed: bool
 ) -> tuple[WanTask, DownloadedFile, VideoFacts]:
-    """One attempt, with a fresh URL: the one of an earlier answer may have expired."""
     from airflow_wan.api.client import tls_context  # noqa: PLC0415 - httpx loads when first used, not at DAG parse
-    from airflow_wan.files.download import DownloadError, download  # noqa: PLC0415
-    from airflow_wan.files.inspection import NotAVideoError, inspect_video  # noqa: PLC0415
+    from airflow_wan.files.download import download  # noqa: PLC0415
+    from airflow_wan.files.file_client import DownloadError  # noqa: PLC0415
 
-    task = client.get_task(wan_task_id)
-    if task.status is not TaskStatus.SUCCEEDED or not task.video_url:
-        raise _no_file(task)
+    reads: list[WanTask] = []
+
+    def fresh_url() -> str:
+        reads.append(_read(client, wan_task_id))
+        return reads[-1].video_url or ""
+
     log.info("Wan task %s: downloading", wan_task_id)
     try:
-        file = download(task.video_url, staged, tls=tls_context(), loopback_allowed=loopback_allowed)
-        facts = inspect_video(staged)
+        file = download(fresh_url, staged, tls=tls_context(), private_allowed=loopback_allowed)
     except DownloadError as error:
         raise VideoDownloadFailed(str(error), link_refused=error.link_refused, wan_task_id=wan_task_id) from None
-    except NotAVideoError as error:
-        raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
     except OSError as error:
         raise VideoDownloadFailed(f"The file could not be written: {error}", wan_task_id=wan_task_id) from error
+    facts = inspect_video(staged)
     log.info(
         "Wan task %s: downloaded %.1f MB, a video of %s s and %sx%s px",
         wan_task_id,
@@ -108,7 +114,19 @@ def _fetch(
         facts.width,
         facts.height,
     )
-    return task, file, facts
+    return reads[-1], file, facts
+
+
+def _read(client: WanClient, wan_task_id: str) -> WanTask:
+    """The task with its file's signed URL, which is fresh at every read."""
+
+    def read() -> WanTask:
+        task = client.get_task(wan_task_id)
+        if task.status is not TaskStatus.SUCCEEDED or not task.video_url:
+            raise _no_file(task)
+        return task
+
+    return _retrying(GatewayUnavailable, RateLimited)(read)
 
 
 def _no_file(task: WanTask) -> WanError:

@@ -24,9 +24,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar
+
+from airflow_wan.retry_after import retry_after
 
 MAX_MESSAGE_CHARS = 1_000
 """Longer gateway messages (an HTML page from a proxy, say) are cut: they end in logs and in the database."""
@@ -347,7 +347,7 @@ def read_failed_answer(http_status: int, headers: Mapping[str, str], payload: ob
         code=code,
         message=message,
         request_id=request_id_of(body, headers),
-        retry_after=_retry_after(headers),
+        retry_after=retry_after(headers.get("retry-after")),
     )
 
 
@@ -429,24 +429,6 @@ def text_of(value: object) -> str | None:
     if isinstance(value, (str, int, float)):
         return str(value).strip() or None
     return None
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait as the `Retry-After` header asks, given as seconds or as a date."""
-    value = headers.get("retry-after")
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -1,38 +1,50 @@
-"""A signed URL → a complete temporary file: plain GET, streamed, length checked."""
+"""A signed URL → a complete, verified temporary file, however often the connection breaks on the way."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
+import http.client
 import logging
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-import httpx
+import tenacity
+from fastcrc import crc64
 
-from airflow_wan.addresses import is_loopback
+from airflow_wan.files.file_client import DownloadError, FileClient, Interrupted, conversation
+from airflow_wan.retry_after import retry_after
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
+    from concurrent.futures import Future
     from pathlib import Path
+    from typing import BinaryIO
 
-CHUNK_BYTES = 1024 * 1024
-MAX_REDIRECTS = 3
-CONNECT_TIMEOUT = 10.0
-"""s until the file host must answer a connection."""
-READ_TIMEOUT = 60.0
-"""s without a byte until a download is given up."""
+log = logging.getLogger(__name__)
 
+CHUNK_BYTES = 256 * 1024
+LARGEST_BYTES = 2 * 1024**3
+"""More than any video of seconds."""
+ATTEMPTS_IN_VAIN = 5
+"""Attempts in a row without a byte that was not here before, until a download is given up."""
+MOST_ATTEMPTS = 100
+"""Attempts altogether."""
+LONGEST_PAUSE = 30.0
+"""s between two attempts, unless the host asks for more."""
+LONGEST_RETRY_AFTER = 120.0
+"""s between two attempts, whatever the host asks for."""
 
-class DownloadError(Exception):
-    """The file did not arrive whole. The message never holds the signed URL.
-
-    :param link_refused: whether the host refused the URL, as it does when it expired: a fresh one may help.
-    """
-
-    def __init__(self, message: str, *, link_refused: bool = False) -> None:
-        self.link_refused = link_refused
-        super().__init__(message)
+_JITTER = tenacity.wait_random(0, 1)
+_LINK_REFUSED = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+_FOR_NOW = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,104 +54,290 @@ class DownloadedFile:
     :param path: where it lies.
     :param bytes: its size.
     :param sha256: its digest, hexadecimal.
+    :param attempts: how many it took.
+    :param checks: what it was held against: ``length``, ``crc64`` and ``md5``, as far as the host told them.
     """
 
     path: Path
     bytes: int
     sha256: str
+    attempts: int
+    checks: tuple[str, ...]
 
 
-class _WithoutQueries(logging.Filter):
-    """Cuts the query off the URLs that httpx logs (at INFO, for each request): that is where signatures live."""
+def download(
+    fresh_url: Callable[[], str],
+    path: Path,
+    *,
+    tls: ssl.SSLContext,
+    private_allowed: bool = False,
+    largest_bytes: int = LARGEST_BYTES,
+) -> DownloadedFile:
+    """Fetch a file, going on after a break where it broke off, and verify it.
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(arg.copy_with(query=None) if isinstance(arg, httpx.URL) else arg for arg in record.args)
-        return True
+    The requests carry no ``Authorization``: with one, the file host takes the signature for wrong and answers 403.
 
-
-logging.getLogger("httpx").addFilter(_WithoutQueries())
-
-
-def download(url: str, path: Path, *, tls: ssl.SSLContext, loopback_allowed: bool = False) -> DownloadedFile:
-    """Fetch a signed URL into a new file.
-
-    The request carries no ``Authorization``: with one, the file host takes the signature for wrong and answers 403.
-
-    :param url: the signed URL.
+    :param fresh_url: returns a signed URL; called once, and again when the host refused the one before (403, 404, 410).
+        What it raises passes through.
     :param path: the file to write; it is left incomplete when this raises.
     :param tls: the TLS context to use.
-    :param loopback_allowed: whether plain http on loopback will do, as it must for an emulator.
-    :raises DownloadError: when the file did not arrive whole.
+    :param private_allowed: whether the file may lie on this machine or in a private network, and there on plain http.
+    :param largest_bytes: size beyond which a file is refused.
+    :raises DownloadError: when the file did not arrive whole, or may not come from where it is.
+    :raises OSError: when it cannot be written.
     """
-    timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
-    try:
-        with httpx.Client(verify=tls, timeout=timeout, headers={"Accept-Encoding": "identity"}) as http:
-            return _fetch(http, url, path, loopback_allowed=loopback_allowed)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        # The text of an httpx error may hold the URL, and with it the signature: its type says enough.
-        raise DownloadError(f"The connection to the file host failed ({type(error).__name__}).") from None
-
-
-def _fetch(http: httpx.Client, url: str, path: Path, *, loopback_allowed: bool) -> DownloadedFile:
-    for _ in range(MAX_REDIRECTS + 1):
-        _check_target(url, loopback_allowed=loopback_allowed)
-        with http.stream("GET", url) as response:
-            if response.has_redirect_location:
-                url = _joined(url, response.headers["location"])
-                continue
-            return _save(response, path)
-    raise DownloadError(f"The file host redirected more than {MAX_REDIRECTS} times.")
-
-
-def _joined(url: str, location: str) -> str:
-    try:
-        return urljoin(url, location)
-    except ValueError:
-        raise DownloadError("The file host redirects to a malformed URL.") from None
-
-
-def _check_target(url: str, *, loopback_allowed: bool) -> None:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise DownloadError("The file is offered at a malformed URL.") from None
-    if parts.scheme == "https" and parts.hostname:
-        return
-    if parts.scheme == "http" and loopback_allowed and is_loopback(parts.hostname):
-        return
-    raise DownloadError(
-        f"The file is offered at a {parts.scheme or 'malformed'} URL on host {parts.hostname}; only https is followed."
-    )
-
-
-def _save(response: httpx.Response, path: Path) -> DownloadedFile:
-    if response.status_code != httpx.codes.OK:
-        raise DownloadError(
-            f"The file host {response.url.host} answered HTTP {response.status_code}{_oss_code(response)}.",
-            link_refused=response.status_code in (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND, httpx.codes.GONE),
+    with path.open("wb") as file, ThreadPoolExecutor(1, "wan-hashes") as beside:
+        client = FileClient(tls, private_allowed=private_allowed)
+        transfer = _Transfer(client, fresh_url, path, file, beside, largest_bytes)
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Interrupted),
+            stop=lambda _: transfer.is_hopeless,
+            wait=transfer.pause,
+            before_sleep=transfer.report,
+            reraise=True,
         )
-    expected = _expected_length(response)
-    digest = hashlib.sha256()
-    written = 0
-    with path.open("wb") as file:
-        for chunk in response.iter_raw(CHUNK_BYTES):
-            digest.update(chunk)
-            written += file.write(chunk)
-    if not written:
-        raise DownloadError("The file host sent an empty file.")
-    if expected is not None and written != expected:
-        raise DownloadError(f"The file host announced {expected} bytes and sent {written}.")
-    return DownloadedFile(path, written, digest.hexdigest())
+        try:
+            content = attempts(transfer.attempt)
+        except Interrupted as error:
+            sentence = f"{error} {transfer.progress}; given up after {transfer.attempts} attempts."
+            raise DownloadError(sentence, link_refused=error.link_refused) from None
+    done = DownloadedFile(path, content.bytes, content.sha256.hexdigest(), transfer.attempts, content.checks)
+    log.info(
+        "Downloaded %s bytes in %s; checked against the host's: %s.",
+        f"{done.bytes:,}",
+        "one attempt" if done.attempts == 1 else f"{done.attempts} attempts",
+        ", ".join(done.checks) or "nothing, as it told nothing",
+    )
+    return done
 
 
-def _expected_length(response: httpx.Response) -> int | None:
-    length = response.headers.get("content-length", "")
-    return int(length) if length.isdecimal() else None
+# --------------------------------------------------------------------------------------------------------------------
+# One file, over as many attempts as it takes
 
 
-def _oss_code(response: httpx.Response) -> str:
+class _Content:
+    """What has arrived of one file, and what its host said of the whole."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        headers = response.headers
+        self.bytes = 0
+        self.sha256 = hashlib.sha256()
+        # With a Transfer-Encoding, a Content-Length means nothing (RFC 9112, 6.3).
+        self.total = None if response.chunked else _whole_number(headers.get("Content-Length"))
+        self.told_crc64 = _whole_number(headers.get("x-oss-hash-crc64ecma"))
+        self.told_md5 = _md5_of(headers.get("Content-MD5"))
+        self.validator = _validator(response)
+        self._crc64 = 0
+        self._md5 = hashlib.md5(usedforsecurity=False) if self.told_md5 else None
+
+    @property
+    def is_all(self) -> bool:
+        """Whether as much has arrived as was announced."""
+        return self.bytes == self.total
+
+    def hash(self, chunk: bytes) -> None:
+        """Take the next bytes into all digests."""
+        self.sha256.update(chunk)
+        if self.told_crc64 is not None:
+            self._crc64 = crc64.xz(chunk, self._crc64)  # OSS's crc64ecma is the one that xz uses
+        if self._md5 is not None:
+            self._md5.update(chunk)
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """What the host told and the file was held against."""
+        told = {"length": self.total, "crc64": self.told_crc64, "md5": self.told_md5}
+        return tuple(name for name, value in told.items() if value is not None)
+
+    def mismatch(self) -> str | None:
+        """The checksum that is another than the host's, if one is."""
+        if self.told_crc64 is not None and self._crc64 != self.told_crc64:
+            return "CRC-64"
+        if self._md5 is not None and self._md5.digest() != self.told_md5:
+            return "MD5"
+        return None
+
+    def goes_on_with(self, response: http.client.HTTPResponse) -> bool:
+        """Whether a 206 answer is the rest of this very file; it then tells the size of a file that told none."""
+        told = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+        if told is None or int(told[1]) != self.bytes or self.total not in (None, int(told[2])):
+            return False
+        name, value = self.validator or ("", "")
+        self.total = int(told[2])
+        return response.headers.get(name, value) == value
+
+
+@dataclass
+class _Transfer:
+    """One file on its way, and how the attempts to get it went.
+
+    :param beside: the one thread that makes the digests.
+    :param url: the signed URL in use; None when a fresh one is needed.
+    :param furthest: the most bytes that were ever here.
+    :param in_vain: attempts since then.
+    """
+
+    client: FileClient
+    fresh_url: Callable[[], str]
+    path: Path
+    file: BinaryIO
+    beside: ThreadPoolExecutor
+    largest_bytes: int
+    url: str | None = None
+    content: _Content | None = None
+    furthest: int = 0
+    attempts: int = 0
+    in_vain: int = 0
+
+    @property
+    def progress(self) -> str:
+        """How much is here, in words."""
+        here, total = (self.content.bytes, self.content.total) if self.content else (0, None)
+        return f"{here:,} of {total:,} bytes are here" if total else f"{here:,} bytes are here"
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether another attempt is no longer worth it."""
+        return self.in_vain >= ATTEMPTS_IN_VAIN or self.attempts >= MOST_ATTEMPTS
+
+    def pause(self, state: tenacity.RetryCallState) -> float:
+        """S until the next attempt: longer each time nothing came, and no shorter than the host asked for."""
+        asked = getattr(state.outcome and state.outcome.exception(), "retry_after", None) or 0.0
+        pause = max(min(0.5 * 2.0**self.in_vain, LONGEST_PAUSE), min(asked, LONGEST_RETRY_AFTER))
+        return pause + _JITTER(state)
+
+    def report(self, state: tenacity.RetryCallState) -> None:
+        """Say why there will be another attempt."""
+        error = state.outcome and state.outcome.exception()
+        seconds = state.next_action.sleep if state.next_action else 0.0
+        log.warning("%s %s; attempt %s in %.1f s.", error, self.progress, self.attempts + 1, seconds)
+
+    def attempt(self) -> _Content:
+        """Get what is missing, or all of it when what is here cannot be gone on with."""
+        self.attempts += 1
+        self.in_vain += 1
+        self.url = self.url or self.fresh_url()
+        headers = self._condition()
+        with self.client.answer(self.url, headers) as response:
+            content = self.content = self._begun(response, resumed="Range" in headers)
+            self._check_room(content)
+            self._receive(content, response)
+        if not content.bytes:
+            raise self._start_over("The file host sent an empty file.")
+        if content.total is not None and not content.is_all:
+            raise Interrupted("The connection to the file host failed: it ended too early.")
+        if (name := content.mismatch()) is not None:
+            raise self._start_over(f"The file does not have the {name} checksum that its host told.")
+        return content
+
+    def _condition(self) -> dict[str, str]:
+        """The headers that ask for the rest of the same file, or for all of it if it is another by now.
+
+        Without a validator, two files could be mixed up: then it is always all of it.
+        """
+        if self.content is None or not self.content.bytes or self.content.validator is None:
+            return {}
+        return {"Range": f"bytes={self.content.bytes}-", "If-Range": self.content.validator[1]}
+
+    def _begun(self, response: http.client.HTTPResponse, *, resumed: bool) -> _Content:
+        """The content that an answer's body belongs to."""
+        if response.status == HTTPStatus.OK:
+            if response.headers.get_content_type() == "text/html":
+                raise Interrupted("The connection to the file host failed: a web page came in place of the file.")
+            self.file.seek(0)
+            self.file.truncate()
+            return _Content(response)
+        if resumed and response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise self._start_over("The file host no longer has the rest of the file (HTTP 416).")
+        if resumed and response.status == HTTPStatus.PARTIAL_CONTENT and self.content is not None:
+            if self.content.goes_on_with(response):
+                return self.content
+            raise self._start_over("The file host sent another part than the one asked for.")
+        if response.status in _LINK_REFUSED:
+            self.url = None
+        raise _refusal(response)
+
+    def _start_over(self, sentence: str) -> Interrupted:
+        """Forget what is here; return the error that says why."""
+        self.content = None
+        return Interrupted(sentence)
+
+    def _check_room(self, content: _Content) -> None:
+        if content.total is None:
+            return
+        self._check_size(content.total)
+        missing, free = content.total - content.bytes, shutil.disk_usage(self.path.parent).free
+        if missing > free:
+            raise DownloadError(
+                f"The disk is too full for the file: {missing:,} bytes are still to come, and {free:,} bytes are free "
+                f"in {self.path.parent}."
+            )
+
+    def _check_size(self, size: int) -> None:
+        if size > self.largest_bytes:
+            raise DownloadError(f"The file has more than the {self.largest_bytes:,} bytes that a video may have.")
+
+    def _receive(self, content: _Content, response: http.client.HTTPResponse) -> None:
+        """Write the body as it comes; the digests are made beside that, as hashlib lets other threads run."""
+        hashed: Future[None] | None = None
+        while not content.is_all and (chunk := _read(response, content)):
+            self._check_size(content.bytes + len(chunk))
+            if hashed is not None:
+                hashed.result()
+            hashed = self.beside.submit(content.hash, chunk)
+            self.file.write(chunk)
+            content.bytes += len(chunk)
+            if content.bytes > self.furthest:
+                self.furthest, self.in_vain = content.bytes, 0
+        if hashed is not None:
+            hashed.result()
+
+
+def _read(response: http.client.HTTPResponse, content: _Content) -> bytes:
+    """The next bytes as soon as there are any, so that a break loses none; nothing at the end."""
+    wanted = CHUNK_BYTES if content.total is None else min(CHUNK_BYTES, content.total - content.bytes)
+    with conversation():
+        return response.read1(wanted)
+
+
+def _validator(response: http.client.HTTPResponse) -> tuple[str, str] | None:
+    """The header that tells this file from a later one at its URL. A weak ETag does not."""
+    etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
+    if etag and etag.startswith('"'):
+        return "ETag", etag
+    return ("Last-Modified", modified) if modified else None
+
+
+def _whole_number(text: str | None) -> int | None:
+    """A header's number; None for anything else, and for what no file's size or CRC-64 has the digits of."""
+    return int(text) if text and re.fullmatch(r"\d{1,20}", text, re.ASCII) else None
+
+
+def _md5_of(text: str | None) -> bytes | None:
+    try:
+        digest = base64.b64decode(text or "", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return digest if len(digest) == hashlib.md5(usedforsecurity=False).digest_size else None
+
+
+def _refusal(response: http.client.HTTPResponse) -> DownloadError:
+    """What an answer without the file means for the next attempt."""
+    status = response.status
+    sentence = f"The file host answered HTTP {status}{_oss_code(response)}."
+    if status in _LINK_REFUSED:
+        return Interrupted(sentence, link_refused=True)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _FOR_NOW:
+        return Interrupted(sentence, retry_after=retry_after(response.headers.get("Retry-After")))
+    return DownloadError(sentence)
+
+
+def _oss_code(response: http.client.HTTPResponse) -> str:
     """The code in OSS's XML answer (``<Code>SignatureDoesNotMatch</Code>``), the rest of which may hold the key id."""
-    text: Any = response.read()[:4096].decode("utf-8", "replace")
+    try:
+        with conversation():
+            text = response.read(4096).decode("utf-8", "replace")
+    except DownloadError:
+        return ""
     code = text.partition("<Code>")[2].partition("</Code>")[0].strip()
     return f" ({code})" if code.isalnum() else ""

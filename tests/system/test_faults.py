@@ -86,7 +86,7 @@ FAULTS = [
     Fault("download", "reset", "dashscope", "success", 1, ("The connection to the file host failed",)),
     Fault("download", "wrong_length", "apiyi", "success", 1, ("The connection to the file host failed",)),
     Fault("download", "empty", "apiyi", "success", 1, ("The file host sent an empty file.",)),
-    Fault("download", "html", "dashscope", "success", 1, ("The file is no complete mp4",)),
+    Fault("download", "html", "dashscope", "success", 1, ("a web page came in place of the file",)),
     Fault("download", "expired", "apiyi", "success", 1, ("answered HTTP 403",)),
 ]
 

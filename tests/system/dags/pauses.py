@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 LONGEST_PAUSE_S = 150.0
 
@@ -65,27 +65,21 @@ def _before_deferral(hold: Callable[[], None]) -> None:
 
 def _before_download(hold: Callable[[], None]) -> None:
     """The signed URL is in hand."""
-    from airflow_wan.files import download
+    from airflow_wan.files.file_client import FileClient
 
-    _lay(download, "download", before=lambda *_, **__: hold())
+    _lay(FileClient, "answer", before=lambda *_: hold())
 
 
 def _during_download(hold: Callable[[], None]) -> None:
     """Part of the file is on disk."""
-    import httpx
+    import http.client
+    import itertools
 
     from airflow_wan.files import download
 
     download.CHUNK_BYTES = 16 * 1024
-    read = httpx.Response.iter_raw
-
-    def read_with_pause(response: httpx.Response, chunk_size: int | None = None) -> Iterator[bytes]:
-        for number, chunk in enumerate(read(response, chunk_size)):
-            if number == 2:
-                hold()
-            yield chunk
-
-    httpx.Response.iter_raw = read_with_pause  # type: ignore[method-assign]
+    reads = itertools.count()
+    _lay(http.client.HTTPResponse, "read1", before=lambda *_: hold() if next(reads) == 2 else None)
 
 
 def _before_publish(hold: Callable[[], None]) -> None:

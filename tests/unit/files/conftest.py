@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import ipaddress
 import socket
 import ssl
 import struct
 import tempfile
+import termios
 import threading
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import av
 import pytest
@@ -24,15 +28,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 class FileHost:
-    """Serves each path by the function that a test gave it, and remembers what was asked for."""
+    """Serves each path by the function that a test gave it, and remembers what was asked for.
+
+    :ivar body_bytes: how many bytes of what it `keeps` were sent.
+    """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.answers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
+        self.body_bytes = 0
         self._tls = tls
 
     def __enter__(self) -> Self:
@@ -44,7 +52,8 @@ class FileHost:
             def do_GET(self) -> None:
                 host.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
                 self.close_connection = True
-                host.answers[self.path.partition("?")[0]](self)
+                with suppress(ConnectionError):  # a client may leave early
+                    host.answers[self.path.partition("?")[0]](self)
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -87,19 +96,82 @@ class FileHost:
         """Answer a path with a redirect."""
         self.serves(path, status, b"elsewhere", Location=location)
 
-    def breaks_off(self, path: str, body: bytes, announced: int) -> None:
+    def breaks_off(self, path: str, body: bytes, announced: int, **headers: str) -> None:
         """Answer a path with the begin of a body, and reset the connection."""
 
         def answer(handler: BaseHTTPRequestHandler) -> None:
             handler.send_response(200)
+            for name, value in headers.items():
+                handler.send_header(name.replace("_", "-"), value)
             handler.send_header("Content-Length", str(announced))
             handler.end_headers()
             handler.wfile.write(body)
-            handler.wfile.flush()
-            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            handler.connection.close()
+            reset(handler)
 
         self.answers[path] = answer
+
+    def keeps(
+        self, path: str, content: bytes, told: dict[str, str] | None = None, *, breaks: Iterable[int] = ()
+    ) -> None:
+        """Answer a path as an object store does, with what it tells of the object in its headers.
+
+        The first answers break off after as many bytes each.
+        """
+        stored, cuts = Stored(content, told or {}), iter(breaks)
+
+        def answer(handler: BaseHTTPRequestHandler) -> None:
+            status, headers, body = stored.answer(handler.headers.get("Range"), handler.headers.get("If-Range"))
+            cut = next(cuts, None)
+            handler.send_response(status)
+            for name, value in headers.items():
+                handler.send_header(name, value)
+            handler.send_header("Content-Length", str(len(body)))
+            handler.end_headers()
+            sent = body if cut is None else body[:cut]
+            handler.wfile.write(sent)
+            self.body_bytes += len(sent)
+            if cut is not None:
+                reset(handler)
+
+        self.answers[path] = answer
+
+    def in_turn(self, path: str, *others: str) -> None:
+        """Answer a path as others are answered, one after another; the last stays."""
+        turns = [self.answers[other] for other in others]
+
+        def answer(handler: BaseHTTPRequestHandler) -> None:
+            turn = turns.pop(0) if len(turns) > 1 else turns[0]
+            turn(handler)
+
+        self.answers[path] = answer
+
+
+@dataclass
+class Stored:
+    """An object of an object store, with the validators and checksums that come in its headers."""
+
+    content: bytes
+    told: dict[str, str]
+
+    def answer(self, wanted: str | None, on_condition: str | None) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body, as RFC 9110 has them for one range that is open at its end."""
+        is_same = on_condition in (None, self.told.get("ETag"), self.told.get("Last-Modified"))
+        if wanted is None or not is_same:
+            return 200, self.told, self.content
+        start, size = int(wanted.removeprefix("bytes=").removesuffix("-")), len(self.content)
+        if start >= size:
+            return 416, {"Content-Range": f"bytes */{size}"}, b""
+        return 206, self.told | {"Content-Range": f"bytes {start}-{size - 1}/{size}"}, self.content[start:]
+
+
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    """Break the connection with a TCP reset once all that was written has come to the other side."""
+    handler.wfile.flush()
+    # A reset throws away what still waits on this side, and the kernel tells nobody when nothing does.
+    while struct.unpack("i", fcntl.ioctl(handler.connection, termios.TIOCOUTQ, bytes(4)))[0]:
+        time.sleep(0.001)
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
 
 
 @pytest.fixture
@@ -111,7 +183,7 @@ def host() -> Iterator[FileHost]:
 
 @dataclass(frozen=True)
 class Tls:
-    """A certificate for 127.0.0.1, seen from both ends."""
+    """A certificate for 127.0.0.1 and files.example, seen from both ends."""
 
     server: ssl.SSLContext
     client: ssl.SSLContext
@@ -122,6 +194,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "airflow-wan tests")])
     now = dt.datetime.now(dt.UTC)
+    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("files.example")]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -130,7 +203,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -150,6 +223,81 @@ def tls_hosts(tls: Tls) -> Iterator[Callable[[], FileHost]]:
     """Starts file hosts that speak https."""
     with ExitStack() as running:
         yield lambda: running.enter_context(FileHost(tls.server))
+
+
+class Proxy:
+    """A proxy that joins every CONNECT to one file host, and remembers what it was asked."""
+
+    def __init__(self, target: FileHost) -> None:
+        self.requests: list[tuple[str, str | None]] = []
+        self._target = urlsplit(target.base_url)
+
+    def __enter__(self) -> Self:
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_CONNECT(self) -> None:
+                proxy.requests.append((self.path, self.headers.get("Proxy-Authorization")))
+                with socket.create_connection((str(proxy._target.hostname), int(proxy._target.port or 0))) as far:
+                    self.send_response(200)
+                    self.end_headers()
+                    pump = threading.Thread(target=_copy, args=(self.connection, far), daemon=True)
+                    pump.start()
+                    _copy(far, self.connection)
+                    pump.join()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[FileHost], Proxy]]:
+    """Sends everything through a proxy that leads to one file host, as it is told in the environment."""
+    with ExitStack() as running:
+
+        def through(target: FileHost, scheme: str = "http://") -> Proxy:
+            proxy = running.enter_context(Proxy(target))
+            monkeypatch.setenv("HTTPS_PROXY", f"{scheme}me:p%40ss@127.0.0.1:{proxy.port}")
+            return proxy
+
+        yield through
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
+    """What host names lead to, look-up after look-up; the last stays. Names that are not in it lead nowhere."""
+    known: dict[str, list[list[str]]] = {}
+    real = socket.getaddrinfo
+
+    def look_up(host: str, port: int | None, *rest: Any, **named: Any) -> Any:
+        if host[0].isdigit():
+            return real(host, port, *rest, **named)
+        if host not in known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        turns = known[host]
+        addresses = turns.pop(0) if len(turns) > 1 else turns[0]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port or 0)) for address in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return known
 
 
 def make_mp4(

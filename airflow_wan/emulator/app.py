@@ -229,15 +229,16 @@ class Emulator:
     async def _download(self, request: Request) -> Response:
         request_id = uuid.uuid4().hex.upper()[:24]
 
-        def true() -> Response:
-            return self._file(request, request_id)
+        def served(serve: results.Serve = results.serve) -> Response:
+            return self._file(request, request_id, serve)
 
         planted = self.faults.take(CallKind.DOWNLOAD)
         if planted is None:
-            return true()
-        return await sabotage.download_answer(sabotage.Struck(self.faults, planted, request, request_id, true))
+            return served()
+        struck = sabotage.Struck(self.faults, planted, request, request_id, true=served)
+        return await sabotage.download_answer(struck, served)
 
-    def _file(self, request: Request, request_id: str) -> Response:
+    def _file(self, request: Request, request_id: str, serve: results.Serve) -> Response:
         now = self.clock.now()
         refusal = results.refuse(request, self._signer, now, request_id)
         if refusal is not None:
@@ -246,7 +247,7 @@ class Emulator:
         film = task.at(now).film if task else None
         if task is None or film is None:
             return results.missing(request_id)
-        return results.serve(request, film.content, task.ready_at, request_id)
+        return serve(request, film.content, task.ready_at, request_id)
 
     async def _ledger(self, _: Request) -> Response:
         return JSONResponse(journal.ledger(self.tasks, self.clock.now()))

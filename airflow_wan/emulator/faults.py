@@ -34,6 +34,9 @@ Kinds for one request each:
 - download: `expired` and `forbidden` 403; `truncated` after `at_bytes` (null: half) of the promised bytes; `reset`, the
   same by a TCP reset; `wrong_length`, a Content-Length `off_by` (1000) bytes, too short when negative; `empty`;
   `slow` at `bytes_per_s` (20000). The byte counts are those of the answer, which a Range makes shorter.
+- download: `corrupt`, the promised bytes with some of them flipped; `changed`, another file under the same URL, with an
+  ETag and checksums of its own; `no_validators`, the whole file whatever part was asked for, without ETag, date or
+  checksum.
 """
 
 from __future__ import annotations
@@ -88,6 +91,9 @@ class FaultKind(StrEnum):
     WRONG_LENGTH = "wrong_length"
     EMPTY = "empty"
     SLOW = "slow"
+    CORRUPT = "corrupt"
+    CHANGED = "changed"
+    NO_VALIDATORS = "no_validators"
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,9 @@ _USES = {
     FaultKind.WRONG_LENGTH: _Use(_DOWNLOAD, ("off_by",)),
     FaultKind.EMPTY: _Use(_DOWNLOAD),
     FaultKind.SLOW: _Use(_DOWNLOAD, ("bytes_per_s",)),
+    FaultKind.CORRUPT: _Use(_DOWNLOAD),
+    FaultKind.CHANGED: _Use(_DOWNLOAD),
+    FaultKind.NO_VALIDATORS: _Use(_DOWNLOAD),
 }
 _OUTCOMES = frozenset({FaultKind.TASK_FAILED, FaultKind.TASK_CANCELED, FaultKind.TASK_UNKNOWN})
 # Of the parameters several requests share, the ones that mean something to some of them only.

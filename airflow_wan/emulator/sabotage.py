@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _WAITS = (FaultKind.DELAY, FaultKind.HOLD)
 _SLOW_TICK_S = 0.05
+_OTHERWISE = {FaultKind.CHANGED: results.serve_changed, FaultKind.NO_VALIDATORS: results.serve_bare}
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ async def gateway_answer(struck: Struck, gateway: Gateway) -> Response:
     return JSONResponse(dict(answer.body), answer.status, headers=headers)
 
 
-async def download_answer(struck: Struck) -> Response:
-    """Return what the client of the file store gets."""
+async def download_answer(struck: Struck, served: Callable[[results.Serve], Response]) -> Response:
+    """Return what the client of the file store gets; `served` returns the answer with the file served in some way."""
     request_id = struck.request_id
     match struck.fault.kind:
         case FaultKind.DELAY:
@@ -77,6 +78,10 @@ async def download_answer(struck: Struck) -> Response:
             return Response(media_type="video/mp4")
         case FaultKind.TRUNCATED | FaultKind.RESET | FaultKind.WRONG_LENGTH | FaultKind.HOLD | FaultKind.SLOW:
             return _faltering(struck)
+        case FaultKind.CORRUPT:
+            return _flipped(struck.true())
+        case FaultKind.CHANGED | FaultKind.NO_VALIDATORS:
+            return served(_OTHERWISE[struck.fault.kind])
         case _:
             return _any_answer(struck.fault)
 
@@ -134,6 +139,15 @@ def _page(status: int, title: str) -> Response:
         "<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n",
         status,
     )
+
+
+def _flipped(true: Response) -> Response:
+    """Return the answer with one byte in a hundred thousand flipped, and at least the first."""
+    body = bytearray(true.body)
+    for place in range(0, len(body), 100_000):
+        body[place] ^= 0xFF
+    true.body = bytes(body)
+    return true
 
 
 def _faltering(struck: Struck) -> Response:

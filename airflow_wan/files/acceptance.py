@@ -173,8 +173,8 @@ def _opened(path: Path) -> Any:
 
 
 def _first_frame(container: Any) -> Any:
-    if not container.streams.video:
-        return None
+    if not container.streams.video or container.streams.video[0].codec_context is None:
+        return None  # no picture, or one in a format that nobody knows
     for packet in itertools.islice(container.demux(container.streams.video[0]), _MAX_PACKETS):
         for frame in packet.decode():
             return frame
@@ -192,9 +192,10 @@ def _fault_at_the_end(container: Any) -> str | None:
 def _fault_from(start: int, container: Any) -> str | None:
     """What is wrong from the keyframe before a time on; None when the last frame announced comes out."""
     video = container.streams.video[0]
+    sound = [stream for stream in container.streams.audio if stream.codec_context is not None]
     container.seek(start, stream=video)
     announced = shown = 0
-    for packet in itertools.islice(container.demux(video, *container.streams.audio[:1]), _MAX_PACKETS):
+    for packet in itertools.islice(container.demux(video, *sound), _MAX_PACKETS):
         of_picture = packet.stream.type == "video"
         if of_picture and packet.pts is not None and not packet.is_discard:
             announced = max(announced, packet.pts)

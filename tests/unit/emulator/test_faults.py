@@ -16,6 +16,7 @@ from xml.etree import ElementTree as ET
 
 import httpx
 import pytest
+from fastcrc import crc64
 
 from airflow_wan.emulator.__main__ import main
 from airflow_wan.emulator.faults import CallKind, Fault, FaultKind
@@ -579,6 +580,55 @@ class TestADownload:
         assert answer.headers["content-length"] == str(len(whole) - 700)
         assert answer.content == whole[:-700]
         assert on_the_wire.partition(b"\r\n\r\n")[2] == whole
+
+    def test_may_bring_spoilt_bytes_under_the_true_checksums(
+        self, web: httpx.Client, url: str, whole: bytes, wan_emulator: RunningEmulator
+    ) -> None:
+        true = web.get(url)
+        wan_emulator.add_fault("download", "corrupt", times=2)
+
+        answer, part = web.get(url), web.get(url, headers={"Range": "bytes=-10"})
+
+        assert answer.content != whole
+        assert len(answer.content) == len(whole)
+        for header in ("etag", "content-md5", "x-oss-hash-crc64ecma"):
+            assert answer.headers[header] == true.headers[header]
+        assert part.content[1:] == whole[-9:]
+        assert part.content[0] == whole[-10] ^ 0xFF
+
+    def test_may_find_another_file(
+        self, web: httpx.Client, url: str, whole: bytes, wan_emulator: RunningEmulator
+    ) -> None:
+        etag = web.get(url).headers["etag"]
+        wan_emulator.add_fault("download", "changed", times=2)
+
+        answer = web.get(url, headers={"Range": "bytes=10-", "If-Range": etag})
+        part = web.get(url, headers={"Range": "bytes=10-", "If-Range": answer.headers["etag"]})
+
+        assert answer.status_code == 200
+        assert answer.content == whole + b"\0\0\0\x08free"
+        assert answer.headers["etag"] != etag
+        assert answer.headers["x-oss-hash-crc64ecma"] == str(crc64.xz(answer.content))
+        assert (part.status_code, part.content) == (206, answer.content[10:])
+
+    def test_may_have_nothing_to_tell_the_file_by(
+        self, web: httpx.Client, url: str, whole: bytes, wan_emulator: RunningEmulator
+    ) -> None:
+        wan_emulator.add_fault("download", "no_validators")
+
+        answer = web.get(url, headers={"Range": "bytes=10-"})
+
+        assert (answer.status_code, answer.content) == (200, whole)
+        told = {"etag", "last-modified", "accept-ranges", "content-md5", "x-oss-hash-crc64ecma"}
+        assert not told & set(answer.headers)
+
+    @pytest.mark.parametrize("kind", ["changed", "no_validators"])
+    def test_of_another_file_needs_a_good_url_too(
+        self, web: httpx.Client, url: str, wan_emulator: RunningEmulator, kind: str
+    ) -> None:
+        wan_emulator.add_fault("download", kind)
+
+        assert web.get(url.replace("Signature=", "Signature=x")).status_code == 403
 
     def test_may_be_slow(self, web: httpx.Client, url: str, whole: bytes, wan_emulator: RunningEmulator) -> None:
         wan_emulator.add_fault("download", "slow", bytes_per_s=len(whole) * 4)

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import httpx
 import pytest
+from fastcrc import crc64
 
 if TYPE_CHECKING:
     from airflow_wan.emulator.testing import RunningEmulator
@@ -61,6 +62,7 @@ def test_a_whole_download_says_what_it_is(url: str) -> None:
     assert answer.headers["accept-ranges"] == "bytes"
     assert answer.headers["etag"] == f'"{digest.hexdigest().upper()}"'
     assert answer.headers["content-md5"] == base64.b64encode(digest.digest()).decode()
+    assert answer.headers["x-oss-hash-crc64ecma"] == str(crc64.xz(answer.content))
 
 
 def test_a_download_with_the_api_key_does_not_match_its_signature(url: str) -> None:
@@ -117,6 +119,7 @@ def test_a_range_is_partial_content(url: str, wanted: str, first: int, last: int
     assert answer.content == expected
     assert answer.headers["content-range"] == f"bytes {start}-{start + len(expected) - 1}/{len(whole)}"
     assert "content-md5" not in answer.headers
+    assert answer.headers["x-oss-hash-crc64ecma"] == str(crc64.xz(whole))
 
 
 def test_a_download_resumed_in_pieces_is_the_same_file(url: str) -> None:

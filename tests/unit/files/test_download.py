@@ -7,6 +7,7 @@ import logging
 import socket
 import time
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -26,13 +27,14 @@ from airflow_wan.files.file_client import MAX_REDIRECTS, DownloadError
 from airflow_wan.files.inspection import inspect_video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from http.server import BaseHTTPRequestHandler
 
     from conftest import FileHost, Proxy, Tls
 
     from airflow_wan.emulator.testing import MediaServer, RunningEmulator
 
+API_KEY = "sk-files-0123456789"
 CONTENT = bytes(range(256)) * 5000  # more than one chunk
 ETAG = {"ETag": '"D41D8CD9"'}
 CRC64 = str(crc64.xz(CONTENT))
@@ -139,10 +141,20 @@ def test_bytes_are_kept_as_sent_although_the_host_mislabels_them(host: FileHost,
     assert fetch(host.url("/x.mp4"), tmp_path / "x").path.read_bytes() == b"film"
 
 
-def test_a_film_of_the_emulators_arrives_and_the_key_stays_home(
-    wan_emulator: RunningEmulator, media: MediaServer, tmp_path: Path
-) -> None:
-    account = Account(APIYI, wan_emulator.base_url, "sk-files-0123456789", read_timeout=20.0)
+@dataclass(frozen=True)
+class Ready:
+    """A film that is ready at an emulator."""
+
+    client: WanClient
+    wan_task_id: str
+
+    def url(self) -> str:
+        return str(self.client.get_task(self.wan_task_id).video_url)
+
+
+@pytest.fixture
+def ready(wan_emulator: RunningEmulator, media: MediaServer) -> Iterator[Ready]:
+    account = Account(APIYI, wan_emulator.base_url, API_KEY, read_timeout=20.0)
     request = build_video_request(
         gateway=APIYI,
         base_url=account.base_url,
@@ -158,16 +170,52 @@ def test_a_film_of_the_emulators_arrives_and_the_key_stays_home(
             assert time.monotonic() < give_up
             time.sleep(0.05)
             task = client.get_task(task.wan_task_id)
+        yield Ready(client, task.wan_task_id)
 
-    file = fetch(task.video_url, tmp_path / "x.mp4")
 
+def test_a_film_of_the_emulators_arrives_and_the_key_stays_home(ready: Ready, tmp_path: Path) -> None:
+    url = ready.url()
+
+    file = fetch(url, tmp_path / "x.mp4")
+
+    assert file.checks == ("length", "crc64", "md5")
     facts = inspect_video(file.path)
     assert facts.duration_s == pytest.approx(2, abs=0.1)
     assert facts.has_audio
-    with_key = urllib.request.Request(task.video_url, headers={"Authorization": f"Bearer {account.api_key}"})
+    with_key = urllib.request.Request(url, headers={"Authorization": f"Bearer {API_KEY}"})
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(with_key)
     assert b"SignatureDoesNotMatch" in refused.value.read()
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [{"kind": "reset", "at_bytes": 1000, "times": 10}],
+        [{"kind": "truncated"}, {"kind": "expired"}],
+        [{"kind": "truncated"}, {"kind": "changed"}],
+        [{"kind": "reset"}, {"kind": "no_validators"}],
+        [{"kind": "corrupt"}, {"kind": "truncated"}],
+        [{"kind": "truncated"}, {"kind": "corrupt"}],
+        [{"kind": "wrong_length"}],
+        [{"kind": "wrong_length", "off_by": -7}],
+        [{"kind": kind} for kind in ("empty", "html", "unavailable")],
+    ],
+    ids=str,
+)
+def test_a_film_survives_what_may_befall_it_and_the_task_is_read_no_more_than_needed(
+    faults: list[dict[str, Any]], ready: Ready, wan_emulator: RunningEmulator, tmp_path: Path
+) -> None:
+    links = Links(*(ready.url() for _ in range(3)))
+    for number, fault in enumerate(faults):
+        wan_emulator.add_fault("download", after=number, **fault)
+
+    file = fetch(links, tmp_path / "x.mp4")
+
+    assert inspect_video(file.path).has_audio
+    content = file.path.read_bytes().removesuffix(b"\0\0\0\x08free")
+    assert content == urllib.request.urlopen(ready.url()).read()
+    assert links.calls == 1 + sum(fault["kind"] == "expired" for fault in faults)
 
 
 # A file that breaks off ----------------------------------------------------------------------------------------------

@@ -165,7 +165,7 @@ class Delivery:
 
         log.info("Wan task %s: downloading", wan_task_id)
         try:
-            file = download(fresh_url, staged, tls=tls_context(), private_allowed=self.account.is_on_private_network)
+            file = download(fresh_url, staged, tls=tls_context(), private_allowed=self.account.on_private_network)
         except DownloadError as error:
             raise VideoDownloadFailed(str(error), link_refused=error.link_refused, wan_task_id=wan_task_id) from None
         except OSError as error:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from airflow_wan.addresses import is_loopback
+from airflow_wan.addresses import is_loopback, resolves_privately
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -102,6 +102,11 @@ class Account:
     def on_loopback(self) -> bool:
         """Whether the gateway is an emulator on this machine, which may deal in plain http on loopback."""
         return is_loopback(urlsplit(self.base_url).hostname)
+
+    @property
+    def on_private_network(self) -> bool:
+        """Whether the gateway is on this machine or in a private network, and so may offer its files there."""
+        return resolves_privately(urlsplit(self.base_url).hostname or "")
 
     def headers(self) -> dict[str, str]:
         """Headers of every request.

@@ -239,7 +239,7 @@ class Delivery:
             inspection=sidecar.Inspection(**asdict(arrived.facts), **asdict(acceptance)),
             request=dict(request) or None,
             fingerprint=purchase.fingerprint if purchase else None,
-            sources=[sidecar.Source(**source) for source in (order.sources if order else ())],
+            sources=tuple(sidecar.Source(**source) for source in (order.sources if order else ())),
             generation=sidecar.Generation(
                 model=request.get("model"),
                 seed=request.get("parameters", {}).get("seed"),

@@ -33,7 +33,6 @@ class Gateway:
     :param task_path: path of the task query; ``{wan_task_id}`` stands for the id.
     :param can_cancel: whether a task can be canceled (DashScope: only while PENDING).
     :param can_list: whether an API key can list its tasks.
-    :param prompt_required: whether every model needs a prompt (APIYI says so; Alibaba makes it optional for i2v).
     """
 
     name: GatewayName
@@ -43,7 +42,6 @@ class Gateway:
     task_path: str
     can_cancel: bool
     can_list: bool
-    prompt_required: bool
 
 
 # Sources: docs.apiyi.com (Wan overview and wan2.7-i2v pages); Alibaba Cloud Model Studio, "manage asynchronous tasks".
@@ -55,7 +53,6 @@ APIYI = Gateway(
     task_path="/v1/tasks/{wan_task_id}",
     can_cancel=False,
     can_list=False,
-    prompt_required=True,
 )
 DASHSCOPE = Gateway(
     name=GatewayName.DASHSCOPE,
@@ -65,7 +62,6 @@ DASHSCOPE = Gateway(
     task_path="/api/v1/tasks/{wan_task_id}",
     can_cancel=True,
     can_list=True,
-    prompt_required=False,
 )
 GATEWAYS = {gateway.name: gateway for gateway in (APIYI, DASHSCOPE)}
 

@@ -155,7 +155,8 @@ class Delivery:
 
     def _download(self, client: WanClient, wan_task_id: str, staged: Path) -> tuple[WanTask, DownloadedFile]:
         from airflow_wan.api.client import tls_context  # noqa: PLC0415 - httpx loads when first used, not at DAG parse
-        from airflow_wan.files.download import DownloadError, download  # noqa: PLC0415
+        from airflow_wan.files.download import download  # noqa: PLC0415
+        from airflow_wan.files.file_client import DownloadError  # noqa: PLC0415
 
         task: WanTask | None = None
 

@@ -91,6 +91,7 @@ class TaskInstance:
     run_id: str = "manual__2026-11-22T00:00:00+00:00"
     task_id: str = "animate"
     map_index: int = -1
+    try_number: int = 0
     xcoms: dict[str, Any] = field(default_factory=dict)
 
     def xcom_push(self, key: str, value: Any) -> None:
@@ -115,6 +116,7 @@ class TaskRunner:
 
         self.instance.xcoms.clear()
         self.instance.task_id = task.task_id
+        self.instance.try_number += 1
         context: Any = {"ti": self.instance, "task": task}
         if HAS_STATE_STORE:
             context["task_state_store"] = self.store
@@ -189,6 +191,25 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
     Image.linear_gradient("L").resize((320, 320)).convert("RGB").save(folder / "frame.png")
     with MediaServer(folder) as server:
         yield server
+
+
+@pytest.fixture
+def film(media: MediaServer, tmp_path: Path) -> Callable[..., Any]:
+    """Makes an image-to-video task whose video goes to ``film.mp4`` in the test's folder."""
+    from airflow_wan.operators.wan import WanImageToVideoOperator
+
+    def make(**arguments: Any) -> WanImageToVideoOperator:
+        defaults: dict[str, Any] = {
+            "task_id": "animate",
+            "prompt": "The clouds drift.",
+            "first_frame": media.url("frame.png"),
+            "duration": 2,
+            "output_path": str(tmp_path / "film.mp4"),
+            "poll_interval": 0.05,
+        }
+        return WanImageToVideoOperator(**defaults | arguments)
+
+    return make
 
 
 @pytest.fixture

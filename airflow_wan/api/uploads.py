@@ -73,8 +73,7 @@ def read_policy(answer: Answer, account: Account) -> UploadPolicy:
     if missing:
         raise GatewayUnavailable(f"The upload policy of {account.gateway.title} has no {' and no '.join(missing)}.")
     host = str(told["upload_host"])
-    parts = urlsplit(host)
-    if parts.scheme != "https" and not (account.on_loopback and is_loopback(parts.hostname)):
+    if not _is_safe(host, account):
         raise GatewayUnavailable(f"{account.gateway.title} wants the file uploaded to a host that is not https.")
     most = text_of(granted.get("max_file_size_mb"))
     return UploadPolicy(
@@ -89,6 +88,16 @@ def read_policy(answer: Answer, account: Account) -> UploadPolicy:
         },
         largest_bytes=int(float(most) * MB) if most and most.replace(".", "", 1).isdecimal() else None,
     )
+
+
+def _is_safe(host: str, account: Account) -> bool:
+    """Whether a policy and a file may go to a host: in the clear on this machine alone."""
+    try:
+        parts = urlsplit(host)
+    except ValueError:
+        return False
+    in_the_clear = parts.scheme == "http" and account.on_loopback and is_loopback(parts.hostname)
+    return in_the_clear or (parts.scheme == "https" and bool(parts.hostname))
 
 
 def send_file(

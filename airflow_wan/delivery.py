@@ -34,10 +34,9 @@ if TYPE_CHECKING:
     from airflow_wan.files.acceptance import Acceptance
     from airflow_wan.files.download import DownloadedFile
     from airflow_wan.files.inspection import VideoFacts
-    from airflow_wan.files.sidecar import Sidecar
-    from airflow_wan.files.sidecar import Source as RecordedSource
+    from airflow_wan.files.sidecar import Sidecar, Source
     from airflow_wan.ledger import Purchase
-    from airflow_wan.sources import Source
+    from airflow_wan.sources import SourceFacts
 
 log = logging.getLogger(__name__)
 
@@ -323,7 +322,7 @@ def _finished(record: Sidecar, destination: Destination, *, poster: str | None, 
 def find_finished(
     destination: Destination,
     fingerprint: str,
-    identify: Callable[[], Sequence[Source]],
+    identify: Callable[[], Sequence[SourceFacts]],
     purchase: Purchase | None,
 ) -> FinishedVideo | None:
     """The video at a destination, if it is what is wanted: made by the same request from the same sources.
@@ -355,7 +354,7 @@ def find_finished(
     return _finished(record, destination, poster=poster, reused=True)
 
 
-def _same_sources(recorded: Sequence[RecordedSource], now: Sequence[Source]) -> bool:
+def _same_sources(recorded: Sequence[Source], now: Sequence[SourceFacts]) -> bool:
     """Whether no source is known to have changed; a digest that is not known on both sides says nothing."""
     pairs = zip(recorded, now, strict=False)
     return len(recorded) == len(now) and all(

@@ -162,9 +162,9 @@ def test_each_capability_has_an_operator_that_says_it_in_the_apis_words(
         WanTextToVideoOperator(
             task_id="text", prompt="a kite", ratio="9:16", duration="{{ params.seconds }}", negative_prompt="rain"
         )
-        WanReferenceToVideoOperator.partial(task_id="reference", prompt="image 1 sings", duration=2, ratio="1:1").expand(
-            reference_image=[[{"url": PICTURE, "reference_voice": "{{ params.voice }}"}, PICTURE], PICTURE]
-        )
+        WanReferenceToVideoOperator.partial(
+            task_id="reference", prompt="image 1 sings", duration=2, ratio="1:1"
+        ).expand(reference_image=[[{"url": PICTURE, "reference_voice": "{{ params.voice }}"}, PICTURE], PICTURE])
         WanEditVideoOperator(
             task_id="edit", prompt="a red coat", video="https://your-cdn.com/clip.mp4", reference_image=[PICTURE]
         )

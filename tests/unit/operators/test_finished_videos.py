@@ -122,9 +122,7 @@ def test_a_worker_killed_after_publishing_hands_on_what_is_there_without_asking_
     assert runner.store.rows == {}
 
 
-def test_a_new_take_killed_after_publishing_is_that_take(
-    film: Callable[..., Any], gateway: Any, runner: Any
-) -> None:
+def test_a_new_take_killed_after_publishing_is_that_take(film: Callable[..., Any], gateway: Any, runner: Any) -> None:
     runner.run(film())
     runner.run(film(reuse=False), killed_before_success=True)
     runner.run(film(reuse=False))
@@ -310,9 +308,7 @@ def test_estimate_and_bill_are_handed_on(film: Callable[..., Any], gateway: Any,
     assert (video["estimated_cost_usd"], video["settled_cost_usd"]) == expected[gateway.name]
 
 
-def test_a_limit_does_not_keep_back_what_is_bought_already(
-    film: Callable[..., Any], gateway: Any, runner: Any
-) -> None:
+def test_a_limit_does_not_keep_back_what_is_bought_already(film: Callable[..., Any], gateway: Any, runner: Any) -> None:
     with pytest.raises(Exception, match="No result within"):
         runner.run(film(timeout=0.01))
     runner.run(film(max_cost=0))

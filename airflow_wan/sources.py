@@ -317,7 +317,7 @@ def _source_of(reference: MediaReference) -> _Source:
     if scheme == "file":
         rest = url.partition(":")[2].removeprefix("//")
         return _Local(Path(unquote(rest.removeprefix("localhost"))))
-    return _stored(reference, scheme) if "://" in url else _Local(Path(url))
+    return _stored(reference, scheme) if "://" in url else _Local(Path(url).expanduser())
 
 
 def _stored(reference: MediaReference, scheme: str) -> _Stored:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from PIL import Image
@@ -16,7 +16,6 @@ from PIL import Image
 from airflow_wan.emulator.testing import FAST, MediaServer, RunningEmulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 DAG = """
@@ -40,7 +39,7 @@ if __name__ == "__main__":
 class StatsD:
     """Collects what is sent to it over UDP."""
 
-    def __enter__(self) -> StatsD:
+    def __enter__(self) -> Self:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
@@ -65,7 +64,7 @@ class StatsD:
 
 
 @pytest.fixture(scope="module")
-def observed(airflow_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def observed(airflow_db: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One DAG run in a process of its own, watched by both."""
     folder = tmp_path_factory.mktemp("observed")
     Image.linear_gradient("L").resize((320, 320)).convert("RGB").save(folder / "frame.png")
@@ -75,6 +74,7 @@ def observed(airflow_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         file.write_text(DAG.format(first_frame=media.url("frame.png"), folder=folder))
         connection = {"conn_type": "wan", "password": "sk-observed-0123456789", "host": emulator.base_url}
         environment = os.environ | {
+            "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
             "AIRFLOW_CONN_WAN_DEFAULT": json.dumps(connection | {"extra": {"gateway": "dashscope"}}),
             "AIRFLOW__METRICS__STATSD_ON": "True",
             "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
@@ -87,7 +87,7 @@ def observed(airflow_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         done = subprocess.run([sys.executable, file], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert len(emulator.ledger()) == 1
-    yield {"statsd": statsd, "events": events, "folder": folder, "media": media, "log": done.stdout + done.stderr}
+    return {"statsd": statsd, "events": events, "folder": folder, "media": media, "log": done.stdout + done.stderr}
 
 
 def test_statsd_counts_submits_videos_seconds_bytes_and_cost(observed: dict[str, Any]) -> None:

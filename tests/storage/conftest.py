@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from task_runner import connect, runner  # noqa: F401 - fixtures
 
 # Imported rather than named in pytest_plugins, which pytest reads in the topmost conftest only.
 from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for, wan_emulator_settings  # noqa: F401

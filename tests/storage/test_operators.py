@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import av
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from conftest import API_KEY, BUCKET, Wire
 from PIL import Image
+from task_runner import API_KEY
 
 from airflow_wan.api.errors import VideoDownloadFailed
 from airflow_wan.operators.wan import WanImageToVideoOperator
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from conftest import Wire
+
     from airflow_wan.emulator.testing import RunningEmulator
+
+BUCKET = "films"
 
 
 def picture(side: int = 320) -> bytes:

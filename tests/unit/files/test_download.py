@@ -22,7 +22,7 @@ from airflow_wan.api.gateways import APIYI, Account
 from airflow_wan.api.requests import build_video_request
 from airflow_wan.files import download as module
 from airflow_wan.files import file_client
-from airflow_wan.files.download import ATTEMPTS_IN_VAIN, CHUNK_BYTES, MOST_ATTEMPTS, DownloadedFile, download
+from airflow_wan.files.download import ATTEMPTS_IN_VAIN, LARGEST_READ_BYTES, MOST_ATTEMPTS, DownloadedFile, download
 from airflow_wan.files.file_client import MAX_REDIRECTS, DownloadError
 from airflow_wan.files.inspection import inspect_video
 
@@ -84,7 +84,7 @@ def failure(url: str | Links, path: Path, **options: Any) -> DownloadError:
 
 
 def test_a_whole_file_is_written_with_its_size_and_digest(host: FileHost, tmp_path: Path) -> None:
-    assert len(CONTENT) > CHUNK_BYTES
+    assert len(CONTENT) > LARGEST_READ_BYTES
     host.serves("/x.mp4", 200, CONTENT, Content_Type="video/mp4")
 
     file = fetch(host.url("/x.mp4"), tmp_path / "x.part")

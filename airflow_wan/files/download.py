@@ -165,10 +165,13 @@ class _Content:
     def goes_on_with(self, response: http.client.HTTPResponse) -> bool:
         """Whether a 206 answer is the rest of this very file; it then tells the size of a file that told none."""
         told = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if told is None or int(told[1]) != self.bytes or self.total not in (None, int(told[2])):
+        if told is None:
+            return False
+        start, total = int(told[1]), int(told[2])
+        if start != self.bytes or start >= total or self.total not in (None, total):
             return False
         name, value = self.validator or ("", "")
-        self.total = int(told[2])
+        self.total = total
         return response.headers.get(name, value) == value
 
 
@@ -268,14 +271,15 @@ class _Transfer:
         return Interrupted(sentence)
 
     def _check_room(self, content: _Content) -> None:
-        if content.total is None or content.left is None:
+        missing = content.left
+        if missing is None:
             return
-        self._check_size(content.total)
+        self._check_size(content.bytes + missing)
         free = shutil.disk_usage(self.path.parent).free
-        if content.left > free:
+        if missing > free:
             raise DownloadError(
-                f"The disk is too full for the file: {content.left:,} bytes are still to come, and {free:,} bytes are "
-                f"free in {self.path.parent}."
+                f"The disk is too full for the file: {missing:,} bytes are still to come, and {free:,} bytes are free "
+                f"in {self.path.parent}."
             )
 
     def _check_size(self, size: int) -> None:
@@ -285,15 +289,17 @@ class _Transfer:
     def _receive(self, content: _Content, response: http.client.HTTPResponse) -> None:
         """Write the body; large pieces are digested meanwhile, as hashlib lets other threads run."""
         pending: list[Future[None]] = []
-        for piece in _pieces(response, content):
-            self._check_size(content.bytes + len(piece))
-            _wait_for(pending)
-            pending = self._digest(content, piece)
-            self.file.write(piece)
-            content.bytes += len(piece)
-            if content.bytes > self.furthest:
-                self.furthest, self.in_vain = content.bytes, 0
-        _wait_for(pending)
+        try:
+            for piece in _pieces(response, content):
+                self._check_size(content.bytes + len(piece))
+                _wait_for(pending)
+                pending = self._digest(content, piece)
+                self.file.write(piece)
+                content.bytes += len(piece)
+                if content.bytes > self.furthest:
+                    self.furthest, self.in_vain = content.bytes, 0
+        finally:
+            _wait_for(pending)  # after a break too, for the next attempt goes on with the same digests
 
     def _digest(self, content: _Content, piece: bytes) -> list[Future[None]]:
         if len(piece) >= WORTH_A_THREAD_BYTES:

@@ -9,7 +9,7 @@ READY := $(VENV)/.ready-$(AIRFLOW)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo ui test test-unit test-system test-wheel test-matrix check format bench bench-paid-once constraints clean
+.PHONY: help setup demo ui test test-unit test-system test-wheel test-matrix check format bench bench-download bench-paid-once constraints clean
 
 help: ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ format: $(READY) ## Format, and mend what the linter can
 
 bench: $(READY) ## Measure what importing the operators costs a DAG file
 	$(BIN)/python benchmarks/import_time.py
+
+bench-download: $(READY) ## Measure the download against curl and httpx over loopback, and ten breaks; wants curl and 1.5 GB of disk
+	$(BIN)/python benchmarks/download/run.py
 
 bench-paid-once: $(READY) ## The same DAG three ways through the same faults; takes minutes, writes docs/paid_once_comparison.md
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --group bench

@@ -22,14 +22,17 @@ from airflow_wan.retry_after import retry_after
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
     from pathlib import Path
     from typing import BinaryIO
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 256 * 1024
+SMALLEST_READ_BYTES = 32 * 1024
+LARGEST_READ_BYTES = 1024 * 1024
+WORTH_A_THREAD_BYTES = 128 * 1024
+"""Less is digested sooner than handed over to another thread."""
 LARGEST_BYTES = 2 * 1024**3
 """More than any video of seconds."""
 ATTEMPTS_IN_VAIN = 5
@@ -86,7 +89,7 @@ def download(
     :raises DownloadError: when the file did not arrive whole, or may not come from where it is.
     :raises OSError: when it cannot be written.
     """
-    with path.open("wb") as file, ThreadPoolExecutor(1, "wan-hashes") as beside:
+    with path.open("wb") as file, ThreadPoolExecutor(2, "wan-digest") as beside:
         client = FileClient(tls, private_allowed=private_allowed)
         transfer = _Transfer(client, fresh_url, path, file, beside, largest_bytes)
         attempts = tenacity.Retrying(
@@ -131,17 +134,19 @@ class _Content:
         self._md5 = hashlib.md5(usedforsecurity=False) if self.told_md5 else None
 
     @property
-    def is_all(self) -> bool:
-        """Whether as much has arrived as was announced."""
-        return self.bytes == self.total
+    def left(self) -> int | None:
+        """Bytes still to come, if their number was told."""
+        return None if self.total is None else self.total - self.bytes
 
-    def hash(self, chunk: bytes) -> None:
-        """Take the next bytes into all digests."""
-        self.sha256.update(chunk)
+    @property
+    def digests(self) -> list[Callable[[bytes], None]]:
+        """What takes the next bytes into the digests; each may run in a thread of its own."""
+        return [self._update] if self._md5 is None else [self._update, self._md5.update]
+
+    def _update(self, piece: bytes) -> None:
+        self.sha256.update(piece)
         if self.told_crc64 is not None:
-            self._crc64 = crc64.xz(chunk, self._crc64)  # OSS's crc64ecma is the one that xz uses
-        if self._md5 is not None:
-            self._md5.update(chunk)
+            self._crc64 = crc64.xz(piece, self._crc64)  # OSS's crc64ecma is the one that xz uses
 
     @property
     def checks(self) -> tuple[str, ...]:
@@ -160,10 +165,13 @@ class _Content:
     def goes_on_with(self, response: http.client.HTTPResponse) -> bool:
         """Whether a 206 answer is the rest of this very file; it then tells the size of a file that told none."""
         told = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if told is None or int(told[1]) != self.bytes or self.total not in (None, int(told[2])):
+        if told is None:
+            return False
+        start, total = int(told[1]), int(told[2])
+        if start != self.bytes or start >= total or self.total not in (None, total):
             return False
         name, value = self.validator or ("", "")
-        self.total = int(told[2])
+        self.total = total
         return response.headers.get(name, value) == value
 
 
@@ -171,7 +179,7 @@ class _Content:
 class _Transfer:
     """One file on its way, and how the attempts to get it went.
 
-    :param beside: the one thread that makes the digests.
+    :param beside: makes the digests of large pieces.
     :param url: the signed URL in use; None when a fresh one is needed.
     :param furthest: the most bytes that were ever here.
     :param in_vain: attempts since then.
@@ -224,7 +232,7 @@ class _Transfer:
             self._receive(content, response)
         if not content.bytes:
             raise self._start_over("The file host sent an empty file.")
-        if content.total is not None and not content.is_all:
+        if content.left:
             raise Interrupted("The connection to the file host failed: it ended too early.")
         if (name := content.mismatch()) is not None:
             raise self._start_over(f"The file does not have the {name} checksum that its host told.")
@@ -263,10 +271,11 @@ class _Transfer:
         return Interrupted(sentence)
 
     def _check_room(self, content: _Content) -> None:
-        if content.total is None:
+        missing = content.left
+        if missing is None:
             return
-        self._check_size(content.total)
-        missing, free = content.total - content.bytes, shutil.disk_usage(self.path.parent).free
+        self._check_size(content.bytes + missing)
+        free = shutil.disk_usage(self.path.parent).free
         if missing > free:
             raise DownloadError(
                 f"The disk is too full for the file: {missing:,} bytes are still to come, and {free:,} bytes are free "
@@ -278,26 +287,40 @@ class _Transfer:
             raise DownloadError(f"The file has more than the {self.largest_bytes:,} bytes that a video may have.")
 
     def _receive(self, content: _Content, response: http.client.HTTPResponse) -> None:
-        """Write the body as it comes; the digests are made beside that, as hashlib lets other threads run."""
-        hashed: Future[None] | None = None
-        while not content.is_all and (chunk := _read(response, content)):
-            self._check_size(content.bytes + len(chunk))
-            if hashed is not None:
-                hashed.result()
-            hashed = self.beside.submit(content.hash, chunk)
-            self.file.write(chunk)
-            content.bytes += len(chunk)
-            if content.bytes > self.furthest:
-                self.furthest, self.in_vain = content.bytes, 0
-        if hashed is not None:
-            hashed.result()
+        """Write the body; large pieces are digested meanwhile, as hashlib lets other threads run."""
+        pending: list[Future[None]] = []
+        try:
+            for piece in _pieces(response, content):
+                self._check_size(content.bytes + len(piece))
+                _wait_for(pending)
+                pending = self._digest(content, piece)
+                self.file.write(piece)
+                content.bytes += len(piece)
+                if content.bytes > self.furthest:
+                    self.furthest, self.in_vain = content.bytes, 0
+        finally:
+            _wait_for(pending)  # after a break too, for the next attempt goes on with the same digests
+
+    def _digest(self, content: _Content, piece: bytes) -> list[Future[None]]:
+        if len(piece) >= WORTH_A_THREAD_BYTES:
+            return [self.beside.submit(update, piece) for update in content.digests]
+        for update in content.digests:
+            update(piece)
+        return []
 
 
-def _read(response: http.client.HTTPResponse, content: _Content) -> bytes:
-    """The next bytes as soon as there are any, so that a break loses none; nothing at the end."""
-    wanted = CHUNK_BYTES if content.total is None else min(CHUNK_BYTES, content.total - content.bytes)
+def _wait_for(pending: list[Future[None]]) -> None:
+    for digested in pending:
+        digested.result()
+
+
+def _pieces(response: http.client.HTTPResponse, content: _Content) -> Iterator[bytes]:
+    """The body as it comes, so that a break loses nothing, and no more of it than was announced."""
     with conversation():
-        return response.read1(wanted)
+        room = SMALLEST_READ_BYTES
+        while content.left != 0 and (piece := response.read1(min(room, content.left or room))):
+            yield piece
+            room = min(max(SMALLEST_READ_BYTES, 2 * len(piece)), LARGEST_READ_BYTES)
 
 
 def _validator(response: http.client.HTTPResponse) -> tuple[str, str] | None:

@@ -77,7 +77,7 @@ def _during_download(hold: Callable[[], None]) -> None:
 
     from airflow_wan.files import download
 
-    download.CHUNK_BYTES = 16 * 1024
+    download.SMALLEST_READ_BYTES = download.LARGEST_READ_BYTES = 16 * 1024
     reads = itertools.count()
     _lay(http.client.HTTPResponse, "read1", before=lambda *_: hold() if next(reads) == 2 else None)
 

@@ -22,7 +22,7 @@ from airflow_wan.api.gateways import APIYI, Account
 from airflow_wan.api.requests import build_video_request
 from airflow_wan.files import download as module
 from airflow_wan.files import file_client
-from airflow_wan.files.download import ATTEMPTS_IN_VAIN, CHUNK_BYTES, MOST_ATTEMPTS, DownloadedFile, download
+from airflow_wan.files.download import ATTEMPTS_IN_VAIN, LARGEST_READ_BYTES, MOST_ATTEMPTS, DownloadedFile, download
 from airflow_wan.files.file_client import MAX_REDIRECTS, DownloadError
 from airflow_wan.files.inspection import inspect_video
 
@@ -38,7 +38,14 @@ API_KEY = "sk-files-0123456789"
 CONTENT = bytes(range(256)) * 5000  # more than one chunk
 ETAG = {"ETag": '"D41D8CD9"'}
 CRC64 = str(crc64.xz(CONTENT))
-MD5 = base64.b64encode(hashlib.md5(CONTENT).digest()).decode()
+
+
+def md5(content: bytes) -> str:
+    """What a Content-MD5 header says."""
+    return base64.b64encode(hashlib.md5(content).digest()).decode()
+
+
+MD5 = md5(CONTENT)
 
 OSS_REFUSAL = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error>
@@ -84,7 +91,7 @@ def failure(url: str | Links, path: Path, **options: Any) -> DownloadError:
 
 
 def test_a_whole_file_is_written_with_its_size_and_digest(host: FileHost, tmp_path: Path) -> None:
-    assert len(CONTENT) > CHUNK_BYTES
+    assert len(CONTENT) > LARGEST_READ_BYTES
     host.serves("/x.mp4", 200, CONTENT, Content_Type="video/mp4")
 
     file = fetch(host.url("/x.mp4"), tmp_path / "x.part")
@@ -251,6 +258,18 @@ def test_ten_breaks_fetch_no_byte_twice(host: FileHost, tmp_path: Path) -> None:
     assert host.body_bytes <= 1.05 * len(CONTENT)
 
 
+def test_the_digests_of_a_large_file_go_on_over_ten_breaks(host: FileHost, tmp_path: Path) -> None:
+    content = CONTENT * 24
+    told = {"x-oss-hash-crc64ecma": str(crc64.xz(content)), "Content-MD5": md5(content)}
+    host.keeps("/x.mp4", content, ETAG | told, breaks=[len(content) // 12] * 10)
+
+    file = fetch(host.url("/x.mp4"), tmp_path / "x")
+
+    assert file.checks == ("length", "crc64", "md5")
+    assert (file.sha256, file.attempts) == (hashlib.sha256(content).hexdigest(), 11)
+    assert host.body_bytes == len(content)
+
+
 @pytest.mark.parametrize("etag", [{}, {"ETag": 'W/"weak"'}])
 def test_without_a_strong_etag_the_date_tells_the_file(etag: dict[str, str], host: FileHost, tmp_path: Path) -> None:
     told = {"Last-Modified": "Sun, 22 Nov 2026 00:00:00 GMT"}
@@ -296,14 +315,16 @@ def test_a_host_that_knows_no_ranges_sends_it_all_again(host: FileHost, tmp_path
     assert asked(host) == [None, "bytes=1000-"]
 
 
-def test_a_file_of_unannounced_length_goes_on_too(host: FileHost, tmp_path: Path) -> None:
-    def breaks_in_a_chunk(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("ETag", ETAG["ETag"])
-        handler.send_header("Transfer-Encoding", "chunked")
-        handler.end_headers()
-        handler.wfile.write(b"3e8\r\n" + CONTENT[:1000] + b"\r\n3e8\r\n" + CONTENT[1000:1500])
+def breaks_in_a_chunk(handler: BaseHTTPRequestHandler) -> None:
+    """Send 1,500 bytes of a file whose length is not told."""
+    handler.send_response(200)
+    handler.send_header("ETag", ETAG["ETag"])
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.wfile.write(b"3e8\r\n" + CONTENT[:1000] + b"\r\n3e8\r\n" + CONTENT[1000:1500])
 
+
+def test_a_file_of_unannounced_length_goes_on_too(host: FileHost, tmp_path: Path) -> None:
     host.answers["/broken"] = breaks_in_a_chunk
     host.keeps("/rest", CONTENT, ETAG)
     host.in_turn("/x.mp4", "/broken", "/rest")
@@ -344,6 +365,15 @@ def test_another_part_than_the_one_asked_for_is_not_taken(
 
     assert fetch(host.url("/x.mp4"), tmp_path / "x").path.read_bytes() == CONTENT
     assert asked(host) == [None, "bytes=1000-", None]
+
+
+def test_a_part_beyond_the_end_is_not_taken(host: FileHost, tmp_path: Path) -> None:
+    host.answers["/broken"] = breaks_in_a_chunk
+    host.serves("/part", 206, b"film", Content_Range="bytes 1500-1503/1000")
+    host.keeps("/whole", CONTENT)
+    host.in_turn("/x.mp4", "/broken", "/part", "/whole")
+
+    assert fetch(host.url("/x.mp4"), tmp_path / "x").path.read_bytes() == CONTENT
 
 
 def test_a_part_of_another_file_is_not_taken(host: FileHost, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from airflow_wan.api.errors import (
     VideoDownloadFailed,
     VideoRejected,
     VideoTaskLost,
-    WanError,
 )
 from airflow_wan.api.tasks import TaskStatus, WanTask
 from airflow_wan.files.destination import Destination, DestinationError
@@ -27,7 +26,7 @@ from airflow_wan.metrics import count_reuse, count_video
 from airflow_wan.prices import RATES_AS_OF, settle_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from airflow_wan.api.client import WanClient
@@ -35,8 +34,9 @@ if TYPE_CHECKING:
     from airflow_wan.files.acceptance import Acceptance
     from airflow_wan.files.download import DownloadedFile
     from airflow_wan.files.inspection import VideoFacts
-    from airflow_wan.files.sidecar import Sidecar
-    from airflow_wan.ledger import Order, Purchase
+    from airflow_wan.files.sidecar import Sidecar, Source
+    from airflow_wan.ledger import Purchase
+    from airflow_wan.sources import SourceFacts
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +154,8 @@ class Delivery:
 
     def _download(self, client: WanClient, wan_task_id: str, staged: Path) -> tuple[WanTask, DownloadedFile]:
         from airflow_wan.api.client import tls_context  # noqa: PLC0415 - httpx loads when first used, not at DAG parse
-        from airflow_wan.files.download import DownloadError, download  # noqa: PLC0415
+        from airflow_wan.files.download import download  # noqa: PLC0415
+        from airflow_wan.files.file_client import DownloadError  # noqa: PLC0415
 
         task: WanTask | None = None
 
@@ -224,6 +225,60 @@ class Delivery:
         except DestinationError as error:
             log.warning("The video's record could not be left beside it: %s", error)
 
+    def _record(self, arrived: _Arrived, acceptance: Acceptance, downloaded_at: float) -> Sidecar:
+        """All that is known of the video, cleaned of what signs URLs."""
+        from airflow_wan.files import sidecar  # noqa: PLC0415 - pydantic, and only on delivery
+
+        task, purchase, order = arrived.task, self.purchase, self.purchase.order if self.purchase else None
+        request = order.request if order else {}
+        gateway = self.account.gateway.name
+        return sidecar.Sidecar(
+            video=sidecar.Video(
+                name=str(self.destination).rpartition("/")[2], bytes=arrived.file.bytes, sha256=arrived.file.sha256
+            ),
+            inspection=sidecar.Inspection(**asdict(arrived.facts), **asdict(acceptance)),
+            request=dict(request) or None,
+            fingerprint=purchase.fingerprint if purchase else None,
+            sources=tuple(sidecar.Source(**source) for source in (order.sources if order else ())),
+            generation=sidecar.Generation(
+                model=request.get("model"),
+                seed=request.get("parameters", {}).get("seed"),
+                prompt=request.get("input", {}).get("prompt") or task.orig_prompt,
+                expanded_prompt=task.actual_prompt,
+            ),
+            gateway=sidecar.Gateway(
+                name=gateway,
+                base_url=self.account.base_url,
+                wan_task_id=task.wan_task_id,
+                request_id=purchase.request_id if purchase else task.request_id,
+            ),
+            times=self._times(task, downloaded=downloaded_at, published=time.time()),
+            attempts=sidecar.Attempts(airflow_try=self.airflow.get("try_number"), downloads=arrived.file.attempts),
+            cost=sidecar.Cost(
+                estimated=order.estimated_usd if order else None,
+                settled=settle_cost(gateway, purchase.model, order.resolution, task.usage)
+                if purchase and order
+                else None,
+                usage=dict(task.usage),
+                rates_as_of=RATES_AS_OF,
+            ),
+            airflow=sidecar.AirflowTask(**{name: self.airflow[name] for name in _TASK_INSTANCE}),
+        )
+
+    def _times(self, task: WanTask, **ours: float) -> dict[str, datetime]:
+        """When each state was reached: by our own clock, or where the gateway says, by its."""
+        purchase = self.purchase
+        known = {
+            "intent": purchase.intent_at if purchase else None,
+            "submitted": purchase.submitted_at if purchase else None,
+            **{f"seen_{status}": moment for status, moment in self.seen.items()},
+            **ours,
+        }
+        told = {"accepted": task.submitted_at, "running": task.started_at, "ended": task.ended_at}
+        times = {name: datetime.fromtimestamp(moment, UTC) for name, moment in known.items() if moment is not None}
+        times |= {name: moment for name, moment in told.items() if moment is not None}
+        return dict(sorted(times.items(), key=lambda pair: pair[1]))
+
     def _count(self, arrived: _Arrived) -> None:
         submitted = self.purchase.submitted_at if self.purchase else None
         succeeded = self.seen.get(TaskStatus.SUCCEEDED)
@@ -234,6 +289,77 @@ class Delivery:
             size=arrived.file.bytes,
             waited_s=succeeded - submitted if submitted and succeeded else None,
         )
+
+
+_TASK_INSTANCE = ("dag_id", "run_id", "task_id", "map_index")
+
+
+def _finished(record: Sidecar, destination: Destination, *, poster: str | None, reused: bool = False) -> FinishedVideo:
+    """What is handed on of a video, from its record."""
+    facts = {
+        "path": str(destination),
+        "bytes": record.video.bytes,
+        "sha256": record.video.sha256,
+        "duration_s": record.inspection.duration_s,
+        "width": record.inspection.width,
+        "height": record.inspection.height,
+        "has_audio": record.inspection.has_audio,
+        "c2pa": record.inspection.c2pa,
+        "aigc_label": record.inspection.aigc_label,
+        "wan_task_id": record.gateway.wan_task_id,
+        "request_id": record.gateway.request_id,
+        "model": record.generation.model,
+        "seed": record.generation.seed,
+        "usage": record.cost.usage,
+        "estimated_cost_usd": record.cost.estimated,
+        "settled_cost_usd": record.cost.settled,
+        "poster": poster,
+        "reused": reused,
+    }
+    return FinishedVideo(facts, tuple(source.url for source in record.sources))
+
+
+def find_finished(
+    destination: Destination,
+    fingerprint: str,
+    identify: Callable[[], Sequence[SourceFacts]],
+    purchase: Purchase | None,
+) -> FinishedVideo | None:
+    """The video at a destination, if it is what is wanted: made by the same request from the same sources.
+
+    :param destination: where the video goes.
+    :param fingerprint: of the request.
+    :param identify: tells what the request's sources are now.
+    :param purchase: what an earlier try of this task instance has bought: then only its own video will do.
+    :raises VideoDownloadFailed: when it cannot be told what is there.
+    """
+    from airflow_wan.files.sidecar import read_sidecar, video_matches  # noqa: PLC0415 - pydantic, only on a worker
+
+    try:
+        record = read_sidecar(destination)
+        if record is None or record.fingerprint != fingerprint:
+            return None
+        if purchase is None:
+            if not _same_sources(record.sources, identify()):
+                log.info("%s was made from sources that have changed since", destination)
+                return None
+        elif record.gateway.wan_task_id != purchase.wan_task_id:
+            return None
+        if not video_matches(destination, record):
+            return None
+        poster = str(destination.poster) if destination.poster.size() else None
+    except DestinationError as error:
+        raise GatewayUnavailable(f"Whether the video is there already cannot be told: {error}") from error
+    count_reuse(record.generation.model)
+    return _finished(record, destination, poster=poster, reused=True)
+
+
+def _same_sources(recorded: Sequence[Source], now: Sequence[SourceFacts]) -> bool:
+    """Whether no source is known to have changed; a digest that is not known on both sides says nothing."""
+    pairs = zip(recorded, now, strict=False)
+    return len(recorded) == len(now) and all(
+        None in (before.digest, source.digest) or before.digest == source.digest for before, source in pairs
+    )
 
 
 def _pause() -> tenacity.wait.wait_base:

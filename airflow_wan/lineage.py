@@ -110,7 +110,7 @@ def openlineage_of(sources: Iterable[str], video: Mapping[str, Any]) -> Any:
 
 
 def _openlineage_names(addresses: Iterable[str]) -> Iterable[tuple[str, str]]:
-    """Namespace and name by OpenLineage's naming of files and objects: ``s3://bucket`` and ``key``, ``file`` and path."""
+    """Namespace and name as OpenLineage has them: ``s3://bucket`` and ``key``, ``file`` and the path."""
     for address in addresses:
         parts = urlsplit(asset_uri(address) or "")
         if parts.scheme == "file":

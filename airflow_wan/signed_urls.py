@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 # Query parameters that sign a URL, in lower case: S3, CloudFront, Google, OSS, and Azure's shared access signatures.
 _SIGNING = re.compile(
     r"x-amz-.*|x-goog-.*|x-oss-.*|signature|expires|ossaccesskeyid|awsaccesskeyid|googleaccessid|security-token|policy|"
     r"key-pair-id|sig|se|sp|sv|sr|st|spr|sks?|skoid|sktid|skt|ske|skv|token|access_token"
 )
-
+# All of a text that is an address with a query or a fragment.
 _ADDRESS = re.compile(r"^([a-z][a-z0-9+.-]*://[^?#\s]*)[?#]\S*$", re.IGNORECASE)
+
+# A prompt may begin with "data:" too; a type or an encoding must follow.
+_DATA_URI = re.compile(r"data:(?=[\w;])(?P<type>[\w.+-]+/[\w.+-]+)?(?P<options>(?:;[^,;\s]+)*),", re.IGNORECASE)
 
 
 def without_signature(url: str) -> str:
@@ -24,20 +30,26 @@ def without_signature(url: str) -> str:
 
 
 def unsigned_body(value: Any) -> Any:
-    """A request's JSON as it may be kept: no URL's query or fragment, and of inline data its digest.
-
-    ``data:image/png;base64,…`` becomes ``data:image/png;sha256=…``, the digest of the whole text.
-    """
+    """A request's JSON as it may be kept: no address's query or fragment, and of inline data its digest."""
     if isinstance(value, Mapping):
         return {name: unsigned_body(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [unsigned_body(inner) for inner in value]
     if not isinstance(value, str):
         return value
-    if value.startswith("data:"):
-        kind = value.partition(",")[0].removesuffix(";base64")[:100]
-        return f"{kind};sha256={hashlib.sha256(value.encode()).hexdigest()}"
-    return _ADDRESS.sub(r"\1", value) if _ADDRESS.match(value) else value
+    return _ADDRESS.sub(r"\1", digested(value))
+
+
+def digested(text: str) -> str:
+    """Of a data URI, its type and its content's digest: ``data:image/png;sha256=…``; all other text as it is."""
+    data_uri = _DATA_URI.match(text)
+    if data_uri is None:
+        return text
+    content = unquote_to_bytes(text[data_uri.end() :])
+    if data_uri["options"].lower().endswith(";base64"):
+        with contextlib.suppress(ValueError):  # what is no base64 is digested as it stands
+            content = base64.b64decode(content)
+    return f"data:{data_uri['type'] or 'text/plain'};sha256={hashlib.sha256(content).hexdigest()}"
 
 
 def signed_queries(value: object) -> Iterator[str]:

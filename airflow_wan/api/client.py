@@ -20,12 +20,14 @@ from airflow_wan.api.errors import (
     classify_read,
     read_failed_answer,
 )
-from airflow_wan.api.gateways import Account, ApiCall, cancel_call, create_call, list_call, task_call
+from airflow_wan.api.gateways import Account, ApiCall, cancel_call, create_call, list_call, policy_call, task_call
 from airflow_wan.api.tasks import CHINA_TIME, Answer, ListedTask, WanTask, read_created, read_list, read_task
+from airflow_wan.api.uploads import read_policy, send_file
 
 if TYPE_CHECKING:
     import ssl
     from types import TracebackType
+    from typing import BinaryIO
 
     from airflow_wan.api.requests import VideoRequest
 
@@ -121,6 +123,19 @@ class WanClient:
         :raises WanError: when it did not: the task runs already, or could not be reached.
         """
         _check_canceled(self._ask(cancel_call(self._account.gateway, wan_task_id), wan_task_id), wan_task_id)
+
+    def upload(self, file: BinaryIO, *, model: str, name: str, size: int) -> str:
+        """Put a file into the gateway's temporary store for a task of this model (DashScope); costs nothing.
+
+        :param file: the file, seekable; it is sent piece by piece.
+        :param model: the model id that alone may use it.
+        :param name: the file's name; only its suffix is kept.
+        :param size: its size, bytes.
+        :returns: its ``oss://`` URL, which works for 48 h.
+        :raises WanError: when the gateway or its store refuses, or for now cannot be reached.
+        """
+        policy = read_policy(self._ask(policy_call(model)), self._account)
+        return send_file(policy, file, name=name, size=size, account=self._account, tls=tls_context())
 
     def _ask(self, call: ApiCall, wan_task_id: str | None = None) -> Answer:
         """Send what costs nothing."""

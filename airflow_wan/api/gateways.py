@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from airflow_wan.addresses import is_loopback, resolves_privately
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+_WORDS = ("prompt", "negative_prompt")
 
 VIDEO_SYNTHESIS = "/api/v1/services/aigc/video-generation/video-synthesis"
 
@@ -33,7 +36,7 @@ class Gateway:
     :param task_path: path of the task query; ``{wan_task_id}`` stands for the id.
     :param can_cancel: whether a task can be canceled (DashScope: only while PENDING).
     :param can_list: whether an API key can list its tasks.
-    :param prompt_required: whether every model needs a prompt (APIYI says so; Alibaba makes it optional for i2v).
+    :param can_upload: whether it keeps files for its tasks for a while, under ``oss://`` URLs.
     """
 
     name: GatewayName
@@ -43,7 +46,7 @@ class Gateway:
     task_path: str
     can_cancel: bool
     can_list: bool
-    prompt_required: bool
+    can_upload: bool
 
 
 # Sources: docs.apiyi.com (Wan overview and wan2.7-i2v pages); Alibaba Cloud Model Studio, "manage asynchronous tasks".
@@ -55,7 +58,7 @@ APIYI = Gateway(
     task_path="/v1/tasks/{wan_task_id}",
     can_cancel=False,
     can_list=False,
-    prompt_required=True,
+    can_upload=False,
 )
 DASHSCOPE = Gateway(
     name=GatewayName.DASHSCOPE,
@@ -65,7 +68,7 @@ DASHSCOPE = Gateway(
     task_path="/api/v1/tasks/{wan_task_id}",
     can_cancel=True,
     can_list=True,
-    prompt_required=False,
+    can_upload=True,
 )
 GATEWAYS = {gateway.name: gateway for gateway in (APIYI, DASHSCOPE)}
 
@@ -131,8 +134,28 @@ class ApiCall:
 
 
 def create_call(gateway: Gateway, body: dict[str, object]) -> ApiCall:
-    """The request that submits, and pays for, a video. Both gateways answer only with the async header."""
-    return ApiCall("POST", gateway.create_path, headers={"X-DashScope-Async": "enable"}, json=body)
+    """The request that submits, and pays for, a video. Both gateways answer only with the async header.
+
+    DashScope looks ``oss://`` media up in its temporary store only when a header asks it to.
+    """
+    headers = {"X-DashScope-Async": "enable"}
+    if gateway.can_upload and _holds_oss_url(body.get("input")):
+        headers["X-DashScope-OssResourceResolve"] = "enable"
+    return ApiCall("POST", gateway.create_path, headers=headers, json=body)
+
+
+def _holds_oss_url(value: object) -> bool:
+    """Whether a medium, anywhere in there, has an ``oss://`` URL; a prompt that begins so has none."""
+    if isinstance(value, Mapping):
+        return any(_holds_oss_url(inner) for name, inner in value.items() if name not in _WORDS)
+    if isinstance(value, list):
+        return any(_holds_oss_url(inner) for inner in value)
+    return isinstance(value, str) and value.startswith("oss://")
+
+
+def policy_call(model: str) -> ApiCall:
+    """The request for leave to upload one file for a model; DashScope only."""
+    return ApiCall("GET", "/api/v1/uploads", params={"action": "getPolicy", "model": model})
 
 
 def task_call(gateway: Gateway, wan_task_id: str) -> ApiCall:

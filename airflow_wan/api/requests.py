@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_wan.addresses import is_loopback, is_private
 from airflow_wan.api.errors import InvalidVideoRequest, redact
-from airflow_wan.api.gateways import APIYI, DASHSCOPE, Gateway
 from airflow_wan.api.models import (
-    IMAGE_TYPES,
     MEDIA_KINDS,
+    SIZES,
     Boolean,
     Choice,
     Integer,
@@ -23,14 +24,23 @@ from airflow_wan.api.models import (
     MediaLimits,
     Model,
     Parameter,
+    Pattern,
     find_model,
     known_model_ids,
 )
 
+if TYPE_CHECKING:
+    from airflow_wan.api.gateways import Gateway
+
 DEFAULT_RESOLUTION = "720P"
 """Sent when the author names none: the gateways' own defaults differ, and 1080P costs more."""
 
-APIYI_DOCUMENTED_I2V_MEDIA = frozenset({"first_frame", "driving_audio"})
+_SOURCE_SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "oss", "abfs", "abfss", "az"})
+
+DEFAULT_RATIO = "16:9"
+"""Of which a legacy body's ``size`` is made when the author names none; both gateways' own default."""
+
+_TIER_PIXELS = {"480P": 854 * 480, "720P": 1280 * 720, "1080P": 1920 * 1080}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +69,13 @@ class VideoRequest:
     :param body: the JSON body. Its media are as the author wrote them; `with_urls` makes them what the gateway takes.
     :param warnings: sentences the author should read, although they stop nothing.
     :param media: every file that the body names.
+    :param row: what the catalogue says of its model at its gateway; None for a model that it does not know.
     """
 
     body: dict[str, Any]
     warnings: tuple[str, ...] = ()
     media: tuple[MediaReference, ...] = ()
+    row: Model | None = field(default=None, repr=False)
 
     def with_urls(self, urls: Mapping[str, str]) -> VideoRequest:
         """The same request with its media elsewhere: URL as the author wrote it → URL on the wire."""
@@ -89,18 +101,53 @@ class VideoRequest:
         parameters: Mapping[str, Any] = self.body["parameters"]
         return parameters
 
+    @property
+    def seconds(self) -> float | None:
+        """Length asked for, s; None where the video follows its source, or the model decides."""
+        given = self.parameters.get("duration")
+        if given is None:
+            return self.row.default_seconds if self.row else None
+        return given if isinstance(given, (int, float)) and given > 0 else None
+
+    @property
+    def longest_seconds(self) -> float | None:
+        """The most it can be, s; None where nobody knows."""
+        return self.seconds or (self.row.longest_seconds if self.row else None)
+
+    @property
+    def follows_source(self) -> bool:
+        """Whether it will be as long as the video it is made from."""
+        return self.seconds is None and self.row is not None and self.row.default_seconds is None
+
+    @property
+    def billed_input_seconds(self) -> float:
+        """The most of its input videos that is billed too, s."""
+        has_video = any(reference.kind is MediaKind.VIDEO for reference in self.media)
+        return self.row.billed_input_seconds if self.row and has_video else 0
+
+    @property
+    def resolution(self) -> str:
+        """``480P``, ``720P`` or ``1080P``; of a ``size``, the nearest."""
+        given, size = self.parameters.get("resolution"), self.parameters.get("size")
+        if given is None and isinstance(size, str):
+            width, _, height = size.partition("*")
+            area = (_integer(width) or 0) * (_integer(height) or 0)
+            return min(_TIER_PIXELS, key=lambda tier: abs(_TIER_PIXELS[tier] - area))
+        return str(given or DEFAULT_RESOLUTION)
+
+    @property
+    def is_driven_by_audio(self) -> bool:
+        """Whether a sound track was given, so that the video must have one."""
+        return any(reference.role in ("driving_audio", "audio_url") for reference in self.media)
+
     def __str__(self) -> str:
         """What is ordered, in a few words without URLs: ``wan2.7-i2v, 720P, 10 s, first_frame + driving_audio``."""
-        items = self.body["input"].get("media")
-        # What came by extra_body may be of any shape.
-        listed = items if isinstance(items, list) else []
-        media = [str(item.get("type")) for item in listed if isinstance(item, Mapping)]
         duration = self.parameters.get("duration")
         words = [
             self.model,
-            self.parameters.get("resolution"),
+            self.parameters.get("resolution") or self.parameters.get("size"),
             f"{duration} s" if duration is not None else None,
-            " + ".join(media),
+            " + ".join(reference.role for reference in self.media),
         ]
         return ", ".join(str(word) for word in words if word)
 
@@ -129,6 +176,7 @@ def build_video_request(
     media: Sequence[Mapping[str, Any]] | None = None,
     parameters: Mapping[str, Any] | None = None,
     negative_prompt: str | None = None,
+    audio_url: str | None = None,
     extra_body: Mapping[str, Any] | None = None,
 ) -> VideoRequest:
     """Build the body of a create request and check it against the catalogue.
@@ -137,65 +185,112 @@ def build_video_request(
     :param base_url: where that gateway is reached; on loopback (an emulator) media may be plain http on loopback.
     :param model: model id. An id that is not in the catalogue passes with a warning, its fields as given.
     :param prompt: what should happen in the video.
-    :param media: ``input.media``: dicts with ``type`` and ``url``.
+    :param media: ``input.media``: dicts with ``type`` and ``url``: a public https URL, a data URI (images), an object
+        store URI or an absolute path.
     :param parameters: ``resolution``, ``duration`` (s) and so on. Text that a template rendered ("10", "True") becomes
         the integer or boolean that the wire needs.
     :param negative_prompt: what should not be seen.
+    :param audio_url: the sound track of a text-to-video request, given as media are.
     :param extra_body: merged into the body unchecked: for fields this package does not know.
     :raises InvalidVideoRequest: with every problem at once.
     """
     problems: list[str] = []
     warnings: list[str] = []
     if is_unset(model) or not isinstance(model, str):
-        raise InvalidVideoRequest([f"model: {_shown(model)} is not a model id, such as {known_model_ids()[0]!r}."])
+        raise InvalidVideoRequest([f"model: {_shown(model)} is not a model id, such as 'wan2.7-i2v'."])
 
-    known = find_model(model)
+    row = find_model(model, gateway.name)
     items = _media_items(media, problems)
-    _check_urls(items, known, base_url, problems)
+    references = _references(items, row)
+    if not is_unset(audio_url):
+        limits = row.limits if row else {}
+        references.append(MediaReference("audio_url", str(audio_url), limits.get("audio_url")))
+    _check_urls(references, base_url, problems)
     given = _mapping("parameters", parameters, problems)
     wire = {name: value for name, value in given.items() if not is_unset(value)}
-    if known is None:
+    if row is None:
         warnings.append(
             f"Model {model!r} is not in this package's catalogue ({', '.join(known_model_ids())}): "
             "its media and parameters are sent as given, unchecked."
         )
         wire = {name: _from_text(name, value) for name, value in wire.items()}
     else:
-        _check_prompts(prompt, negative_prompt, known, gateway, problems)
-        _check_media(model, known, items, problems)
-        wire = _checked_parameters(model, known, wire, problems)
-        wire.setdefault("resolution", DEFAULT_RESOLUTION)
-        undocumented = {str(item.get("type")) for item in items} - APIYI_DOCUMENTED_I2V_MEDIA
-        if gateway is APIYI and undocumented and not problems:
-            warnings.append(
-                f"APIYI does not document {', '.join(sorted(undocumented))} for {model}; "
-                "whether it passes it on to the model is unknown."
-            )
+        _check_prompts(prompt, negative_prompt, row, gateway, problems)
+        if not row.prompt_required and is_unset(prompt) and not items:
+            problems.append(f"prompt: missing; {model} needs a prompt, media or both.")
+        _check_media(model, row, items, problems)
+        wire = _checked_parameters(model, row, wire, problems)
+        _check_references(model, row, references, wire, problems)
+        _settle_size(row, wire)
+        warnings += _undocumented(model, row, gateway, {reference.role for reference in references} | wire.keys())
     extra = _mapping("extra_body", extra_body, problems)
     if problems:
         raise InvalidVideoRequest(problems)
 
-    inputs: dict[str, Any] = {}
-    if not is_unset(prompt):
-        inputs["prompt"] = prompt
-    if not is_unset(negative_prompt):
-        inputs["negative_prompt"] = negative_prompt
-    if known is not None and known.legacy_media is not None and gateway is DASHSCOPE:
-        inputs |= {known.legacy_media[str(item["type"])]: item["url"] for item in items}
-    elif items:
-        inputs["media"] = items
-    body: dict[str, Any] = {"model": model, "input": inputs, "parameters": wire}
-    body = _merged(body, extra)
+    texts = {"prompt": prompt, "negative_prompt": negative_prompt, "audio_url": audio_url}
+    inputs = {name: text for name, text in texts.items() if not is_unset(text)} | _media_fields(items, row)
+    body = _merged({"model": model, "input": inputs, "parameters": wire}, extra)
     _check_json(body, problems)
     if problems:
         raise InvalidVideoRequest(problems)
-    return VideoRequest(body=body, warnings=tuple(warnings), media=tuple(_media_references(items, known)))
+    return VideoRequest(body=body, warnings=tuple(warnings), media=tuple(references), row=row)
 
 
-def _media_references(items: list[dict[str, Any]], model: Model | None) -> Iterator[MediaReference]:
-    limits = model.limits if model else {}
+def _media_fields(items: list[dict[str, Any]], row: Model | None) -> dict[str, Any]:
+    """The fields of ``input`` that hold the media: ``media`` itself, or for a legacy body, those of each type."""
+    if row is None or row.legacy is None:
+        return {"media": items} if items else {}
+    fields: dict[str, Any] = {}
     for item in items:
-        yield MediaReference(item["type"], item["url"], limits.get(item["type"]))
+        name = row.legacy.fields[item["type"]]
+        if name in row.legacy.lists:
+            fields.setdefault(name, []).append(item["url"])
+        else:
+            fields[name] = item["url"]
+    return fields
+
+
+def _check_references(
+    model_id: str, row: Model, references: Sequence[MediaReference], wire: Mapping[str, Any], problems: list[str]
+) -> None:
+    """What files and parameters mean for each other."""
+    roles = {reference.role for reference in references}
+    if "audio_url" in roles and not row.takes_audio_url:
+        problems.append(f"audio_url: {model_id} takes none.")
+    seconds, longest = wire.get("duration"), row.longest_with_video
+    if longest and "reference_video" in roles and isinstance(seconds, int) and seconds > longest:
+        problems.append(f"duration: {seconds} is not allowed; with a reference_video it is at most {longest:g}.")
+
+
+def _settle_size(row: Model, wire: dict[str, Any]) -> None:
+    """Name the resolution, which is always sent; where a legacy body wants a size, the size instead."""
+    if row.legacy is None or not row.legacy.takes_size:
+        wire.setdefault("resolution", DEFAULT_RESOLUTION)
+        return
+    tier, ratio = wire.pop("resolution", DEFAULT_RESOLUTION), wire.pop("ratio", DEFAULT_RATIO)
+    wire.setdefault("size", SIZES[tier, ratio])
+
+
+def _undocumented(model: str, row: Model, gateway: Gateway, fields: AbstractSet[str]) -> Iterator[str]:
+    """What may not reach the model."""
+    if not row.documented:
+        yield f"{gateway.title} does not document {model}; whether it offers it is unknown."
+    if given := sorted(row.undocumented & fields):
+        yield (
+            f"{gateway.title} does not document {', '.join(given)} for {model}; "
+            "whether it passes it on to the model is unknown."
+        )
+
+
+def _references(items: list[dict[str, Any]], row: Model | None) -> list[MediaReference]:
+    """Every file that media items name."""
+    limits = row.limits if row else {}
+    found = []
+    for item in items:
+        found.append(MediaReference(item["type"], item["url"], limits.get(item["type"])))
+        if not is_unset(item.get("reference_voice")):
+            found.append(MediaReference("reference_voice", item["reference_voice"], limits.get("reference_voice")))
+    return found
 
 
 def _mapping(name: str, value: object, problems: list[str]) -> Mapping[str, Any]:
@@ -218,23 +313,24 @@ def _check_json(body: Mapping[str, Any], problems: list[str]) -> None:
             fields |= {f"{section}.{name}": (name, value) for name, value in content.items()}
         else:
             problems.append(f"{section}: {_shown(content)} is not a dict.")
-    for field, (name, value) in fields.items():
+    for where, (name, value) in fields.items():
         try:
             json.dumps({name: value}, ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError) as error:
-            problems.append(f"{field}: {_shown(value)} cannot be sent as JSON ({error}).")
+            problems.append(f"{where}: {_shown(value)} cannot be sent as JSON ({error}).")
 
 
-def _check_prompts(
-    prompt: object, negative_prompt: object, model: Model, gateway: Gateway, problems: list[str]
-) -> None:
-    if is_unset(prompt):
-        if gateway.prompt_required:
-            problems.append(f"prompt: missing; {gateway.title} requires one.")
+def _check_prompts(prompt: object, negative_prompt: object, row: Model, gateway: Gateway, problems: list[str]) -> None:
+    if not is_unset(prompt):
+        _check_text("prompt", prompt, row.prompt_chars, problems)
+    elif row.prompt_required:
+        problems.append(f"prompt: missing; {gateway.title} requires one.")
+    if is_unset(negative_prompt):
+        return
+    if row.negative_prompt_chars:
+        _check_text("negative_prompt", negative_prompt, row.negative_prompt_chars, problems)
     else:
-        _check_text("prompt", prompt, model.prompt_chars, problems)
-    if not is_unset(negative_prompt):
-        _check_text("negative_prompt", negative_prompt, model.negative_prompt_chars, problems)
+        problems.append(f"negative_prompt: {gateway.title} documents none for this model.")
 
 
 def _check_text(name: str, text: object, longest: int, problems: list[str]) -> None:
@@ -267,22 +363,37 @@ def _media_items(media: Sequence[Mapping[str, Any]] | None, problems: list[str])
     return items
 
 
-def _check_media(model_id: str, model: Model, items: list[dict[str, Any]], problems: list[str]) -> None:
+def _check_media(model_id: str, row: Model, items: list[dict[str, Any]], problems: list[str]) -> None:
+    """Hold the media to the model's rule; one sentence for each way in which they break it."""
     before = len(problems)
     counts = Counter(str(item["type"]) for item in items)
-    for media_type, count in counts.items():
-        if media_type not in model.media_types:
-            note = (model.notes or {}).get(media_type)
-            problems.append(
-                f"media: type {media_type!r} is not one of {', '.join(sorted(model.media_types))}, "
-                f"which {model_id} takes{f' ({note})' if note else ''}."
-            )
-        elif count > 1:
-            problems.append(f"media: {media_type} is given {count} times; at most one is allowed.")
-    if len(problems) == before and frozenset(counts) not in model.media_sets:
-        given = " + ".join(counts) or "nothing"
-        legal = "; ".join(" + ".join(sorted(combination, key=_media_order)) for combination in model.media_sets)
-        problems.append(f"media: {given} is no legal combination for {model_id}; it takes one of: {legal}.")
+    for media_type in counts:
+        if media_type not in row.media.types:
+            note = row.notes.get(media_type)
+            taken = f"one of {', '.join(sorted(row.media.types))}, which" if row.media.types else "taken:"
+            takes = f"{model_id} takes" + ("" if row.media.types else " no media")
+            problems.append(f"media: type {media_type!r} is not {taken} {takes}{f' ({note})' if note else ''}.")
+    for item in items:
+        strangers = set(item) - {"type", "url"} - ({"reference_voice"} if item["type"] in row.voiced else set())
+        problems += [f"{item['type']}.{name}: not a field of such an item." for name in sorted(map(str, strangers))]
+    for count in row.media.counts:
+        given = sum(counts[media_type] for media_type in count.types)
+        if given > count.most == 1 and len(count.types) == 1:
+            problems.append(f"media: {count.types[0]} is given {given} times; at most one is allowed.")
+        elif not count.least <= given <= count.most:
+            problems.append(f"media: {given} {' and '.join(count.types)} given; {model_id} takes {count}.")
+    if len(problems) > before:
+        return
+    if row.media.sets and frozenset(counts) not in row.media.sets:
+        given_types = " + ".join(counts) or "nothing"
+        legal = "; ".join(" + ".join(sorted(combination, key=_media_order)) for combination in row.media.sets)
+        problems.append(f"media: {given_types} is no legal combination for {model_id}; it takes one of: {legal}.")
+    left, right = row.media.never_together or (frozenset(), frozenset())
+    if left & counts.keys() and right & counts.keys():
+        problems.append(
+            f"media: {' and '.join(sorted(left & counts.keys()))} cannot be mixed with "
+            f"{' and '.join(sorted(right & counts.keys()))}."
+        )
 
 
 def _media_order(media_type: str) -> tuple[bool, str]:
@@ -290,27 +401,24 @@ def _media_order(media_type: str) -> tuple[bool, str]:
     return (not media_type.startswith("first"), media_type)
 
 
-def _check_urls(items: list[dict[str, Any]], model: Model | None, base_url: str, problems: list[str]) -> None:
-    gateway_on_loopback = is_loopback(urlsplit(base_url).hostname)
-    for item in items:
-        for name, value in item.items():
-            # The media of the known models hold URLs only; those of others may hold anything beside their URL.
-            if name == "type" or (model is None and name != "url"):
-                continue
-            problem = _url_problem(value, is_image=item["type"] in IMAGE_TYPES, loopback_allowed=gateway_on_loopback)
-            if problem:
-                field = str(item["type"]) if name == "url" else f"{item['type']}.{name}"
-                problems.append(f"{field}: {_shown(value)} {problem}")
+def _check_urls(references: Sequence[MediaReference], base_url: str, problems: list[str]) -> None:
+    on_loopback = is_loopback(urlsplit(base_url).hostname)
+    for reference in references:
+        problem = _url_problem(reference.url, reference.kind, loopback_allowed=on_loopback)
+        if problem:
+            problems.append(f"{reference.role}: {_shown(reference.url)} {problem}")
 
 
-def _url_problem(url: object, *, is_image: bool, loopback_allowed: bool) -> str | None:
-    """Why a gateway on the internet could not fetch this, or None if it could."""
+def _url_problem(url: object, kind: MediaKind, *, loopback_allowed: bool) -> str | None:
+    """Why this is neither what a gateway on the internet could fetch, nor what can be made into it; None if it is."""
     if not isinstance(url, str):
         return "is not a URL."
     if url.startswith("data:"):
-        if is_image and url.startswith("data:image/") and ";base64," in url:
+        if kind is MediaKind.IMAGE and url.startswith("data:image/") and ";base64," in url:
             return None
         return "is not allowed: only images may be base64 data URIs (data:image/png;base64,…)."
+    if is_source(url) and kind is not MediaKind.OTHER:
+        return None
     if not url.isascii() or any(character.isspace() for character in url):
         return "holds characters that must be percent-encoded in a URL (the gateways refuse them)."
     try:
@@ -321,19 +429,33 @@ def _url_problem(url: object, *, is_image: bool, loopback_allowed: bool) -> str 
     if loopback_allowed and parts.scheme == "http" and is_loopback(host):
         return None
     if parts.scheme != "https" or not host:
-        return "is not a public https:// URL, which the gateway must be able to fetch with a plain GET."
+        return (
+            "is not a public https:// URL, which the gateway must be able to fetch with a plain GET, nor an object "
+            "store URI (s3://…), nor an absolute path."
+        )
     if not loopback_allowed and is_private(host):
         return "is not reachable from the internet; the gateway needs a public https:// URL."
     return None
 
 
-def _checked_parameters(model_id: str, model: Model, given: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+def is_source(url: str) -> bool:
+    """Whether this is a local file or an object in a store, which the gateway cannot fetch as it is.
+
+    A path must be absolute: nobody can say in which folder a worker runs.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator:
+        return scheme.lower() in _SOURCE_SCHEMES and bool(rest.strip("/"))
+    return url.startswith(("/", "~/")) and not url.startswith("//")
+
+
+def _checked_parameters(model_id: str, row: Model, given: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     wire: dict[str, Any] = {}
     for name, value in given.items():
-        rule = model.parameters.get(name)
+        rule = row.parameters.get(name)
         if rule is None:
-            near = difflib.get_close_matches(str(name), model.parameters, n=1, cutoff=0.8)
-            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(model.parameters)}."
+            near = difflib.get_close_matches(str(name), row.parameters, n=1, cutoff=0.8)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(row.parameters)}."
             problems.append(f"parameters: {name}={_shown(value)} is not known for {model_id}; {hint}")
             continue
         typed = _typed(rule, value)
@@ -348,9 +470,11 @@ def _typed(rule: Parameter, value: object) -> int | bool | str | None:
     """The value as the wire needs it, or None if it breaks the rule."""
     if isinstance(rule, Integer):
         number = _integer(value)
-        return number if number is not None and rule.minimum <= number <= rule.maximum else None
+        return number if number is not None and rule.allows(number) else None
     if isinstance(rule, Boolean):
         return _boolean(value)
+    if isinstance(rule, Pattern):
+        return value if isinstance(value, str) and re.fullmatch(rule.form, value) else None
     return value if isinstance(value, str) and value in rule.values else None
 
 

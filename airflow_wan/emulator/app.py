@@ -7,6 +7,7 @@ import json
 import re
 import uuid
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -24,6 +25,7 @@ from airflow_wan.emulator.orders import Failure, GatewayName, Refusal, RefusalKi
 from airflow_wan.emulator.studio import Studio
 from airflow_wan.emulator.tasks import Caller, State, Task, TaskStore
 from airflow_wan.emulator.throttle import Throttle
+from airflow_wan.emulator.uploads import UploadStore
 from airflow_wan.emulator.wire import Dropped
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from airflow_wan.emulator.settings import Settings
 
 _CREATE = "/api/v1/services/aigc/video-generation/video-synthesis"
+_STORE = "/dashscope-instant"
 _BEARER = re.compile(r"Bearer\s+(\S+)")
 _KEY_PREFIX = "sk-"
 
@@ -72,6 +75,7 @@ class Emulator:
         self.tasks = TaskStore()
         self.journal = journal.Journal()
         self.faults = Faults()
+        self.uploads = UploadStore(self.clock)
         self._studio = Studio(self.clock)
         self._signer = results.Signer()
         self._throttle = Throttle()
@@ -82,6 +86,7 @@ class Emulator:
         self.faults.clear()
         self.tasks.clear()
         self.journal.clear()
+        self.uploads.clear()
         self.clock.reset()
         self._throttle.clear()
 
@@ -101,9 +106,12 @@ class Emulator:
             # The docs end the path with a slash, the SDK does not.
             Route("/api/v1/tasks/", self._served(DASHSCOPE, listing, self._list), methods=["GET"]),
             Route("/api/v1/tasks", self._served(DASHSCOPE, listing, self._list), methods=["GET"]),
+            Route("/api/v1/uploads", self._policy, methods=["GET"]),
+            Route(_STORE, self.uploads.receive, methods=["POST"]),
             Route("/result/{name}", self._download, methods=["GET", "HEAD"]),
             Route("/_emulator/ledger", self._ledger, methods=["GET"]),
             Route("/_emulator/requests", self._requests, methods=["GET"]),
+            Route("/_emulator/uploads", self._list_uploads, methods=["GET"]),
             Route("/_emulator/clock", self._advance, methods=["POST"]),
             Route("/_emulator/faults", self._add_faults, methods=["POST"]),
             Route("/_emulator/faults", self._list_faults, methods=["GET"]),
@@ -183,7 +191,7 @@ class Emulator:
             starts_at=starts_at,
             ready_at=starts_at + self.settings.running_s,
             expires_at=now + self.settings.task_ttl_s,
-            work=self._studio.start(order, Fetcher(gateway.name, self.settings.media_mirrors)),
+            work=self._studio.start(order, self._fetcher(order, gateway, call)),
             request_id=call.request_id,
         )
         if fault is not None and fault.kind is FaultKind.TASK_CANCELED:
@@ -193,6 +201,14 @@ class Emulator:
             task.expires_at = now + fault.after_s
         self.tasks.add(task)
         return task
+
+    def _fetcher(self, order: Order, gateway: Gateway, call: Call) -> Fetcher:
+        """Return what fetches the media; `oss://` ones only for DashScope, and only if a header asks for it."""
+        resolves = call.request.headers.get("x-dashscope-ossresourceresolve") == "enable"
+        uploaded = None
+        if gateway.name is GatewayName.DASHSCOPE and resolves:
+            uploaded = partial(self.uploads.content, caller=call.caller, model=order.model)
+        return Fetcher(gateway.name, self.settings.media_mirrors, uploaded)
 
     def _poll_at(self, gateway: Gateway) -> Callable[[Call], Answer]:
         def poll(call: Call) -> Answer:
@@ -221,6 +237,19 @@ class Emulator:
         now = self.clock.now()
         tasks = self.tasks.of(DASHSCOPE.name, call.caller, now)
         return DASHSCOPE.listed(tasks, call.request.query_params, now, call.request_id)
+
+    async def _policy(self, request: Request) -> Response:
+        call = Call(request, b"", str(uuid.uuid4()))
+        if not self._is_good_key(call.key):
+            return _json(DASHSCOPE.unauthorized(key_given=bool(call.key), request_id=call.request_id))
+        model = request.query_params.get("model", "")
+        if request.query_params.get("action") != "getPolicy" or not model:
+            sentence = "Required are action=getPolicy and a model."
+            return _json(DASHSCOPE.refused(Refusal(RefusalKind.WRONG_VALUE, sentence), call.request_id))
+        host = f"{request.url.scheme}://{request.url.netloc}{_STORE}"
+        return JSONResponse(
+            {"request_id": call.request_id, "data": self.uploads.grant(call.caller, model, host)},
+        )
 
     def _result_url(self, request: Request, task: Task, now: float) -> str:
         base = f"{request.url.scheme}://{request.url.netloc}"
@@ -255,6 +284,9 @@ class Emulator:
     async def _requests(self, _: Request) -> Response:
         return JSONResponse(self.journal.entries())
 
+    async def _list_uploads(self, _: Request) -> Response:
+        return JSONResponse(self.uploads.rows())
+
     async def _advance(self, request: Request) -> Response:
         try:
             seconds = float((await request.json())["advance_s"])
@@ -284,6 +316,10 @@ class Emulator:
     async def _reset(self, _: Request) -> Response:
         self.reset()
         return JSONResponse({})
+
+
+def _json(answer: Answer) -> Response:
+    return JSONResponse(dict(answer.body), answer.status)
 
 
 async def _no_route(request: Request, _: Exception) -> Response:

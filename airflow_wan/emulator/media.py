@@ -19,6 +19,7 @@ from airflow_wan.emulator.orders import Failure, GatewayName, MediaItem
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from av.container import InputContainer
 
@@ -59,22 +60,27 @@ class MediaFailedError(Exception):
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Reads media URLs for one gateway, through mirrors where a prefix matches."""
+    """Reads media URLs for one gateway, through mirrors where a prefix matches.
+
+    `uploaded` gives the file behind an `oss://` URL, if there is one for this task.
+    """
 
     gateway: GatewayName
     mirrors: tuple[tuple[str, str], ...]
+    uploaded: Callable[[str], bytes | None] | None = None
 
     def fetch(self, item: MediaItem) -> bytes:
         """Return the bytes behind `item.url`; raises MediaFailedError."""
         if item.url.startswith("data:"):
             return self._inline(item)
+        if item.url.startswith("oss://"):
+            return self._from_store(item)
         url = self._mirrored(item.url)
         parts = urlsplit(url)
         loopback = parts.hostname in _LOOPBACK
         # DashScope takes http too; APIYI documents https only. Loopback stands for the public web of a test.
         plain_ok = loopback or self.gateway is GatewayName.DASHSCOPE
         if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and plain_ok)):
-            # Unknown whether APIYI forwards oss:// URLs; nothing here can resolve them.
             raise self._unreachable(item, "InvalidURL", "The media url is not a public http(s) url")
         if not item.url.isascii():
             # Alibaba docs: no Chinese characters in the URL.
@@ -90,6 +96,14 @@ class Fetcher:
         except (httpx.HTTPError, httpx.InvalidURL):
             raise self._unreachable(item, "InvalidURL", "The media url cannot be read") from None
 
+    def _from_store(self, item: MediaItem) -> bytes:
+        # Unknown whether APIYI forwards oss:// URLs; nothing here resolves them for it.
+        content = self.uploaded(item.url) if self.uploaded else None
+        if content is None:
+            raise self._unreachable(item, "InvalidURL", "The media url is no file that this task may read")
+        _check_bytes(item.role, len(content))
+        return content
+
     def _mirrored(self, url: str) -> str:
         for prefix, target in self.mirrors:
             if url.startswith(prefix):
@@ -97,7 +111,6 @@ class Fetcher:
         return url
 
     def _download(self, url: str, item: MediaItem, *, loopback: bool) -> bytes:
-        limit = _largest_bytes(item.role)
         content = bytearray()
         # A proxy of the environment has no road to this machine's loopback.
         client = httpx.Client(verify=_tls(), timeout=_FETCH_TIMEOUT_S, follow_redirects=True, trust_env=not loopback)
@@ -108,8 +121,7 @@ class Fetcher:
                 )
             for chunk in response.iter_bytes():
                 content += chunk
-                if len(content) > limit:
-                    raise MediaFailedError("InvalidFile.Size", f"{item.role} is larger than {limit // _MB} MB")
+                _check_bytes(item.role, len(content))
         return bytes(content)
 
     def _inline(self, item: MediaItem) -> bytes:
@@ -211,7 +223,9 @@ def _check_seconds(role: str, seconds: float) -> None:
         )
 
 
-def _largest_bytes(role: str) -> int:
+def _check_bytes(role: str, count: int) -> None:
+    limit = _LARGEST_AUDIO_BYTES if role in _AUDIO_ROLES else _LARGEST_VIDEO_BYTES
     if role in _IMAGE_ROLES:
-        return _LARGEST_IMAGE_BYTES
-    return _LARGEST_AUDIO_BYTES if role in _AUDIO_ROLES else _LARGEST_VIDEO_BYTES
+        limit = _LARGEST_IMAGE_BYTES
+    if count > limit:
+        raise MediaFailedError("InvalidFile.Size", f"{role} is larger than {limit // _MB} MB")

@@ -90,6 +90,10 @@ class RunningEmulator:
         """Return the rows of `GET /_emulator/requests`."""
         return self._emulator.journal.entries()
 
+    def uploads(self) -> list[dict[str, Any]]:
+        """Return the rows of `GET /_emulator/uploads`."""
+        return self._emulator.uploads.rows()
+
     def add_fault(self, on: str, kind: str, **parameters: Any) -> None:
         """Let a request go wrong; ValueError if `airflow_wan.emulator.faults` knows no such fault."""
         self._emulator.faults.add([Fault.read({"on": on, "kind": kind, **parameters})])

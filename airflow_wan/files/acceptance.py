@@ -76,9 +76,11 @@ def examine(path: Path, facts: VideoFacts, expected: Expected) -> Acceptance:
     :param facts: what `inspect_video` read in it.
     :param expected: what was asked for.
     """
+    found = list(_differences(facts, expected))
     decoded = _can_decode()
-    fault = _fault(path) if decoded else None
-    return Acceptance((*_differences(facts, expected), *filter(None, [fault])), decoded)
+    if decoded and (fault := _fault(path)):
+        found.append(fault)
+    return Acceptance(tuple(found), decoded)
 
 
 def check_poster() -> None:

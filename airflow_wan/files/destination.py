@@ -8,7 +8,7 @@ import hashlib
 import os
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
@@ -97,7 +97,9 @@ class Destination:
         if local is not None:
             for stale in local.parent.glob(f"{glob.escape(prefix)}*.part"):
                 stale.unlink(missing_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=folder)
+        # An object's content type follows from the name of the file it is made from.
+        suffix = ".part" if local else PurePosixPath(self.uri).suffix
+        descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=folder)
         os.close(descriptor)
         try:
             yield Path(name)

@@ -1,219 +1,166 @@
-"""What an image, a sound or a video clip says of itself in its header; nothing is decoded."""
+"""What an image, a sound or a clip says of itself in its header; no pixel and no sample is decoded."""
 
 from __future__ import annotations
 
 import io
 import struct
-import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
+from typing import BinaryIO
 
-from PIL import Image
-from tinytag import TinyTag
+from PIL import Image, UnidentifiedImageError
+from tinytag import TinyTag, TinyTagException, UnsupportedFormatError
 
 from airflow_wan.files.inspection import NotAVideoError, inspect_file
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+# Read by Pillow from their headers alone. Not WEBP, which it reads whole; nor what takes a foreign program to read.
+_PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF")
 
-T = TypeVar("T")
+# Pillow's name for a JPEG with a second picture behind it, as telephones make them.
+_JPEG_IN_DISGUISE = "MPO"
 
-MOST_BYTES_READ = 4 * 1024 * 1024
-"""Read of one file; the parsers of some formats would follow a broken header through all of it."""
-
-_MEASURED = ("JPEG", "PNG", "BMP", "GIF", "TIFF")
-"""What Pillow opens without reading all of the file. WebP it decodes at once, so that is read here."""
-
-_ISO_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF"}
-"""Kinds of image that no gateway takes, and phones make: told apart, so that people know what they have."""
-
-_SOUNDS = {"audio/wav": "WAV", "audio/mpeg": "MP3"}
+# Kinds of box that begin a QuickTime file from before there was `ftyp` (QuickTime File Format, "Movie atoms").
+_OLD_QUICKTIME = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 
 
 class NotMediaError(Exception):
-    """The file is not what it should be, or its header is broken."""
-
-
-class HeaderTooLongError(NotMediaError):
-    """The file may be right, but more than `MOST_BYTES_READ` would have to be read to tell."""
+    """The file is not what it should be at all; the message goes on from "is not"."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What an image's header says.
+    """An image's header.
 
-    :param format: ``JPEG``, ``PNG``, ``BMP``, ``WEBP``, ``GIF``, ``TIFF``, ``AVIF``, ``HEIC`` or ``HEIF``.
-    :param width: px; None for the last three.
-    :param height: px; None for the last three.
-    :param has_alpha: whether it has an alpha channel. A palette with one transparent colour is none.
+    :param format: as Pillow names it: ``JPEG``, ``PNG``, ``WEBP``…
+    :param width: px.
+    :param height: px.
+    :param has_alpha: whether pixels may be transparent.
+    :param bytes: size of the file.
     """
 
     format: str
-    width: int | None
-    height: int | None
+    width: int
+    height: int
     has_alpha: bool
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
-    """What a sound's header says.
+    """A sound file's header.
 
-    :param format: ``WAV``, ``MP3``, or another in upper case.
-    :param duration_s: length in s; of an mp3 with neither constant bitrate nor an index, an estimate.
+    :param format: ``WAV``, ``MP3``, or the kind of any other sound: ``FLAC``, ``OGG``…
+    :param duration_s: s, or None where the header does not tell.
+    :param bytes: size of the file.
     """
 
     format: str
     duration_s: float | None
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
-    """What a clip's header says.
+    """A clip's header.
 
-    :param duration_s: length in s.
+    :param duration_s: s, or None where the header does not tell.
     :param width: px, as shown.
     :param height: px, as shown.
+    :param bytes: size of the file.
     """
 
     duration_s: float | None
     width: int | None
     height: int | None
+    bytes: int
+
+
+MediaFacts = ImageFacts | AudioFacts | ClipFacts
 
 
 def probe_image(file: BinaryIO) -> ImageFacts:
     """Read an image's header.
 
-    :param file: anything that can seek; it stays open. What reading it raises passes through.
+    :param file: anything that can seek; it stays open.
     :raises NotMediaError: when it is no image of a known format.
+    :raises OSError: when the file cannot be read.
     """
-    return _probe(file, _image_facts, "no image of a known format")
+    size = _size(file)
+    head = file.read(32)
+    file.seek(0)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return _webp(head, size)
+    if head[4:8] == b"ftyp":
+        raise NotMediaError(f"an image of a known format (its kind is {head[8:12].decode('ascii', 'replace')!r})")
+    try:
+        with Image.open(file, formats=_PILLOW_FORMATS) as image:
+            name = "JPEG" if image.format == _JPEG_IN_DISGUISE else str(image.format)
+            return ImageFacts(name, *image.size, image.has_transparency_data, size)
+    except UnidentifiedImageError:
+        raise NotMediaError("an image of a known format") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise NotMediaError(f"an image of a sensible size ({error})") from None
+
+
+def _webp(head: bytes, size: int) -> ImageFacts:
+    """RFC 9649: the first chunk tells the size, each of its three kinds in its own way."""
+    kind = head[12:16]
+    try:
+        if kind == b"VP8X":
+            (flags,) = struct.unpack_from("<B", head, 20)
+            width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
+            return ImageFacts("WEBP", width, height, bool(flags & 0x10), size)
+        if kind == b"VP8L":
+            (bits,) = struct.unpack_from("<I", head, 21)
+            return ImageFacts("WEBP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1), size)
+        width, height = struct.unpack_from("<HH", head, 26)
+    except struct.error:
+        raise NotMediaError("a whole WEBP image") from None
+    return ImageFacts("WEBP", width & 0x3FFF, height & 0x3FFF, has_alpha=False, bytes=size)
 
 
 def probe_audio(file: BinaryIO) -> AudioFacts:
-    """Read a sound's header, and as much of an mp3 as its length takes to tell; see `probe_image`.
+    """Read a sound file's header; of an MP3 without one, some frames, from which the length is reckoned.
 
-    :raises NotMediaError: when it is no sound of a known format.
+    :param file: anything that can seek; it stays open.
+    :raises NotMediaError: when it is no sound file of a known format.
+    :raises OSError: when the file cannot be read.
     """
-    return _probe(file, _audio_facts, "no sound of a known format")
+    size = _size(file)
+    try:
+        tag = TinyTag.get(file_obj=file, tags=False)
+    except UnsupportedFormatError:
+        raise NotMediaError("a sound file of a known format") from None
+    except TinyTagException as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise NotMediaError("a whole sound file") from None
+    kind = (tag.mime_type or "").partition(";")[0].removeprefix("audio/").removeprefix("x-")
+    duration_s = tag.duration or None
+    if kind == "wav" and duration_s and tag.bitrate and tag.is_lossless:
+        # Programs that write into a pipe announce 4 GB: there is no more sound than there is file.
+        duration_s = min(duration_s, size * 8 / (tag.bitrate * 1000))
+    return AudioFacts({"mpeg": "MP3"}.get(kind, kind.upper()), duration_s, size)
 
 
 def probe_clip(file: BinaryIO) -> ClipFacts:
-    """Read a clip's header; see `probe_image`.
+    """Read a clip's header.
 
-    :raises NotMediaError: when it is no mp4 or mov, or is not complete.
+    :param file: anything that can seek; it stays open.
+    :raises NotMediaError: when it is no MP4 or MOV, or one that was cut.
+    :raises OSError: when the file cannot be read, or is a QuickTime file too old to be told.
     """
-    return _probe(file, _clip_facts, "no mp4 or mov")
-
-
-def _image_facts(file: BinaryIO) -> ImageFacts:
-    head = file.read(30)
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return _webp_facts(head)
-    if head[4:8] == b"ftyp" and head[8:12] in _ISO_BRANDS:
-        return ImageFacts(_ISO_BRANDS[head[8:12]], None, None, has_alpha=False)
-    file.seek(0)
-    with warnings.catch_warnings():
-        # A picture too big to be decoded here is told by its sides.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(file, formats=_MEASURED) as image:
-            # A photo with a second picture in it (a phone's depth map) is a JPEG to everybody else.
-            name = "JPEG" if image.format == "MPO" else str(image.format)
-            return ImageFacts(name, *image.size, has_alpha="A" in image.getbands())
-
-
-def _webp_facts(head: bytes) -> ImageFacts:
-    """A WebP's first chunk (RFC 9649): lossy, lossless, or the extended header before either."""
-    kind = head[12:16]
-    if kind == b"VP8X":
-        flags, *_, width, height = struct.unpack("<B3s3s3s", head[20:30])
-        width, height = (int.from_bytes(side, "little") + 1 for side in (width, height))
-        return ImageFacts("WEBP", width, height, has_alpha=bool(flags & 0x10))
-    if kind == b"VP8L" and head[20] == 0x2F:  # noqa: PLR2004 - its signature
-        (bits,) = struct.unpack("<I", head[21:25])
-        return ImageFacts("WEBP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, has_alpha=bool(bits >> 28 & 1))
-    if kind == b"VP8 " and head[23:26] == b"\x9d\x01\x2a":
-        width, height = struct.unpack("<HH", head[26:30])
-        return ImageFacts("WEBP", width & 0x3FFF, height & 0x3FFF, has_alpha=False)
-    raise NotMediaError("is a WebP with a broken header")
-
-
-def _audio_facts(file: BinaryIO) -> AudioFacts:
-    tag = TinyTag.get(file_obj=file, tags=False)
-    kind = (tag.mime_type or "").partition(";")[0]
-    name = _SOUNDS.get(kind, kind.rpartition("/")[2].upper())
-    duration = tag.duration
-    if kind == "audio/mpeg" and not duration:
-        raise NotMediaError("is no sound of a known format")  # its first bytes passed for an mp3's; no frame followed
-    if duration and tag.bitrate:
-        # A recorder that could not seek back leaves the greatest length there is in the header.
-        duration = min(duration, tag.filesize * 8 / (tag.bitrate * 1000))
-    return AudioFacts(name, round(duration, 3) if duration else None)
-
-
-def _clip_facts(file: BinaryIO) -> ClipFacts:
+    size = _size(file)
+    kind = file.read(8)[4:]
     try:
         facts = inspect_file(file)
     except NotAVideoError as error:
-        raise NotMediaError(f"is no mp4 or mov that can be read: {error}") from None
-    return ClipFacts(facts.duration_s, facts.width, facts.height)
+        if kind in _OLD_QUICKTIME:
+            raise OSError("it is a QuickTime file of an old kind") from None
+        raise NotMediaError(f"an MP4 or MOV clip ({error})") from None
+    return ClipFacts(facts.duration_s, facts.width, facts.height, size)
 
 
-def _probe(file: BinaryIO, read_facts: Callable[[BinaryIO], T], otherwise: str) -> T:
-    """Run a parser over a file, which may raise anything on bytes it was not made for."""
-    view = _View(file)
-    try:
-        view.seek(0)
-        return read_facts(cast("BinaryIO", view))
-    except Exception as error:
-        if view.failure is not None:
-            raise view.failure from None
-        if isinstance(error, NotMediaError):
-            raise
-        if isinstance(error, Image.DecompressionBombError):
-            raise NotMediaError("has more pixels than any gateway takes") from None
-        raise NotMediaError(f"is {otherwise}, or its header is broken") from None
-
-
-class _View(io.RawIOBase):
-    """A file that can only be read, and not for long; it remembers why reading failed, whatever a parser makes of it.
-
-    :ivar failure: what went wrong with the file itself.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._left = MOST_BYTES_READ
-        self.failure: Exception | None = None
-
-    def read(self, size: int = -1, /) -> bytes:
-        """See `io.RawIOBase.read`; never more than is left of `MOST_BYTES_READ`."""
-        if size < 0 or size > self._left:
-            size = self._left + 1
-        try:
-            content = self._file.read(size)
-        except Exception as error:
-            self.failure = error
-            raise
-        self._left -= len(content)
-        if self._left < 0:
-            self.failure = HeaderTooLongError(f"says nothing of itself in the {MOST_BYTES_READ:,} bytes that were read")
-            raise self.failure
-        return content
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """See `io.RawIOBase.seek`."""
-        if whence == io.SEEK_SET and offset < 0:
-            raise OSError("sought to before the begin of the file")
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """See `io.RawIOBase.tell`."""
-        return self._file.tell()
-
-    def readable(self) -> bool:
-        """It can."""
-        return True
-
-    def seekable(self) -> bool:
-        """It can."""
-        return True
+def _size(file: BinaryIO) -> int:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return size

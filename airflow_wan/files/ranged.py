@@ -1,168 +1,229 @@
-"""A file behind an https URL, read piece by piece by Range requests, within small bounds of bytes and time."""
+"""A file read piece by piece where it lies, within small bounds of bytes and time: for looking at its header."""
 
 from __future__ import annotations
 
-import contextlib
 import io
-import re
 import time
-from http import HTTPStatus
-from typing import TYPE_CHECKING, BinaryIO, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import httpx
 
-from airflow_wan import __version__
+import airflow_wan.files.download  # noqa: F401 - hides the queries of signed URLs from httpx's log
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Buffer, Iterator  # type: ignore[attr-defined]
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
 
-LARGEST_BYTES = 4 * 1024 * 1024
-"""Fetched of one file in all; headers are a few KiB, the longest estimate of an mp3's length reads 1.2 MB."""
-LONGEST_S = 10.0
-"""s for one file in all."""
-CONNECT_TIMEOUT = 3.0
-"""s until the host must answer a connection."""
 BLOCK_BYTES = 64 * 1024
-"""Asked for at a time: nearly every header in one request."""
+"""Fetched at a time: the header of most images, and all that is needed of most sound files."""
+
+MOST_BYTES = 4 * 1024 * 1024
+"""Fetched of one file at most: room for a photograph's embedded profiles and thumbnails."""
+
+MOST_SECONDS = 10.0
+"""s that one file may take; a header takes a fraction of one."""
+
+CONNECT_TIMEOUT = 3.0
+"""s until a host must answer a connection. A worker without a way out should learn it soon."""
+
+READ_TIMEOUT = 5.0
+"""s without a byte until an answer is given up."""
+
 MAX_REDIRECTS = 3
 
-_HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"airflow-provider-wan/{__version__}"}
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-\d{1,19}|\*)/(\d{1,19})", re.ASCII)
+
+class NotReadError(OSError):
+    """What is needed of the file could not be had from here, which says nothing about the file."""
 
 
-class Unreachable(Exception):  # noqa: N818 - named for what happened
-    """The file cannot be read from here, or not within the bounds. The message holds no query string."""
+class RangedFile(io.RawIOBase):
+    """A read-only, seekable file over a function that fetches a range of its bytes.
 
+    As any raw file, it may read less than it was asked for; `buffered` gives one that does not.
 
-@contextlib.contextmanager
-def open_ranged(url: str, *, tls: ssl.SSLContext) -> Iterator[BinaryIO]:
-    """The file behind a URL, to be read and sought in; what it raises then is `Unreachable`.
-
-    :param url: https, or http on loopback.
-    :param tls: the TLS context to use.
+    :param fetch: gives the bytes from an offset up to another one.
+    :param size: the file's size, bytes.
     """
-    with (
-        httpx.Client(headers=_HEADERS, verify=tls, follow_redirects=True, max_redirects=MAX_REDIRECTS) as http,
-        contextlib.closing(_RangedFile(http, url)) as raw,
-    ):
-        yield cast("BinaryIO", io.BufferedReader(raw, BLOCK_BYTES))
 
+    def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
+        self._fetch = fetch
+        self._size = size
+        self._at = 0
+        self._blocks: dict[int, bytes] = {}
 
-class _RangedFile(io.RawIOBase):
-    """The unbuffered file: every read is a request."""
-
-    def __init__(self, http: httpx.Client, url: str) -> None:
-        self._http = http
-        self._url = url
-        self._host = urlsplit(url).hostname
-        self._position = 0
-        self._size: int | None = None
-        self._fetched = 0
-        self._deadline = time.monotonic() + LONGEST_S
-        # Of a host that knows no ranges: what came of its one answer, and the rest of it.
-        self._head = bytearray()
-        self._rest: Iterator[bytes] | None = None
+    def buffered(self) -> BinaryIO:
+        """The same, for readers of headers."""
+        return io.BufferedReader(self, BLOCK_BYTES)
 
     def readable(self) -> bool:
+        """Yes."""
         return True
 
     def seekable(self) -> bool:
+        """Yes."""
         return True
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: lambda: 0, io.SEEK_CUR: lambda: self._position, io.SEEK_END: self._find_size}[whence]()
-        if origin + offset < 0:
-            raise OSError("sought to before the begin of the file")
-        self._position = origin + offset
-        return self._position
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go somewhere; nothing is fetched."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if start + offset < 0:
+            raise ValueError("There is nothing before the beginning of a file.")
+        self._at = start + offset
+        return self._at
 
-    def readinto(self, buffer: Buffer) -> int:
-        target = memoryview(buffer).cast("B")
-        if self._size is not None and self._position >= self._size:
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._at
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # any writable buffer, as io calls it
+        """Read up to the end of the block.
+
+        :raises NotReadError: when the bytes cannot be had, or too many were asked for.
+        """
+        if self._at >= self._size or not buffer:
             return 0
-        try:
-            block = self._read(self._position, len(target))
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
-            # The texts of such errors may hold the URL, their types not.
-            raise Unreachable(f"{self._host} gave no answer ({type(error).__name__}).") from None
-        target[: len(block)] = block
-        self._position += len(block)
-        return len(block)
+        number, offset = divmod(self._at, BLOCK_BYTES)
+        piece = self._block(number)[offset : offset + len(buffer)]
+        if not piece:
+            raise NotReadError(f"it ends before the {self._size} bytes that it should have")
+        buffer[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
 
-    def _find_size(self) -> int:
-        """The size, told with the first answer; of a stream that tells none, found at its end."""
-        position = self._position
-        if self._size is None:
-            self._position = 0
-            self.readinto(bytearray(1))
-        while self._size is None:
-            self._position = len(self._head)
-            self.readinto(bytearray(BLOCK_BYTES))
-        self._position = position
-        return self._size
+    def _block(self, number: int) -> bytes:
+        if number not in self._blocks:
+            if len(self._blocks) >= MOST_BYTES // BLOCK_BYTES:
+                raise NotReadError(f"its header is not within {MOST_BYTES} bytes")
+            start = number * BLOCK_BYTES
+            self._blocks[number] = self._fetch(start, min(start + BLOCK_BYTES, self._size))
+        return self._blocks[number]
 
-    def _read(self, start: int, count: int) -> bytes:
+
+class WebFile:
+    """A file behind a URL, read by Range requests; use it as a context manager.
+
+    A host that ignores Range sends the file from its beginning: of that, too, no more is read than is asked for. No
+    header but Range tells the host who asks: the gateway will come without any, too.
+
+    :param url: an https URL, or http on loopback.
+    :param tls: the TLS context to use.
+    """
+
+    def __init__(self, url: str, *, tls: ssl.SSLContext) -> None:
+        self._url = url
+        self._until = time.monotonic() + MOST_SECONDS
+        self._http = httpx.Client(
+            verify=tls,
+            timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+            headers={"Accept-Encoding": "identity"},
+            follow_redirects=True,
+            max_redirects=MAX_REDIRECTS,
+        )
+        self._rest: Iterator[bytes] | None = None
+        self._begin = bytearray()
+        self.etag: str | None = None
+        """The host's own mark of this very content, if it gave a strong one."""
+
+    def __enter__(self) -> Self:
+        """Open nothing yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def open(self) -> BinaryIO:
+        """The file, its first block already fetched.
+
+        :raises NotReadError: when the host does not answer with a file.
+        """
+        response = self._get(0, BLOCK_BYTES)
+        etag = response.headers.get("etag", "")
+        self.etag = etag.strip('"') if etag.startswith('"') else None
+        if response.status_code == httpx.codes.PARTIAL_CONTENT:
+            size = response.headers.get("content-range", "").rpartition("/")[2]
+            self._begin += self._whole(response)
+        else:
+            size = response.headers.get("content-length", "")
+            self._rest = response.iter_raw()
+            if not size.isdecimal():
+                size = str(self._size_by_reading())
+        if not size.isdecimal():
+            raise NotReadError("the host does not tell its size")
+        file = RangedFile(self._fetch, int(size)).buffered()
+        if _is_page(response, file.read(512)):
+            raise NotReadError("the answer is a web page")
+        file.seek(0)
+        return file
+
+    def _fetch(self, start: int, stop: int) -> bytes:
         if self._rest is not None:
-            return self._read_stream(start, count)
-        with contextlib.ExitStack() as opened:
-            response = opened.enter_context(self._answer(start, start + count - 1))
-            told = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-            if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and told:
-                self._size = int(told[2])
-                return b""
-            self._check(response)
-            if response.status_code == HTTPStatus.PARTIAL_CONTENT:
-                if not told or told[1] is None or int(told[1]) != start:
-                    raise Unreachable(f"{self._host} answered with other bytes than were asked for.")
-                self._size = int(told[2])
-                content = bytearray()
-                for chunk in self._bounded(response.iter_raw()):
-                    content += chunk
-                return bytes(content[:count])
-            length = response.headers.get("Content-Length", "")
-            self._size = int(length) if length.isascii() and length.isdigit() else None
-            self._rest = self._bounded(response.iter_raw())
-            self._http_answer = opened.pop_all()  # stays open as long as the file
-            return self._read_stream(start, count)
+            self._pull(stop)
+        if stop <= len(self._begin) or self._rest is not None:
+            return bytes(self._begin[start:stop])
+        response = self._get(start, stop)
+        if response.status_code != httpx.codes.PARTIAL_CONTENT:
+            response.close()
+            raise NotReadError("the host no longer answers with parts of it")
+        return self._whole(response)
 
-    def _read_stream(self, start: int, count: int) -> bytes:
-        """From a host that answers with the whole file whatever is asked: what is in front comes along."""
-        while len(self._head) < start + count:
-            chunk = next(self._rest or iter(()), None)
-            if chunk is None:
-                self._size = len(self._head)
-                break
-            self._head += chunk
-        return bytes(self._head[start : start + count])
+    def _get(self, start: int, stop: int) -> httpx.Response:
+        """The answer to a Range request, its body not yet read."""
+        self._check_time()
+        try:
+            request = self._http.build_request("GET", self._url, headers={"Range": f"bytes={start}-{stop - 1}"})
+            response = self._http.send(request, stream=True)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            # The text of an httpx error may hold the URL, and with it a signature: its type says enough.
+            raise NotReadError(f"no answer from its host ({type(error).__name__})") from None
+        if response.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
+            response.close()
+            raise NotReadError(f"its host answered HTTP {response.status_code}")
+        return response
 
-    @contextlib.contextmanager
-    def _answer(self, first: int, last: int) -> Iterator[httpx.Response]:
-        left = self._time_left()
-        timeout = httpx.Timeout(left, connect=min(left, CONNECT_TIMEOUT))
-        with self._http.stream("GET", self._url, headers={"Range": f"bytes={first}-{last}"}, timeout=timeout) as answer:
-            yield answer
+    def _whole(self, response: httpx.Response) -> bytes:
+        """The body of a part, which is no longer than what was asked for."""
+        content = bytearray()
+        for piece in self._timed(response.iter_raw()):
+            content += piece
+            if len(content) > BLOCK_BYTES:
+                response.close()
+                raise NotReadError("the host sends more than was asked for")
+        return bytes(content)
 
-    def _check(self, response: httpx.Response) -> None:
-        if response.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-            raise Unreachable(f"{self._host} answered HTTP {response.status_code}.")
-        if response.headers.get("Content-Type", "").lower().startswith("text/html"):
-            # Often a proxy's, in the place of the host.
-            raise Unreachable(f"{self._host} answered with a web page.")
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise Unreachable(f"{self._host} answered with a compressed file.")
+    def _pull(self, stop: int) -> None:
+        """Read on until `stop` bytes have come, or the file has ended."""
+        if stop > MOST_BYTES:
+            raise NotReadError(f"the host does not answer with parts of it, and {MOST_BYTES} bytes are not enough")
+        if self._rest is not None and len(self._begin) < stop:
+            for piece in self._timed(self._rest):
+                self._begin += piece
+                if len(self._begin) >= stop:
+                    return
 
-    def _bounded(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self._fetched += len(chunk)
-            if self._fetched > LARGEST_BYTES:
-                raise Unreachable(f"What was to be measured is not in the first {LARGEST_BYTES:,} bytes read.")
-            self._time_left()
-            yield chunk
+    def _size_by_reading(self) -> int:
+        self._pull(MOST_BYTES)
+        if len(self._begin) >= MOST_BYTES:
+            raise NotReadError("the host does not tell its size")
+        return len(self._begin)
 
-    def _time_left(self) -> float:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise Unreachable(f"{self._host} took more than {LONGEST_S:.0f} s.")
-        return left
+    def _timed(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        try:
+            for piece in pieces:
+                yield piece
+                self._check_time()
+        except httpx.HTTPError as error:
+            raise NotReadError(f"its host broke off ({type(error).__name__})") from None
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._until:
+            raise NotReadError(f"its host was slower than {MOST_SECONDS:g} s")
+
+
+def _is_page(response: httpx.Response, begin: bytes) -> bool:
+    """Whether the answer is a page for people: a login, a proxy's refusal, and not the file that the gateway gets."""
+    kind = response.headers.get("content-type", "").lower()
+    return "html" in kind or begin.lstrip().lower().startswith((b"<!doctype html", b"<html"))

@@ -6,9 +6,6 @@ shape is docs/sidecar.schema.json, made from the models here. pydantic is heavy:
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import hashlib
 import json
 import logging
 import math
@@ -16,7 +13,6 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import unquote_to_bytes
 
 from pydantic import (
     AfterValidator,
@@ -33,6 +29,7 @@ from pydantic import (
 
 from airflow_wan import __version__
 from airflow_wan.files.destination import DestinationError
+from airflow_wan.signed_urls import digested
 
 if TYPE_CHECKING:
     from airflow_wan.files.destination import Destination
@@ -46,8 +43,6 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"<>]*", re.IGNORECASE)
 _QUERY = re.compile(r"[?#]|%3f", re.IGNORECASE)  # %3f: the query of a URL within a URL, as image proxies have it
 _USER = re.compile(r"(?<=://)[^/]*@")
 _KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{16,}")
-# A prompt may begin with "data:" too; a type or an encoding must follow.
-_DATA_URI = re.compile(r"data:(?=[\w;])(?P<type>[\w.+-]+/[\w.+-]+)?(?P<options>(?:;[^,;\s]+)*),", re.IGNORECASE)
 
 
 class _Part(BaseModel):
@@ -61,7 +56,7 @@ class _Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _make_shareable(cls, data: Any) -> Any:
-        return _shareable(data)
+        return shareable(data)
 
 
 class Package(_Part):
@@ -199,17 +194,6 @@ def schema_text() -> str:
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 
 
-def unsigned_body(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The form of a request body that can be shown to anyone.
-
-    URLs lose their query string, fragment and user, wherever in a text they stand; data URIs become
-    ``data:image/png;sha256=…``; what looks like an API key is cut. Applied twice it is the same.
-
-    :param body: the JSON body of a request; it is left as it is.
-    """
-    return {name: _shareable(value) for name, value in body.items()}
-
-
 def write_sidecar(destination: Destination, sidecar: Sidecar) -> None:
     """Write the record beside a video, all of it or nothing.
 
@@ -264,29 +248,25 @@ def _reason(error: ValidationError | OverflowError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
-def _shareable(value: Any) -> Any:
+def shareable(value: Any) -> Any:
+    """The form of some JSON, such as a request's body, that can be shown to anyone.
+
+    URLs lose their query string, fragment and user, wherever in a text they stand; data URIs become
+    ``data:image/png;sha256=…``; what looks like an API key is cut. Applied twice it is the same.
+    """
     if isinstance(value, str):
         return _shareable_text(value)
     if isinstance(value, Mapping):
-        return {name: _shareable(inner) for name, inner in value.items()}
+        return {name: shareable(inner) for name, inner in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [_shareable(inner) for inner in value]
+        return [shareable(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None  # Python reads NaN in an answer, and JSON has no such thing
     return value
 
 
 def _shareable_text(text: str) -> str:
-    if data_uri := _DATA_URI.match(text):
-        return _digested(data_uri, text[data_uri.end() :])
+    text = digested(text)
     # A gateway may cut a prompt in the middle of a character, and half of one cannot be written.
     text = text.encode(errors="replace").decode()
     return _KEY.sub("sk-…", _URL.sub(lambda url: _USER.sub("", _QUERY.split(url[0], maxsplit=1)[0]), text))
-
-
-def _digested(data_uri: re.Match[str], payload: str) -> str:
-    content = unquote_to_bytes(payload)
-    if data_uri["options"].lower().endswith(";base64"):
-        with contextlib.suppress(ValueError):  # what is no base64 is digested as it stands
-            content = base64.b64decode(content)
-    return f"data:{data_uri['type'] or 'text/plain'};sha256={hashlib.sha256(content).hexdigest()}"

@@ -268,3 +268,43 @@ class TestSecondGeneration:
 
         assert job.status == "UNKNOWN"
         assert not job.succeeded
+
+
+class TestUpload:
+    """The SDK's own way from a local file to a video."""
+
+    @pytest.fixture
+    def frame(self, tmp_path: Any) -> Any:
+        path = tmp_path / "first.png"
+        Image.linear_gradient("L").resize((1280, 720)).convert("RGB").save(path)
+        return path
+
+    def test_the_first_generation_uploads_a_local_file(self, emulator: RunningEmulator, frame: Any) -> None:
+        response = dashscope.VideoSynthesis.call(
+            model="wan2.7-i2v",
+            prompt="a kite",
+            media=[{"type": "first_frame", "url": str(frame)}],
+            resolution="720P",
+            duration=2,
+        )
+
+        assert response.output.task_status == "SUCCEEDED", response
+        (sent,) = emulator.requests()
+        (stored,) = emulator.uploads()
+        assert sent["headers"]["x-dashscope-ossresourceresolve"] == "enable"
+        assert sent["body"]["input"]["media"] == [{"type": "first_frame", "url": stored["url"]}]
+        _assert_is_the_ordered_video(response.output.video_url)
+
+    def test_the_second_generation_does_too(self, emulator: RunningEmulator, frame: Any, tmp_path: Any) -> None:
+        with _client(emulator, tmp_path) as client:
+            job = client.videos.generate(
+                model="wan2.7-i2v",
+                prompt="a kite",
+                media=[{"type": "first_frame", "url": f"file://{frame}"}],
+                resolution="720P",
+                duration=2,
+                poll_interval=0.1,
+            )
+
+        assert job.succeeded
+        assert len(emulator.uploads()) == 1

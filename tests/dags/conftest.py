@@ -19,6 +19,7 @@ from PIL import Image
 
 from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401 - fixtures
 from airflow_wan.emulator.testing import FAST, MediaServer, RunningEmulator
+from airflow_wan.emulator.video import Scene, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -175,6 +176,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
         picture.save(folder / f"{name}.png")
     (folder / "notes.txt").write_text("no picture")
     (folder / "rap.mp3").write_bytes(_tone(seconds=3))
+    (folder / "clip.mp4").write_bytes(render(Scene(picture, None, None, 640, 360, seconds=2)))
     with MediaServer(folder) as server:
         yield server
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from datetime import date
@@ -84,6 +85,39 @@ def test_many_clips_are_made_by_mapping_each_at_its_own_path(
     assert {request["body"]["input"]["media"][0]["url"] for request in wan_emulator.requests()} == {
         f"https://your-cdn.com/products/{name}.png" for name in ("mug", "lamp", "chair")
     }
+
+
+def test_words_references_and_editing_each_make_a_video(
+    run_dag: Any, example: Any, watch_film: Any, wan_emulator: RunningEmulator
+) -> None:
+    run = run_dag(example("example_wan_capabilities"))
+
+    assert run.state == "success"
+    assert [bill["billed"] for bill in wan_emulator.ledger()] == [True] * 3
+    films = {task_id: watch_film(run.xcom(task_id)) for task_id in ("words", "references", "edit")}
+    assert (films["words"].width, films["words"].height) == (720, 1280)
+    assert (films["references"].width, films["references"].height) == (1280, 720)
+
+
+def test_a_clip_of_the_day_is_an_event_of_its_asset(
+    run_dag: Any, example: Any, wan_emulator: RunningEmulator, airflow_db: Path
+) -> None:
+    run = run_dag(example("example_wan_asset"))
+
+    assert run.state == "success"
+    video = run.xcom("film", key="wan_video")
+    with sqlite3.connect(airflow_db) as database:
+        events = database.execute("SELECT extra FROM asset_event ORDER BY id DESC LIMIT 1").fetchall()
+    assert [json.loads(extra) for (extra,) in events] == [
+        {
+            "path": video["path"],
+            "sha256": video["sha256"],
+            "duration_s": 5.0,
+            "cost_usd": 0.42,
+            "wan_task_id": wan_emulator.ledger()[0]["task_id"],
+            "model": "wan2.7-t2v",
+        }
+    ]
 
 
 def test_run_by_hand_an_example_tells_its_story_and_not_its_key(

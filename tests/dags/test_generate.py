@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import DAG
 
-from airflow_wan.operators.wan import WanGenerateVideoOperator, WanImageToVideoOperator
+from airflow_wan.operators.wan import (
+    WanEditVideoOperator,
+    WanGenerateVideoOperator,
+    WanImageToVideoOperator,
+    WanReferenceToVideoOperator,
+    WanTextToVideoOperator,
+)
 
 if TYPE_CHECKING:
     from airflow_wan.emulator.testing import RunningEmulator
@@ -106,7 +112,7 @@ def test_an_output_path_may_be_absent_absolute_relative_or_a_folder(
     assert paths["folder"].is_relative_to(tmp_path / "folder" / "output_paths")
     for path in paths.values():
         assert watch_film(str(path)).seconds == 2.0
-        assert [file.name for file in path.parent.iterdir()] == [path.name]
+        assert {file.name for file in path.parent.iterdir()} == {path.name, f"{path.name}.json"}
 
 
 def test_a_video_that_fails_ends_its_task_for_good_with_the_gateways_code(
@@ -135,7 +141,7 @@ def test_a_video_that_fails_ends_its_task_for_good_with_the_gateways_code(
 def test_a_request_that_cannot_succeed_is_never_sent(run_dag: Any, wan_emulator: RunningEmulator) -> None:
     with DAG("nonsense", schedule=None, default_args=RETRIED) as dag:
         WanImageToVideoOperator(
-            task_id="animate", prompt="a kite", first_frame="/home/me/rap.png", duration="ten", resolution="720p"
+            task_id="animate", prompt="a kite", first_frame="me/rap.png", duration="ten", resolution="720p"
         )
 
     run = run_dag(dag)
@@ -144,5 +150,51 @@ def test_a_request_that_cannot_succeed_is_never_sent(run_dag: Any, wan_emulator:
     assert run.tries("animate") == 1
     assert wan_emulator.requests() == []
     message = str(run.error("animate"))
-    for problem in ("/home/me/rap.png", "ten", "720p"):
+    for problem in ("me/rap.png", "ten", "720p"):
         assert problem in message
+
+
+def test_each_capability_has_an_operator_that_says_it_in_the_apis_words(
+    run_dag: Any, wan_emulator: RunningEmulator
+) -> None:
+    params = {"voice": "https://your-cdn.com/rap.mp3", "seconds": 3}
+    with DAG("capabilities", schedule=None, params=params) as dag:
+        WanTextToVideoOperator(
+            task_id="text", prompt="a kite", ratio="9:16", duration="{{ params.seconds }}", negative_prompt="rain"
+        )
+        WanReferenceToVideoOperator.partial(
+            task_id="reference", prompt="image 1 sings", duration=2, ratio="1:1"
+        ).expand(reference_image=[[{"url": PICTURE, "reference_voice": "{{ params.voice }}"}, PICTURE], PICTURE])
+        WanEditVideoOperator(
+            task_id="edit", prompt="a red coat", video="https://your-cdn.com/clip.mp4", reference_image=[PICTURE]
+        )
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    bodies = {request["body"]["model"]: request["body"] for request in wan_emulator.requests()}
+    assert bodies["wan2.7-t2v"] == {
+        "model": "wan2.7-t2v",
+        "input": {"prompt": "a kite", "negative_prompt": "rain"},
+        "parameters": {"resolution": "720P", "duration": 3, "ratio": "9:16"},
+    }
+    assert bodies["wan2.7-videoedit"] == {
+        "model": "wan2.7-videoedit",
+        "input": {
+            "prompt": "a red coat",
+            "media": [
+                {"type": "video", "url": "https://your-cdn.com/clip.mp4"},
+                {"type": "reference_image", "url": PICTURE},
+            ],
+        },
+        "parameters": {"resolution": "720P"},
+    }
+    references = [
+        request["body"]["input"]["media"]
+        for request in wan_emulator.requests()
+        if request["body"]["model"] == "wan2.7-r2v"
+    ]
+    voiced = {"type": "reference_image", "url": PICTURE, "reference_voice": "https://your-cdn.com/rap.mp3"}
+    silent = {"type": "reference_image", "url": PICTURE}
+    assert sorted(references, key=len) == [[silent], [voiced, silent]]
+    assert run.xcom("edit", key="wan_video")["model"] == "wan2.7-videoedit"

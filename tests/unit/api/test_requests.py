@@ -259,11 +259,8 @@ def test_a_media_type_that_is_not_text_is_refused(media_type: Any) -> None:
     "url",
     [
         "http://your-cdn.com/rap.png",
-        "/data/rap.png",
-        "file:///data/rap.png",
         "rap.png",
-        "oss://bucket/rap.png",
-        "s3://bucket/rap.png",
+        "s3://",
         "https://",
         "https:///rap.png",
         "//your-cdn.com/rap.png",
@@ -308,7 +305,7 @@ def test_plain_http_on_loopback_is_allowed_for_an_emulator(base_url: str, host: 
     assert build(base_url=base_url, media=[item("first_frame", url)]).body["input"]["media"][0]["url"] == url
 
 
-@pytest.mark.parametrize("url", ["http://your-cdn.com/rap.png", "http://10.0.0.1/rap.png", "/data/rap.png"])
+@pytest.mark.parametrize("url", ["http://your-cdn.com/rap.png", "http://10.0.0.1/rap.png", "data/rap.png"])
 def test_an_emulator_opens_no_door_beyond_loopback(url: str) -> None:
     (problem,) = problems_of(base_url="http://127.0.0.1:8765", media=[item("first_frame", url)])
 
@@ -467,7 +464,7 @@ def test_all_problems_are_told_at_once_and_none_is_cut_off() -> None:
     arguments: dict[str, Any] = {
         "prompt": "p" * 6000,
         "negative_prompt": "n" * 600,
-        "media": [item("first_frame", "http://a.example/x.png"), item("driving_audio", "/x.mp3"), item("frist_frame")],
+        "media": [item("first_frame", "http://a.example/x.png"), item("driving_audio", "x.mp3"), item("frist_frame")],
         "parameters": {
             "resolution": "720p",
             "duration": 16,

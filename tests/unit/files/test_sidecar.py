@@ -31,7 +31,7 @@ from airflow_wan.files.sidecar import (
     Video,
     read_sidecar,
     schema_text,
-    unsigned_body,
+    shareable,
     video_matches,
     write_sidecar,
 )
@@ -366,7 +366,7 @@ def test_no_secret_gets_in_through_any_field(destination: Destination) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "shareable"),
+    ("url", "shown"),
     [
         ("https://host/a.png", "https://host/a.png"),
         ("https://host/a.png?x=1&sig=s", "https://host/a.png"),
@@ -388,20 +388,20 @@ def test_no_secret_gets_in_through_any_field(destination: Destination) -> None:
         ("A task-list of the risk-averse, sk-8 boards", "A task-list of the risk-averse, sk-8 boards"),
     ],
 )
-def test_the_shareable_form_of_a_text(url: str, shareable: str) -> None:
+def test_the_shareable_form_of_a_text(url: str, shown: str) -> None:
     body = {"input": {"media": [{"url": url}]}}
 
-    assert unsigned_body(body) == {"input": {"media": [{"url": shareable}]}}
-    assert unsigned_body(unsigned_body(body)) == unsigned_body(body)
+    assert shareable(body) == {"input": {"media": [{"url": shown}]}}
+    assert shareable(shareable(body)) == shareable(body)
     assert body == {"input": {"media": [{"url": url}]}}
 
 
 @given(body=st.dictionaries(st.text(), JSON))
 def test_the_shareable_form_of_a_body_is_a_body_and_stays_what_it_is(body: dict[str, Any]) -> None:
-    shareable = unsigned_body(body)
+    shown = shareable(body)
 
-    assert shareable.keys() == body.keys()
-    assert unsigned_body(shareable) == shareable
+    assert shown.keys() == body.keys()
+    assert shareable(shown) == shown
 
 
 # The schema ----------------------------------------------------------------------------------------------------------

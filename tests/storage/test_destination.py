@@ -1,0 +1,82 @@
+"""A video in S3 is whole or not there, whatever becomes of the connection."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from airflow_wan.files.destination import Destination, DestinationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Wire
+
+BUCKET = "films"
+KEY = "clips/kite.mp4"
+MB = 1024 * 1024
+
+# s3fs sends up to 100 MB in one request, and parts of 50 MB beyond.
+SIZES = {"one request": 3 * MB, "several parts": 101 * MB}
+
+
+@pytest.fixture(params=list(SIZES))
+def video(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "staged.part"
+    path.write_bytes(random.Random(3).randbytes(SIZES[request.param]))
+    return path
+
+
+@pytest.fixture
+def destination(s3: Any) -> Destination:
+    return Destination(f"s3://aws_default@{BUCKET}/{KEY}")
+
+
+def there(s3: Any) -> bytes | None:
+    try:
+        return bytes(s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read())
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "NoSuchKey"  # noqa: PT017
+        return None
+
+
+def test_a_video_is_published_whole(s3: Any, destination: Destination, video: Path) -> None:
+    destination.prepare()
+    destination.publish(video)
+
+    assert there(s3) == video.read_bytes()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+@pytest.mark.parametrize("older", [None, b"an older video"], ids=["nothing", "an older video"])
+def test_a_put_that_is_cut_leaves_what_was_there(
+    s3: Any, destination: Destination, video: Path, wire: Wire, share: float, older: bytes | None
+) -> None:
+    if older is not None:
+        s3.put_object(Bucket=BUCKET, Key=KEY, Body=older)
+    wire.cut_after(int(share * video.stat().st_size))
+
+    with pytest.raises(DestinationError, match="could not be written"):
+        destination.publish(video)
+
+    assert wire.cuts > 0
+    assert there(s3) == older
+
+
+def test_after_a_cut_the_next_try_publishes(s3: Any, destination: Destination, video: Path, wire: Wire) -> None:
+    wire.cut_after(MB)
+    with pytest.raises(DestinationError):
+        destination.publish(video)
+    wire.mend()
+
+    destination.publish(video)
+
+    assert there(s3) == video.read_bytes()
+
+
+def test_a_bucket_that_is_not_there_is_told_before_anything_is_bought(s3: Any) -> None:
+    with pytest.raises(DestinationError, match="no bucket 'no-such-bucket'"):
+        Destination("s3://aws_default@no-such-bucket/kite.mp4").prepare()

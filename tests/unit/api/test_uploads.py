@@ -1,0 +1,184 @@
+"""The client's uploads against the emulator's store, and against gateways and stores that misbehave."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_wan.api.client import WanClient
+from airflow_wan.api.errors import AuthenticationFailed, GatewayUnavailable, RateLimited, RequestRejected, WanError
+from airflow_wan.api.gateways import APIYI, DASHSCOPE, create_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_wan.api.gateways import Account
+    from airflow_wan.emulator.testing import RunningEmulator
+
+SECRET = "POLICYSECRET"
+
+
+def granted(host: str, **changed: Any) -> dict[str, Any]:
+    return {
+        "policy": SECRET,
+        "signature": SECRET,
+        "upload_dir": "dashscope-instant/abc/2026-11-25",
+        "upload_host": host,
+        "expire_in_seconds": "300",
+        "max_file_size_mb": "1",
+        "oss_access_key_id": "LTAIxyz",
+        "x_oss_object_acl": "private",
+        "x_oss_forbid_overwrite": "true",
+    } | changed
+
+
+def upload(account: Account, content: bytes = b"content", name: str = "Ein Bild.PNG") -> str:
+    with WanClient(account) as client:
+        return client.upload(io.BytesIO(content), model="wan2.7-i2v", name=name, size=len(content))
+
+
+def test_a_file_gets_a_name_of_its_own_in_the_store(
+    wan_emulator: RunningEmulator,
+    account_at: Callable[..., Account],
+) -> None:
+    account = account_at(wan_emulator.base_url, DASHSCOPE)
+
+    first, second = upload(account), upload(account, b"other")
+
+    assert first != second
+    assert first.startswith("oss://dashscope-instant/")
+    assert first.endswith(".png")
+    assert [(row["url"], row["bytes"], row["model"]) for row in wan_emulator.uploads()] == [
+        (first, 7, "wan2.7-i2v"),
+        (second, 5, "wan2.7-i2v"),
+    ]
+
+
+def test_a_name_keeps_no_more_than_a_plain_suffix(
+    wan_emulator: RunningEmulator,
+    account_at: Callable[..., Account],
+) -> None:
+    url = upload(account_at(wan_emulator.base_url, DASHSCOPE), name="../../x.png/..\r\nkey: y")
+
+    assert "." not in url.rpartition("/")[2]
+
+
+def test_the_store_is_not_told_the_key_of_the_gateway(raw_server: Any, account_at: Callable[..., Account]) -> None:
+    raw_server.answers(200, {"output": granted(f"{raw_server.base_url}/store")})
+
+    url = upload(account_at(raw_server.base_url, DASHSCOPE))
+
+    asked, sent = raw_server.requests
+    assert asked.startswith(b"GET /api/v1/uploads?action=getPolicy&model=wan2.7-i2v ")
+    assert b"authorization: bearer" in asked.lower()
+    assert sent.startswith(b"POST /store ")
+    assert b"authorization" not in sent.lower()
+    assert sent.rindex(b'name="file"') > sent.rindex(b'name="key"')
+    assert url.removeprefix("oss://").encode() in sent
+
+
+@pytest.mark.parametrize(
+    "host", ["http://store.example.com", "ftp://127.0.0.1", "", "https://[", "http://127.0.0.1.example.com/"]
+)
+def test_a_policy_goes_nowhere_but_by_https(raw_server: Any, account_at: Callable[..., Account], host: str) -> None:
+    raw_server.answers(200, {"data": granted(host)})
+
+    with pytest.raises(GatewayUnavailable, match=r"upload_host|not https"):
+        upload(account_at(raw_server.base_url, DASHSCOPE))
+
+    assert len(raw_server.requests) == 1
+
+
+def test_a_file_beyond_the_policys_limit_is_not_sent(raw_server: Any, account_at: Callable[..., Account]) -> None:
+    raw_server.answers(200, {"data": granted(f"{raw_server.base_url}/store")})
+
+    with pytest.raises(RequestRejected, match=r"2\.0 MB; an upload may have 1 MB"):
+        upload(account_at(raw_server.base_url, DASHSCOPE), bytes(2 * 1024 * 1024))
+
+    assert len(raw_server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, {"code": "InvalidApiKey", "message": "Invalid API-key provided."}, AuthenticationFailed),
+        (429, {"code": "Throttling.RateQuota", "message": "Requests rate limit exceeded."}, RateLimited),
+        (404, {"code": "ModelNotFound", "message": "Model not found."}, RequestRejected),
+        (500, {"code": "InternalError", "message": "Try again."}, GatewayUnavailable),
+        (200, {"code": "SystemError", "message": "Try again."}, GatewayUnavailable),
+        (200, {"request_id": "1"}, GatewayUnavailable),
+        (200, {"data": {"policy": SECRET}}, GatewayUnavailable),
+        (502, b"<html>Bad gateway</html>", GatewayUnavailable),
+    ],
+)
+def test_no_policy_is_an_error_that_says_why(
+    raw_server: Any, account_at: Callable[..., Account], status: int, body: object, kind: type[WanError]
+) -> None:
+    raw_server.answers(status, body)
+
+    with pytest.raises(kind) as raised:
+        upload(account_at(raw_server.base_url, DASHSCOPE))
+
+    assert type(raised.value) is kind
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (403, "AccessDenied", GatewayUnavailable),
+        (400, "EntityTooLarge", RequestRejected),
+        (409, "FileAlreadyExists", RequestRejected),
+        (503, "ServiceUnavailable", GatewayUnavailable),
+    ],
+)
+def test_a_refusal_of_the_store_tells_its_code_and_nothing_else(
+    raw_server: Any,
+    account_at: Callable[..., Account],
+    status: int,
+    code: str,
+    kind: type[WanError],
+) -> None:
+    with type(raw_server)() as store:
+        xml = f"<Error><Code>{code}</Code><StringToSign>{SECRET}</StringToSign></Error>"
+        store.answers(status, xml.encode(), {"Content-Type": "application/xml"})
+        raw_server.answers(200, {"data": granted(f"{store.base_url}/store?sig={SECRET}")})
+
+        with pytest.raises(kind, match=code) as raised:
+            upload(account_at(raw_server.base_url, DASHSCOPE))
+
+    assert type(raised.value) is kind
+    assert SECRET not in str(raised.value)
+
+
+def test_a_store_that_breaks_off_is_worth_another_try(raw_server: Any, account_at: Callable[..., Account]) -> None:
+    with type(raw_server)() as store:
+        store.resets()
+        raw_server.answers(200, {"data": granted(f"{store.base_url}/store?sig={SECRET}")})
+
+        with pytest.raises(GatewayUnavailable, match="broke off") as raised:
+            upload(account_at(raw_server.base_url, DASHSCOPE))
+
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "asked"),
+    [
+        ({"media": [{"type": "first_frame", "url": "oss://dashscope-instant/a.png"}]}, True),
+        ({"media": [{"type": "reference_image", "url": "https://a/b", "reference_voice": "oss://c/d.wav"}]}, True),
+        ({"img_url": "oss://dashscope-instant/a.png"}, True),
+        ({"reference_urls": ["https://a/b.png", "oss://dashscope-instant/a.png"]}, True),
+        ({"media": [{"type": "first_frame", "url": "https://a/b.png"}]}, False),
+        ({"prompt": "oss://dashscope-instant/a.png", "negative_prompt": "oss://b"}, False),
+    ],
+)
+def test_dashscope_is_asked_to_look_up_oss_urls_exactly_when_there_are_some(
+    inputs: dict[str, Any], asked: bool
+) -> None:
+    body: dict[str, object] = {"model": "wan2.7-i2v", "input": inputs, "parameters": {}}
+
+    assert ("X-DashScope-OssResourceResolve" in create_call(DASHSCOPE, body).headers) is asked
+    assert "X-DashScope-OssResourceResolve" not in create_call(APIYI, body).headers

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from airflow_wan.addresses import is_loopback, is_private
+from airflow_wan.addresses import is_loopback, resolves_privately
 from airflow_wan.api.errors import InvalidVideoRequest, WanError, redact
 from airflow_wan.api.models import MB, MediaKind
+from airflow_wan.signed_urls import unsigned_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -307,7 +308,7 @@ def _source_of(reference: MediaReference) -> _Source:
     if scheme == "data":
         head, _, payload = url.partition(",")
         try:
-            return _Inline(base64.b64decode(payload, validate=True), f"{head},…")
+            return _Inline(base64.b64decode(payload, validate=True), unsigned_body(url))
         except binascii.Error:
             raise InvalidVideoRequest([f"{reference.role}: {head},… is no valid base64."]) from None
     if scheme in ("http", "https"):
@@ -508,12 +509,12 @@ class _Way:
         return f"data:{media_type};base64,{base64.b64encode(content).decode()}" if media_type else None
 
     def _is_public(self, url: str) -> bool:
-        """Whether the gateway can fetch a URL as far as the URL tells: many a store signs for a host in the cellar."""
+        """Whether the gateway can fetch a URL as far as its host tells: many a store signs for a host in the cellar."""
         parts = urlsplit(url)
         host = parts.hostname or ""
         if self.account.on_loopback and is_loopback(host):
             return True
-        return parts.scheme == "https" and "." in host and not is_private(host)
+        return parts.scheme == "https" and "." in host and not resolves_privately(host)
 
 
 def _refusal(reference: MediaReference, source: _Source, why: str) -> InvalidVideoRequest:

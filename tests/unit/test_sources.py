@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import socket
 import threading
 import time
 import wave
@@ -20,6 +21,7 @@ from airflow_wan.api.errors import InvalidVideoRequest, RequestRejected
 from airflow_wan.api.gateways import GATEWAYS, Account, GatewayName
 from airflow_wan.api.models import AudioLimits, ImageLimits
 from airflow_wan.api.requests import MediaReference, VideoRequest
+from airflow_wan.signed_urls import unsigned_body
 from airflow_wan.sources import PreparedMedia, SourceFacts, identify, prepare_media
 
 if TYPE_CHECKING:
@@ -264,14 +266,29 @@ class TestObjectStores:
             "http://bucket.example.com/a.png?Signature=TOPSECRET",
             "https://10.0.0.7/a.png?Signature=TOPSECRET",
             "https://minio:9000/a.png?Signature=TOPSECRET",
+            "https://minio.cellar.example/a.png?Signature=TOPSECRET",
             "https://localhost/a.png?Signature=TOPSECRET",
             "memory://bucket/first.png",
             "",
         ],
     )
     def test_a_url_for_a_host_in_the_cellar_is_not_sent(
-        self, store: Store, frame: Path, signed: str, dashscope: Account, caplog: pytest.LogCaptureFixture
+        self,
+        store: Store,
+        frame: Path,
+        signed: str,
+        dashscope: Account,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        look_up = socket.getaddrinfo
+        monkeypatch.setattr(
+            socket,
+            "getaddrinfo",
+            lambda host, *rest, **named: look_up(
+                "10.0.0.7" if host == "minio.cellar.example" else host, *rest, **named
+            ),
+        )
         store.pipe("/bucket/first.png", frame.read_bytes())
         store.signs = signed
         # The URL is judged as for a gateway on the internet; there is none here, so the upload fails.
@@ -413,7 +430,7 @@ class TestIdentity:
         assert identify(order(first_frame=str(frame), last_frame=str(copy), reference_image=data)) == (
             SourceFacts("first_frame", str(frame), digest),
             SourceFacts("last_frame", str(copy), digest),
-            SourceFacts("reference_image", "data:image/png;base64,…", digest),
+            SourceFacts("reference_image", unsigned_body(data), digest),
         )
 
     def test_what_cannot_be_told_is_unknown_and_no_error(self, tmp_path: Path, store: Store) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import io
 import math
 import random
 import struct
 import time
+import warnings
 import wave
 from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from airflow_wan.files import ranged
@@ -146,6 +151,9 @@ class TestImages:
             b"neither picture nor sound",
             b"\x89PNG\r\n\x1a\n",
             b"RIFF\0\0\0\0WEBPVP8 ",
+            b"RIFF\0\0\0\0WEBPJUNK" + bytes(40),
+            image()[:20],
+            image(kind="BMP")[:30] + b"\xff" * 100,
             b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
             b"<svg xmlns='http://www.w3.org/2000/svg'/>",
             b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 640 360\n",
@@ -235,7 +243,10 @@ class TestSounds:
 
         assert probe_audio(io.BytesIO(target.getvalue())).format == "FLAC"
 
-    @pytest.mark.parametrize("content", [b"no sound", image(), b"RIFF\x04\0\0\0WAVEfmt \x02\0\0\0ab"])
+    @pytest.mark.parametrize(
+        "content",
+        [b"no sound", image(), id3(10) + b"nor this" * 50, wav(0.1)[:30], b"RIFF\x04\0\0\0WAVEfmt \x02\0\0\0ab"],
+    )
     def test_what_is_no_sound_is_told(self, content: bytes) -> None:
         with pytest.raises(NotMediaError):
             probe_audio(io.BytesIO(content))
@@ -298,6 +309,34 @@ def serves_ranges(host: Any, path: str, content: bytes, **headers: str) -> None:
 def context(tls: Any) -> ssl.SSLContext:
     client: ssl.SSLContext = tls.client
     return client
+
+
+WHOLE = (
+    *(image(kind=kind) for kind in ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")),
+    wav(0.1),
+    id3(300) + b"\xff\xfb\x90\x00" * 200,
+    b"OggS" + bytes(200),
+    b"fLaC" + bytes(200),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    content=st.sampled_from(WHOLE),
+    cut=st.integers(min_value=0, max_value=2000),
+    changes=st.dictionaries(st.integers(0, 200), st.integers(0, 255), max_size=8),
+)
+def test_whatever_the_bytes_are_nothing_but_a_verdict_comes_out(
+    content: bytes, cut: int, changes: dict[int, int]
+) -> None:
+    broken = bytearray(content)
+    for place, value in changes.items():
+        broken[place % len(broken)] = value
+    for probe in (probe_image, probe_audio, probe_clip):
+        counted = Counted(bytes(broken[: len(broken) - cut]))
+        with contextlib.suppress(NotMediaError), warnings.catch_warnings(action="ignore"):
+            probe(counted.file)
+        assert counted.fetched <= MOST_BYTES
 
 
 class TestWebFiles:
@@ -404,6 +443,18 @@ class TestWebFiles:
         host.serves("/a", 200, body, Content_Type=kind)
 
         with WebFile(host.url("/a"), tls=context) as web, pytest.raises(NotReadError, match="web page"):
+            web.open()
+
+    def test_a_file_that_comes_compressed_is_not_judged(self, host: Any, context: ssl.SSLContext) -> None:
+        host.serves("/a", 200, gzip.compress(image()), Content_Encoding="gzip")
+
+        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(NotReadError, match="compressed"):
+            web.open()
+
+    def test_another_part_than_was_asked_for_is_not_judged(self, host: Any, context: ssl.SSLContext) -> None:
+        host.serves("/a", 206, b"content", Content_Range="bytes 1000-1006/2000")
+
+        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(NotReadError, match="other bytes"):
             web.open()
 
     def test_a_connection_that_breaks_off_says_nothing_about_the_file(self, host: Any, context: ssl.SSLContext) -> None:

@@ -74,7 +74,7 @@ def read_policy(answer: Answer, account: Account) -> UploadPolicy:
         raise GatewayUnavailable(f"The upload policy of {account.gateway.title} has no {' and no '.join(missing)}.")
     host = str(told["upload_host"])
     if not _is_safe(host, account):
-        raise GatewayUnavailable(f"{account.gateway.title} wants the file uploaded to a host that is not https.")
+        raise GatewayUnavailable(f"{account.gateway.title} wants the file uploaded to what is no plain https address.")
     most = text_of(granted.get("max_file_size_mb"))
     return UploadPolicy(
         host=host,
@@ -91,10 +91,15 @@ def read_policy(answer: Answer, account: Account) -> UploadPolicy:
 
 
 def _is_safe(host: str, account: Account) -> bool:
-    """Whether a policy and a file may go to a host: in the clear on this machine alone."""
+    """Whether a policy and a file may go to a host: in the clear on this machine alone.
+
+    Nor may its URL hold a password or a query: httpx would log them.
+    """
     try:
         parts = urlsplit(host)
     except ValueError:
+        return False
+    if "@" in parts.netloc or parts.query:
         return False
     in_the_clear = parts.scheme == "http" and account.on_loopback and is_loopback(parts.hostname)
     return in_the_clear or (parts.scheme == "https" and bool(parts.hostname))

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from airflow_wan.emulator.results import xml_error
@@ -109,14 +110,16 @@ class UploadStore:
 
     async def receive(self, request: Request) -> Response:
         """Answer a form with a file."""
-        async with request.form(max_files=1) as form:
-            try:
+        try:
+            async with request.form(max_files=1) as form:
                 fields = self._checked(request, form.multi_items())
                 grant = self._granted(fields)
                 key = self._key(fields, grant)
                 self._keep(key, await _content(form["file"]), grant)
-            except _RefusedError as error:
-                return error.response
+        except HTTPException as error:  # starlette's, of a form that it cannot read
+            return _RefusedError(400, "MalformedPOSTRequest", error.detail).response
+        except _RefusedError as error:
+            return error.response
         return Response(status_code=200 if fields.get("success_action_status") == "200" else 204)
 
     def content(self, url: str, caller: Caller, model: str) -> bytes | None:
@@ -130,7 +133,7 @@ class UploadStore:
         """Return what is kept, oldest first."""
         return [
             {"url": f"oss://{key}", "model": file.model, "bytes": len(file.content), "key_last4": file.caller.last4}
-            for key, file in self._files.items()
+            for key, file in list(self._files.items())  # asked for from a test's thread, too
         ]
 
     def clear(self) -> None:

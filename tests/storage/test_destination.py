@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,27 @@ def test_after_a_cut_the_next_try_publishes(s3: Any, destination: Destination, v
     destination.publish(video)
 
     assert there(s3) == video.read_bytes()
+
+
+def test_the_record_beside_a_video_is_written_and_told(s3: Any, destination: Destination) -> None:
+    destination.sidecar.write(b"a record")
+
+    assert s3.get_object(Bucket=BUCKET, Key=f"{KEY}.json")["Body"].read() == b"a record"
+    assert destination.sidecar.read(4) == b"a re"
+    assert destination.sidecar.size() == 8
+    assert destination.sidecar.sha256() == hashlib.sha256(b"a record").hexdigest()
+    assert (destination.read(4), destination.size(), destination.sha256()) == (None, None, None)
+
+
+def test_what_another_worker_put_there_since_is_told(s3: Any, destination: Destination) -> None:
+    destination.write(b"mine")
+    assert destination.size() == 4
+
+    s3.put_object(Bucket=BUCKET, Key=KEY, Body=b"another's")
+
+    assert destination.size() == 9
+    assert destination.read(100) == b"another's"
+    assert destination.sha256() == hashlib.sha256(b"another's").hexdigest()
 
 
 def test_a_bucket_that_is_not_there_is_told_before_anything_is_bought(s3: Any) -> None:

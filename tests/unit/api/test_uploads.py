@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from airflow_wan.api.gateways import APIYI, DASHSCOPE, create_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from airflow_wan.api.gateways import Account
     from airflow_wan.emulator.testing import RunningEmulator
@@ -80,15 +82,55 @@ def test_the_store_is_not_told_the_key_of_the_gateway(raw_server: Any, account_a
 
 
 @pytest.mark.parametrize(
-    "host", ["http://store.example.com", "ftp://127.0.0.1", "", "https://[", "http://127.0.0.1.example.com/"]
+    "host",
+    [
+        "http://store.example.com",
+        "ftp://127.0.0.1",
+        "",
+        "https://[",
+        "http://127.0.0.1.example.com/",
+        f"https://somebody:{SECRET}@store.example.com",
+        f"http://127.0.0.1:9/store?sig={SECRET}",
+    ],
 )
 def test_a_policy_goes_nowhere_but_by_https(raw_server: Any, account_at: Callable[..., Account], host: str) -> None:
     raw_server.answers(200, {"data": granted(host)})
 
-    with pytest.raises(GatewayUnavailable, match=r"upload_host|not https"):
+    with pytest.raises(GatewayUnavailable, match=r"upload_host|no plain https address") as raised:
         upload(account_at(raw_server.base_url, DASHSCOPE))
 
     assert len(raw_server.requests) == 1
+    assert SECRET not in str(raised.value)
+
+
+def test_no_log_line_shows_the_key_or_the_policy(
+    raw_server: Any, account_at: Callable[..., Account], caplog: pytest.LogCaptureFixture
+) -> None:
+    raw_server.answers(200, {"data": granted(f"{raw_server.base_url}/store")})
+    account = account_at(raw_server.base_url, DASHSCOPE)
+
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, logger="httpx"):
+        upload(account)
+
+    assert "/store" in caplog.text
+    assert SECRET not in caplog.text
+    assert account.api_key not in caplog.text
+
+
+def test_a_file_is_read_no_faster_than_the_store_takes_it(
+    raw_server: Any, account_at: Callable[..., Account], tmp_path: Path
+) -> None:
+    size = 64 * 1024 * 1024
+    with type(raw_server)() as store, (tmp_path / "long.mp4").open("w+b") as file:
+        file.truncate(size)
+        store.speaks_before_the_request(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        raw_server.answers(200, {"data": granted(store.base_url, max_file_size_mb="100")})
+
+        with WanClient(account_at(raw_server.base_url, DASHSCOPE)) as client, pytest.raises(GatewayUnavailable):
+            client.upload(file, model="wan2.7-i2v", name="long.mp4", size=size)
+
+        # No more than what the two sockets hold has left the file.
+        assert file.tell() < size / 2
 
 
 def test_a_file_beyond_the_policys_limit_is_not_sent(raw_server: Any, account_at: Callable[..., Account]) -> None:
@@ -144,7 +186,7 @@ def test_a_refusal_of_the_store_tells_its_code_and_nothing_else(
     with type(raw_server)() as store:
         xml = f"<Error><Code>{code}</Code><StringToSign>{SECRET}</StringToSign></Error>"
         store.answers(status, xml.encode(), {"Content-Type": "application/xml"})
-        raw_server.answers(200, {"data": granted(f"{store.base_url}/store?sig={SECRET}")})
+        raw_server.answers(200, {"data": granted(f"{store.base_url}/store")})
 
         with pytest.raises(kind, match=code) as raised:
             upload(account_at(raw_server.base_url, DASHSCOPE))
@@ -156,7 +198,7 @@ def test_a_refusal_of_the_store_tells_its_code_and_nothing_else(
 def test_a_store_that_breaks_off_is_worth_another_try(raw_server: Any, account_at: Callable[..., Account]) -> None:
     with type(raw_server)() as store:
         store.resets()
-        raw_server.answers(200, {"data": granted(f"{store.base_url}/store?sig={SECRET}")})
+        raw_server.answers(200, {"data": granted(f"{store.base_url}/store")})
 
         with pytest.raises(GatewayUnavailable, match="broke off") as raised:
             upload(account_at(raw_server.base_url, DASHSCOPE))

@@ -153,6 +153,22 @@ def test_the_file_must_come_last(http: httpx.Client) -> None:
     assert "<Code>InvalidArgument</Code>" in httpx.post(granted["upload_host"], files=files).text
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"content": b"no form", "headers": {"Content-Type": "multipart/form-data; boundary=b"}},
+        {"content": b"no form", "headers": {"Content-Type": "multipart/form-data"}},
+        {"files": [("file", ("a.png", b"one")), ("file", ("b.png", b"two"))]},
+    ],
+    ids=["not well-formed", "no boundary", "two files"],
+)
+def test_a_form_that_cannot_be_read_is_refused_in_xml(http: httpx.Client, sent: dict[str, Any]) -> None:
+    answer = httpx.post(policy(http)["upload_host"], **sent)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/xml")
+    assert "<Code>MalformedPOSTRequest</Code>" in answer.text
+
+
 def test_the_gateways_key_is_none_of_the_stores(http: httpx.Client) -> None:
     granted = policy(http)
 

@@ -284,7 +284,8 @@ _BOTH = Model(media=MediaRule(), parameters={})
 _T2V_27 = replace(_BOTH, parameters=_WITH_RATIO, takes_audio_url=True, limits={"audio_url": AudioLimits()})
 _T2V_27_APIYI = replace(_T2V_27, undocumented=_words("audio_url"))
 
-# Alibaba, wan2.7-i2v: six legal sets; prompt optional. APIYI: prompt required, first_frame and driving_audio alone.
+# Alibaba, wan2.7-i2v: six legal sets; prompt optional. APIYI: prompt required, first_frame and driving_audio alone, and
+# no BMP among the formats of the first frame.
 _I2V_27 = replace(
     _BOTH,
     media=MediaRule(
@@ -307,7 +308,12 @@ _I2V_27 = replace(
         "first_clip": ClipLimits(),
     },
 )
-_I2V_27_APIYI = replace(_I2V_27, prompt_required=True, undocumented=_words("last_frame first_clip"))
+_I2V_27_APIYI = replace(
+    _I2V_27,
+    prompt_required=True,
+    limits={**_I2V_27.limits, "first_frame": ImageLimits(formats=("JPEG", "PNG", "WEBP"))},
+    undocumented=_words("last_frame first_clip"),
+)
 
 # Both, wan2.7-r2v: 1 to 5 references, 2 to 10 s with a video among them; voices of 1 to 10 s (APIYI). Alibaba bills up
 # to 5 s of input video, all together; APIYI speaks of output alone. No limits of images and videos were found.
@@ -346,12 +352,19 @@ _EDIT_27_APIYI = replace(
 )
 
 # wan2.6. APIYI: "same endpoint and schema, only the model name changes". Alibaba, its SDK and a field test: the older
-# body, prompts up to 1500 characters (stated for t2v). Limits of media are not documented.
+# body, prompts up to 1500 characters (stated for t2v). Limits of media are not documented; whether i2v needs a prompt
+# and r2v bills its input is not either, and taken from wan2.7. Nobody knows whether APIYI passes on what Alibaba has in
+# wan2.6 alone, or a voice.
 _SHOTS: Mapping[str, Parameter] = {"shot_type": Choice(("single", "multi"))}
 _SIZED: Mapping[str, Parameter] = {**_WITH_RATIO, **_SHOTS, "size": Pattern(r"\d{3,4}\*\d{3,4}", "1280*720")}
 _26 = replace(_BOTH, prompt_chars=1500)
 _T2V_26 = replace(_26, parameters=_SIZED, takes_audio_url=True, legacy=LegacyBody(takes_size=True))
-_T2V_26_APIYI = replace(_26, parameters=_WITH_RATIO, takes_audio_url=True, undocumented=_words("audio_url"))
+_T2V_26_APIYI = replace(
+    _26,
+    parameters={**_WITH_RATIO, **_SHOTS},
+    takes_audio_url=True,
+    undocumented=_words("audio_url shot_type"),
+)
 # audio_url is the field of the `dashscope` SDK's legacy call.
 _I2V_26 = replace(
     _26,
@@ -374,10 +387,21 @@ _R2V_26 = replace(
     ),
 )
 _R2V_26_FLASH = replace(_R2V_26, parameters={**_R2V_26.parameters, "audio": Boolean()})
-_R2V_26_APIYI = replace(_R2V_27_APIYI, prompt_chars=1500)
+_R2V_26_APIYI = replace(
+    _R2V_27_APIYI,
+    parameters={**_WITH_RATIO, **_SHOTS},
+    prompt_chars=1500,
+    undocumented=_words("reference_voice shot_type"),
+)
+_R2V_26_FLASH_APIYI = replace(
+    _R2V_26_APIYI,
+    parameters={**_R2V_26_APIYI.parameters, "audio": Boolean()},
+    undocumented=_R2V_26_APIYI.undocumented | {"audio"},
+)
 
 # HappyHorse. Alibaba: 3 to 15 s, no prompt_extend and no negative_prompt, nine ratios (not listed), images of 400 px
-# and more and 20 MB. APIYI: 2 to 15 s, prompt_extend, Wan's five ratios.
+# and more and 20 MB. APIYI: 2 to 15 s, prompt_extend, a ratio whose values are taken to be Wan's. Nobody states the
+# longest prompt: Wan's is taken.
 _HORSE_IMAGE = ImageLimits(
     formats=("JPEG", "PNG", "WEBP"),
     shortest_side_px=400,
@@ -410,7 +434,8 @@ def _horse_r2v(base: Model) -> Model:
 
 
 # Alibaba: a video of 3 to 60 s, 0 to 5 images, output of at most 15 s; resolution, watermark, audio_setting and seed
-# alone. APIYI: 1 to 5 images; its list of parameters was not recorded.
+# alone. APIYI: 1 to 5 images; its list of parameters was not recorded. That Alibaba bills the input is taken from
+# wan2.7-videoedit.
 _HORSE_EDIT = replace(
     _HORSE,
     media=MediaRule((Count(("video",), 1, 1), Count(("reference_image",), 0, 5))),
@@ -491,7 +516,7 @@ _CATALOGUE: Mapping[str, _Row] = {
     "wan2.6-i2v": _row(_I2V_26, _I2V_26_APIYI),
     "wan2.6-i2v-flash": _row(_I2V_26, replace(_I2V_26_APIYI, documented=False)),
     "wan2.6-r2v": _row(_R2V_26, _R2V_26_APIYI),
-    "wan2.6-r2v-flash": _row(_R2V_26_FLASH, _R2V_26_APIYI),
+    "wan2.6-r2v-flash": _row(_R2V_26_FLASH, _R2V_26_FLASH_APIYI),
     **{f"happyhorse-1.1-{mode}": row for mode, row in _HORSE_ROWS.items()},
     **{f"happyhorse-1.0-{mode}": row for mode, row in _HORSE_ROWS.items()},
     "happyhorse-1.0-video-edit": _row(_HORSE_EDIT, _HORSE_EDIT_APIYI),

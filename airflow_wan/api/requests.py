@@ -202,9 +202,9 @@ def build_video_request(
     row = find_model(model, gateway.name)
     items = _media_items(media, problems)
     references = _references(items, row)
-    if not is_unset(audio_url):
+    if audio_url is not None and not is_unset(audio_url):
         limits = row.limits if row else {}
-        references.append(MediaReference("audio_url", str(audio_url), limits.get("audio_url")))
+        references.append(MediaReference("audio_url", audio_url, limits.get("audio_url")))
     _check_urls(references, base_url, problems)
     given = _mapping("parameters", parameters, problems)
     wire = {name: value for name, value in given.items() if not is_unset(value)}
@@ -308,9 +308,9 @@ def _check_json(body: Mapping[str, Any], problems: list[str]) -> None:
     fields: dict[str, tuple[object, object]] = {}
     for section, content in body.items():
         if section not in ("input", "parameters"):
-            fields[str(section)] = (section, content)
+            fields[_word(section)] = (section, content)
         elif isinstance(content, Mapping):
-            fields |= {f"{section}.{name}": (name, value) for name, value in content.items()}
+            fields |= {f"{section}.{_word(name)}": (name, value) for name, value in content.items()}
         else:
             problems.append(f"{section}: {_shown(content)} is not a dict.")
     for where, (name, value) in fields.items():
@@ -375,7 +375,7 @@ def _check_media(model_id: str, row: Model, items: list[dict[str, Any]], problem
             problems.append(f"media: type {media_type!r} is not {taken} {takes}{f' ({note})' if note else ''}.")
     for item in items:
         strangers = set(item) - {"type", "url"} - ({"reference_voice"} if item["type"] in row.voiced else set())
-        problems += [f"{item['type']}.{name}: not a field of such an item." for name in sorted(map(str, strangers))]
+        problems += [f"{item['type']}.{name}: not a field of such an item." for name in sorted(map(_word, strangers))]
     for count in row.media.counts:
         given = sum(counts[media_type] for media_type in count.types)
         if given > count.most == 1 and len(count.types) == 1:
@@ -454,9 +454,9 @@ def _checked_parameters(model_id: str, row: Model, given: Mapping[str, Any], pro
     for name, value in given.items():
         rule = row.parameters.get(name)
         if rule is None:
-            near = difflib.get_close_matches(str(name), row.parameters, n=1, cutoff=0.8)
+            near = difflib.get_close_matches(_word(name), row.parameters, n=1, cutoff=0.8)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(row.parameters)}."
-            problems.append(f"parameters: {name}={_shown(value)} is not known for {model_id}; {hint}")
+            problems.append(f"parameters: {_word(name)}={_shown(value)} is not known for {model_id}; {hint}")
             continue
         typed = _typed(rule, value)
         if typed is None:
@@ -474,7 +474,7 @@ def _typed(rule: Parameter, value: object) -> int | bool | str | None:
     if isinstance(rule, Boolean):
         return _boolean(value)
     if isinstance(rule, Pattern):
-        return value if isinstance(value, str) and re.fullmatch(rule.form, value) else None
+        return value if isinstance(value, str) and re.fullmatch(rule.form, value, re.ASCII) else None
     return value if isinstance(value, str) and value in rule.values else None
 
 
@@ -530,6 +530,11 @@ def _shown(value: object) -> str:
     except Exception:  # noqa: BLE001 - an integer of thousands of digits, or a foreign object's own fault
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 120 else text[:120] + "…"  # noqa: PLR2004
+
+
+def _word(name: object) -> str:
+    """A field's name for a message; in an author's dict it need not be text."""
+    return name if isinstance(name, str) else _shown(name)
 
 
 def _merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:

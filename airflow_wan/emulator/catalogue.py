@@ -110,8 +110,16 @@ _ONE_FIRST_FRAME = MediaRule(
 _R2V_27_MEDIA = MediaRule(
     counts=(_count(1, 5, "reference_image", "reference_video"), _count(0, 1, "first_frame")),
 )
-# Disagreement: APIYI docs ask for 1-5 reference images, Alibaba docs for 0-4. The wider span is taken.
-_EDIT_MEDIA = MediaRule(counts=(_count(1, 1, "video"), _count(0, 5, "reference_image")))
+
+
+def _edit_media(least_images: int, most_images: int) -> MediaRule:
+    return MediaRule(counts=(_count(1, 1, "video"), _count(least_images, most_images, "reference_image")))
+
+
+# Alibaba docs, wan2.6-r2v: up to 5 URLs in all, of which up to 3 are videos.
+_R2V_26_MEDIA = MediaRule(
+    counts=(_count(1, 5, "reference_image", "reference_video"), _count(0, 3, "reference_video")),
+)
 _REFERENCES_30 = frozenset({"reference_image", "reference_video", "reference_audio", "file", "link"})
 # APIYI docs (wan3 pages) and Alibaba's own limits.
 _WAN30_MEDIA = MediaRule(
@@ -134,7 +142,8 @@ _R2V_27 = ModelSpec(
 _EDIT_27 = ModelSpec(
     "wan2.7-videoedit",
     Mode.EDIT,
-    _EDIT_MEDIA,
+    # Disagreement: 0-4 images in a mirror of Alibaba's docs, 0-3 at other resellers.
+    _edit_media(0, 4),
     prompt_required=False,
     ratios=RATIOS,
     longest_s=10,
@@ -149,7 +158,7 @@ _I2V_26 = ModelSpec("wan2.6-i2v", Mode.IMAGE, _NO_MEDIA, legacy=Legacy.IMG_URL)
 _R2V_26 = ModelSpec(
     "wan2.6-r2v",
     Mode.REFERENCE,
-    _NO_MEDIA,
+    _R2V_26_MEDIA,
     legacy=Legacy.REFERENCE_URLS,
     takes_size=True,
     ratios=RATIOS,
@@ -181,7 +190,7 @@ _HAPPYHORSE_R2V = ModelSpec(
 _HAPPYHORSE_EDIT = ModelSpec(
     "happyhorse-1.0-video-edit",
     Mode.EDIT,
-    _EDIT_MEDIA,
+    _edit_media(0, 5),
     # It has no `duration`: the span only has to hold the 0 that stands for the source clip's.
     special_durations=frozenset({0}),
     default_duration_s=0,
@@ -229,6 +238,9 @@ def _at_apiyi(spec: ModelSpec) -> ModelSpec:
     """Lay what APIYI's pages state differently over Alibaba's row."""
     if spec.mode is Mode.ANY:
         return spec
+    if spec.mode is Mode.EDIT:
+        # Disagreement: at least one image at APIYI, none needed at Alibaba.
+        spec = replace(spec, media=_edit_media(1, 5))
     if spec.name.startswith("wan2.6-"):
         spec = replace(spec, media=_APIYI_26_MEDIA[spec.mode], legacy=Legacy.NONE, takes_size=False, longest_s=15)
     return replace(

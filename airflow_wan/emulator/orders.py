@@ -267,7 +267,9 @@ def _missing_media(media: tuple[MediaItem, ...], spec: ModelSpec, gateway: Gatew
             raise _RefusedError(RefusalKind.NO_IMAGE, f"图生视频模型 {spec.name} 必须提供图片")
         field = "img_url" if spec.legacy is Legacy.IMG_URL else "media"
         # Unknown which stage says so at DashScope; taken as for the missing prompt of the field test.
-        return Failure("InvalidParameter", f"Field required: input.{field}") if not roles else None
+        # Of `input.media`, what is there instead is refused at once.
+        is_told_later = not roles or spec.legacy is Legacy.IMG_URL
+        return Failure("InvalidParameter", f"Field required: input.{field}") if is_told_later else None
     if media or spec.mode in (Mode.TEXT, Mode.ANY):
         return None
     if spec.legacy is Legacy.REFERENCE_URLS:

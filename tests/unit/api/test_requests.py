@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from fractions import Fraction
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,14 +12,15 @@ from hypothesis import strategies as st
 
 from airflow_wan.api.errors import InvalidVideoRequest
 from airflow_wan.api.gateways import APIYI, DASHSCOPE, Gateway, create_call
-from airflow_wan.api.requests import VideoRequest, build_video_request, is_unset
+from airflow_wan.api.models import AudioLimits, MediaKind, known_model_ids
+from airflow_wan.api.requests import MediaReference, VideoRequest, build_video_request, is_unset
 
 IMAGE = "https://your-cdn.com/rap.png"
 AUDIO = "https://your-cdn.com/rap.mp3"
 CLIP = "https://your-cdn.com/clip.mp4"
 
 SEED_PROMPT = "一个由喷漆所画成的少年从墙上活过来,演唱英文 rap,夜晚铁路桥下,电影级光影"
-SEED_BODY = {
+SEED_BODY: dict[str, object] = {
     "model": "wan2.7-i2v",
     "input": {
         "prompt": SEED_PROMPT,
@@ -568,6 +570,452 @@ def test_an_unknown_model_needs_neither_prompt_nor_media() -> None:
     assert build(model="wan9-x2v", prompt=None, media=None).body == {"model": "wan9-x2v", "input": {}, "parameters": {}}
 
 
+# Every model at both gateways -----------------------------------------------------------------------------------------
+
+VOICE = "https://your-cdn.com/voice.mp3"
+FIRST, LAST, SOUND = item("first_frame"), item("last_frame"), item("driving_audio")
+FACE, SCENE = item("reference_image"), item("reference_video", CLIP)
+SOURCE = item("video", CLIP)
+REFERENCES = "reference_image and reference_video"
+IMAGE_PARTS = {"media": [FIRST]}
+EDIT_PARTS = {"media": [SOURCE, FACE]}
+SHAPED = {"resolution": "1080P", "ratio": "4:3", "duration": 5}
+SIZED = {"size": "1648*1248", "duration": 5}
+
+
+@pytest.mark.parametrize(
+    ("gateways", "models", "arguments", "inputs", "parameters"),
+    [
+        ([APIYI, DASHSCOPE], ["wan2.7-t2v"], {"parameters": SHAPED}, {}, SHAPED),
+        ([APIYI, DASHSCOPE], ["wan2.7-t2v"], {"audio_url": AUDIO}, {"audio_url": AUDIO}, {"resolution": "720P"}),
+        ([APIYI], ["wan2.6-t2v"], {"parameters": SHAPED}, {}, SHAPED),
+        ([DASHSCOPE], ["wan2.6-t2v"], {"parameters": SHAPED, "audio_url": AUDIO}, {"audio_url": AUDIO}, SIZED),
+        (
+            [DASHSCOPE],
+            ["wan2.6-t2v"],
+            {"parameters": {"shot_type": "multi"}},
+            {},
+            {"shot_type": "multi", "size": "1280*720"},
+        ),
+        (
+            [DASHSCOPE],
+            ["wan2.6-t2v"],
+            {"parameters": SHAPED | {"size": "832*480"}},
+            {},
+            {"duration": 5, "size": "832*480"},
+        ),
+        ([APIYI, DASHSCOPE], ["wan2.7-i2v"], IMAGE_PARTS, IMAGE_PARTS, {"resolution": "720P"}),
+        ([APIYI], ["wan2.6-i2v", "wan2.6-i2v-flash"], IMAGE_PARTS, IMAGE_PARTS, {"resolution": "720P"}),
+        ([DASHSCOPE], ["wan2.6-i2v", "wan2.6-i2v-flash"], IMAGE_PARTS, {"img_url": IMAGE}, {"resolution": "720P"}),
+        (
+            [APIYI, DASHSCOPE],
+            ["wan2.7-r2v"],
+            {"media": [FACE | {"reference_voice": VOICE}, SCENE, FIRST], "parameters": SHAPED},
+            {"media": [FACE | {"reference_voice": VOICE}, SCENE, FIRST]},
+            SHAPED,
+        ),
+        (
+            [APIYI],
+            ["wan2.6-r2v", "wan2.6-r2v-flash"],
+            {"media": [SCENE, FACE]},
+            {"media": [SCENE, FACE]},
+            {"resolution": "720P"},
+        ),
+        (
+            [DASHSCOPE],
+            ["wan2.6-r2v", "wan2.6-r2v-flash"],
+            {"media": [SCENE, FACE], "parameters": SHAPED},
+            {"reference_urls": [CLIP, IMAGE]},
+            SIZED,
+        ),
+        (
+            [DASHSCOPE],
+            ["wan2.6-r2v-flash"],
+            {"media": [FACE], "parameters": {"audio": "False"}},
+            {"reference_urls": [IMAGE]},
+            {"audio": False, "size": "1280*720"},
+        ),
+        (
+            [APIYI, DASHSCOPE],
+            ["wan2.7-videoedit"],
+            EDIT_PARTS | {"parameters": {"duration": "0", "audio_setting": "origin"}},
+            EDIT_PARTS,
+            {"duration": 0, "audio_setting": "origin", "resolution": "720P"},
+        ),
+        ([APIYI, DASHSCOPE], ["happyhorse-1.1-t2v", "happyhorse-1.0-t2v"], {"parameters": SHAPED}, {}, SHAPED),
+        (
+            [DASHSCOPE],
+            ["happyhorse-1.1-t2v"],
+            {"parameters": {"ratio": "21:9"}},
+            {},
+            {"ratio": "21:9", "resolution": "720P"},
+        ),
+        (
+            [APIYI, DASHSCOPE],
+            ["happyhorse-1.1-i2v", "happyhorse-1.0-i2v"],
+            IMAGE_PARTS,
+            IMAGE_PARTS,
+            {"resolution": "720P"},
+        ),
+        (
+            [APIYI, DASHSCOPE],
+            ["happyhorse-1.1-r2v", "happyhorse-1.0-r2v"],
+            {"media": [FACE] * 9},
+            {"media": [FACE] * 9},
+            {"resolution": "720P"},
+        ),
+        (
+            [APIYI, DASHSCOPE],
+            ["happyhorse-1.0-video-edit"],
+            EDIT_PARTS | {"parameters": {"watermark": False}},
+            EDIT_PARTS,
+            {"watermark": False, "resolution": "720P"},
+        ),
+        (
+            [APIYI, DASHSCOPE],
+            ["wan3.0-video", "wan3.0-video-prime"],
+            {"parameters": {"resolution": "480P", "ratio": "adaptive", "duration": -1, "enable_thinking": True}},
+            {},
+            {"resolution": "480P", "ratio": "adaptive", "duration": -1, "enable_thinking": True},
+        ),
+        (
+            [APIYI, DASHSCOPE],
+            ["wan3.0-video"],
+            {"media": [FIRST, LAST]},
+            {"media": [FIRST, LAST]},
+            {"resolution": "720P"},
+        ),
+    ],
+)
+def test_a_model_is_asked_in_the_body_that_its_gateway_documents(
+    gateways: list[Gateway],
+    models: list[str],
+    arguments: dict[str, Any],
+    inputs: dict[str, Any],
+    parameters: dict[str, Any],
+) -> None:
+    for gateway, model in product(gateways, models):
+        request = build(**{"gateway": gateway, "model": model, "media": None} | arguments)
+
+        assert request.body == {"model": model, "input": {"prompt": "a kite"} | inputs, "parameters": parameters}
+
+
+@pytest.mark.parametrize(
+    ("gateway", "model", "arguments", "problem"),
+    [
+        (APIYI, "wan2.7-t2v", {"media": [FIRST]}, "media: type 'first_frame' is not taken: wan2.7-t2v takes no media."),
+        (
+            DASHSCOPE,
+            "wan2.7-r2v",
+            {"media": [FIRST]},
+            f"media: 0 {REFERENCES} given; wan2.7-r2v takes 1 to 5 {REFERENCES} together.",
+        ),
+        (
+            APIYI,
+            "wan2.7-r2v",
+            {"media": [FACE] * 6},
+            f"media: 6 {REFERENCES} given; wan2.7-r2v takes 1 to 5 {REFERENCES} together.",
+        ),
+        (
+            APIYI,
+            "wan2.7-r2v",
+            {"media": [FACE, FIRST, FIRST]},
+            "media: first_frame is given 2 times; at most one is allowed.",
+        ),
+        (
+            APIYI,
+            "wan2.7-r2v",
+            {"media": [SCENE], "parameters": {"duration": 11}},
+            "duration: 11 is not allowed; with a reference_video it is at most 10.",
+        ),
+        (
+            APIYI,
+            "wan2.7-r2v",
+            {"media": [FACE, FIRST | {"reference_voice": VOICE}]},
+            "first_frame.reference_voice: not a field of such an item.",
+        ),
+        (
+            DASHSCOPE,
+            "wan2.6-r2v",
+            {"media": [SCENE] * 4},
+            "media: 4 reference_video given; wan2.6-r2v takes 0 to 3 reference_video.",
+        ),
+        (
+            DASHSCOPE,
+            "wan2.6-r2v",
+            {"media": [FACE | {"reference_voice": VOICE}]},
+            "reference_image.reference_voice: not a field of such an item.",
+        ),
+        (
+            APIYI,
+            "wan2.7-videoedit",
+            {"media": [SOURCE]},
+            "media: 0 reference_image given; wan2.7-videoedit takes 1 to 5 reference_image.",
+        ),
+        (
+            DASHSCOPE,
+            "wan2.7-videoedit",
+            {"media": [SOURCE] + [FACE] * 5},
+            "media: 5 reference_image given; wan2.7-videoedit takes 0 to 4 reference_image.",
+        ),
+        (APIYI, "wan2.7-videoedit", {"media": [FACE]}, "media: 0 video given; wan2.7-videoedit takes exactly 1 video."),
+        (
+            APIYI,
+            "wan2.7-videoedit",
+            EDIT_PARTS | {"parameters": {"duration": 1}},
+            "duration: 1 is not allowed; it must be an integer from 2 to 10, or 0.",
+        ),
+        (
+            DASHSCOPE,
+            "happyhorse-1.1-t2v",
+            {"parameters": {"duration": 2}},
+            "duration: 2 is not allowed; it must be an integer from 3 to 15.",
+        ),
+        (
+            DASHSCOPE,
+            "happyhorse-1.1-t2v",
+            {"negative_prompt": "rain"},
+            "negative_prompt: DashScope documents none for this model.",
+        ),
+        (
+            DASHSCOPE,
+            "happyhorse-1.1-t2v",
+            {"parameters": {"ratio": "\uff12\uff11:9"}},
+            "ratio: '\uff12\uff11:9' is not allowed; it must be like \"16:9\".",
+        ),
+        (
+            APIYI,
+            "happyhorse-1.1-r2v",
+            {"media": [FACE] * 10},
+            "media: 10 reference_image given; happyhorse-1.1-r2v takes 1 to 9 reference_image.",
+        ),
+        (
+            DASHSCOPE,
+            "happyhorse-1.0-video-edit",
+            EDIT_PARTS | {"parameters": {"duration": 5}},
+            (
+                "parameters: duration=5 is not known for happyhorse-1.0-video-edit; "
+                "it takes resolution, watermark, seed, audio_setting."
+            ),
+        ),
+        (APIYI, "wan3.0-video", {"media": [FIRST, FACE]}, "media: first_frame cannot be mixed with reference_image."),
+        (
+            APIYI,
+            "wan3.0-video",
+            {"media": [item("file"), item("link")]},
+            "media: 2 file and link given; wan3.0-video takes 0 to 1 file and link together.",
+        ),
+        (APIYI, "wan3.0-video", {"prompt": None}, "prompt: missing; wan3.0-video needs a prompt, media or both."),
+        (
+            DASHSCOPE,
+            "wan3.0-video",
+            {"parameters": {"duration": 0}},
+            "duration: 0 is not allowed; it must be an integer from 2 to 30, or -1.",
+        ),
+        (
+            DASHSCOPE,
+            "wan2.6-t2v",
+            {"parameters": {"size": "1280x720"}},
+            "size: '1280x720' is not allowed; it must be like \"1280*720\".",
+        ),
+        (APIYI, "wan2.7-i2v", {"media": [FIRST], "audio_url": AUDIO}, "audio_url: wan2.7-i2v takes none."),
+        (APIYI, "wan2.7-t2v", {"audio_url": 7}, "audio_url: 7 is not a URL."),
+    ],
+)
+def test_what_is_wrong_for_a_model_is_named(
+    gateway: Gateway, model: str, arguments: dict[str, Any], problem: str
+) -> None:
+    assert problems_of(**{"gateway": gateway, "model": model, "media": None} | arguments) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "fields"),
+    [
+        ("wan2.7-t2v", {"audio_url": AUDIO}, "audio_url"),
+        ("wan2.6-t2v", {"audio_url": AUDIO, "parameters": {"shot_type": "multi"}}, "audio_url, shot_type"),
+        ("wan2.7-i2v", {"media": [FIRST, LAST]}, "last_frame"),
+        ("wan2.7-i2v", {"media": [item("first_clip"), LAST]}, "first_clip, last_frame"),
+        ("wan2.6-r2v", {"media": [FACE | {"reference_voice": VOICE}]}, "reference_voice"),
+        ("wan2.6-r2v-flash", {"media": [FACE], "parameters": {"audio": True}}, "audio"),
+        ("wan2.7-videoedit", EDIT_PARTS | {"parameters": {"duration": 5, "ratio": "1:1"}}, "duration, ratio"),
+        ("happyhorse-1.0-video-edit", EDIT_PARTS | {"parameters": {"audio_setting": "auto"}}, "audio_setting"),
+    ],
+)
+def test_a_field_that_apiyi_does_not_document_passes_with_a_warning(
+    model: str, arguments: dict[str, Any], fields: str
+) -> None:
+    asked = {"model": model, "media": None} | arguments
+
+    assert build(gateway=APIYI, **asked).warnings == (
+        f"APIYI does not document {fields} for {model}; whether it passes it on to the model is unknown.",
+    )
+
+
+def test_what_dashscope_documents_passes_without_a_warning() -> None:
+    arguments = EDIT_PARTS | {"parameters": {"duration": 5, "ratio": "1:1", "audio_setting": "auto"}}
+
+    assert build(gateway=DASHSCOPE, model="wan2.7-videoedit", **arguments).warnings == ()
+
+
+def test_a_model_that_apiyi_does_not_document_passes_with_a_warning() -> None:
+    (warning,) = build(gateway=APIYI, model="wan2.6-i2v-flash").warnings
+
+    assert warning == "APIYI does not document wan2.6-i2v-flash; whether it offers it is unknown."
+
+
+# What a request says of itself ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gateway", "model", "arguments", "seconds", "longest", "follows_source", "billed_input"),
+    [
+        (APIYI, "wan2.7-i2v", {}, 5, 5, False, 0),
+        (APIYI, "wan2.7-i2v", {"parameters": {"duration": "10"}}, 10, 10, False, 0),
+        (DASHSCOPE, "wan2.7-i2v", {"media": [item("first_clip")]}, 5, 5, False, 0),
+        (DASHSCOPE, "wan2.7-r2v", {"media": [FACE]}, 5, 5, False, 0),
+        (DASHSCOPE, "wan2.7-r2v", {"media": [FACE, SCENE]}, 5, 5, False, 5),
+        (APIYI, "wan2.7-r2v", {"media": [FACE, SCENE]}, 5, 5, False, 0),
+        (DASHSCOPE, "wan2.6-r2v", {"media": [SCENE]}, 5, 5, False, 5),
+        (DASHSCOPE, "wan2.7-videoedit", EDIT_PARTS, None, 10, True, 10),
+        (DASHSCOPE, "wan2.7-videoedit", EDIT_PARTS | {"parameters": {"duration": 0}}, None, 10, True, 10),
+        (DASHSCOPE, "wan2.7-videoedit", EDIT_PARTS | {"parameters": {"duration": 4}}, 4, 4, False, 10),
+        (APIYI, "wan2.7-videoedit", EDIT_PARTS, None, 10, True, 0),
+        (APIYI, "happyhorse-1.0-video-edit", EDIT_PARTS, None, 15, True, 0),
+        (DASHSCOPE, "happyhorse-1.0-video-edit", EDIT_PARTS, None, 15, True, 15),
+        (APIYI, "wan3.0-video", {"media": [SCENE]}, 5, 5, False, 0),
+        (APIYI, "wan3.0-video", {"media": None, "parameters": {"duration": -1}}, None, 30, False, 0),
+        (APIYI, "wan9-x2v", {}, None, None, False, 0),
+        (APIYI, "wan9-x2v", {"parameters": {"duration": "7"}}, 7, 7, False, 0),
+    ],
+)
+def test_a_request_knows_how_long_the_video_will_be(
+    gateway: Gateway,
+    model: str,
+    arguments: dict[str, Any],
+    seconds: float | None,
+    longest: float | None,
+    follows_source: bool,
+    billed_input: float,
+) -> None:
+    request = build(gateway=gateway, model=model, **arguments)
+
+    assert (request.seconds, request.longest_seconds) == (seconds, longest)
+    assert (request.follows_source, request.billed_input_seconds) == (follows_source, billed_input)
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters", "resolution"),
+    [
+        ("wan2.7-t2v", {}, "720P"),
+        ("wan2.7-t2v", {"resolution": "1080P"}, "1080P"),
+        ("wan3.0-video", {"resolution": "480P"}, "480P"),
+        ("wan2.6-t2v", {}, "720P"),
+        ("wan2.6-t2v", {"resolution": "1080P", "ratio": "1:1"}, "1080P"),
+        ("wan2.6-t2v", {"resolution": "1080P", "ratio": "3:4"}, "1080P"),
+        ("wan2.6-t2v", {"size": "832*480"}, "480P"),
+        ("wan2.6-t2v", {"size": "832*1088"}, "720P"),
+        ("wan2.6-t2v", {"size": "1440*1440", "resolution": "720P"}, "1080P"),
+        ("wan9-x2v", {}, "720P"),
+    ],
+)
+def test_the_resolution_is_told_of_a_size_too(model: str, parameters: dict[str, Any], resolution: str) -> None:
+    assert build(gateway=DASHSCOPE, model=model, media=None, parameters=parameters).resolution == resolution
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "driven"),
+    [
+        ("wan2.7-i2v", {"media": [FIRST, SOUND]}, True),
+        ("wan2.7-i2v", {"media": [FIRST]}, False),
+        ("wan2.7-t2v", {"media": None, "audio_url": AUDIO}, True),
+        ("wan2.6-i2v", {"media": [FIRST, SOUND]}, True),
+        ("wan2.7-r2v", {"media": [FACE | {"reference_voice": VOICE}]}, False),
+    ],
+)
+def test_a_request_with_a_sound_track_is_driven_by_audio(model: str, arguments: dict[str, Any], driven: bool) -> None:
+    assert build(gateway=DASHSCOPE, model=model, **arguments).is_driven_by_audio is driven
+
+
+def test_every_file_is_listed_with_what_it_must_be() -> None:
+    voiced = build(model="wan2.7-r2v", media=[FACE | {"reference_voice": VOICE}, SCENE])
+    sounded = build(model="wan2.7-t2v", media=None, audio_url=AUDIO)
+
+    assert voiced.media == (
+        MediaReference("reference_image", IMAGE),
+        MediaReference("reference_voice", VOICE, AudioLimits(shortest_s=1, longest_s=10, largest_bytes=None)),
+        MediaReference("reference_video", CLIP),
+    )
+    assert [reference.kind for reference in voiced.media] == [MediaKind.IMAGE, MediaKind.AUDIO, MediaKind.VIDEO]
+    assert sounded.media == (MediaReference("audio_url", AUDIO, AudioLimits()),)
+    assert MediaReference("link", IMAGE).kind is MediaKind.OTHER
+
+
+@pytest.mark.parametrize(
+    ("gateway", "model", "arguments"),
+    [
+        (APIYI, "wan2.7-i2v", {"media": [item("first_frame", "/a.png"), item("driving_audio", "s3://b/a.mp3")]}),
+        (DASHSCOPE, "wan2.6-i2v", {"media": [item("first_frame", "/a.png"), item("driving_audio", "s3://b/a.mp3")]}),
+        (
+            DASHSCOPE,
+            "wan2.6-r2v",
+            {"media": [item("reference_image", "/a.png"), item("reference_video", "s3://b/a.mp3")]},
+        ),
+        (APIYI, "wan2.7-r2v", {"media": [item("reference_image", "/a.png") | {"reference_voice": "s3://b/a.mp3"}]}),
+        (APIYI, "wan2.7-t2v", {"media": None, "audio_url": "s3://b/a.mp3"}),
+    ],
+)
+def test_files_are_replaced_wherever_the_body_names_them_but_never_in_prompts(
+    gateway: Gateway, model: str, arguments: dict[str, Any]
+) -> None:
+    request = build(gateway=gateway, model=model, prompt="/a.png", negative_prompt="s3://b/a.mp3", **arguments)
+    before = json.dumps(request.body)
+
+    there = request.with_urls({"/a.png": IMAGE, "s3://b/a.mp3": AUDIO, "first_frame": "x", model: "y"})
+
+    inputs = there.body["input"]
+    rest = json.dumps({name: value for name, value in inputs.items() if "prompt" not in name})
+    assert (inputs["prompt"], inputs["negative_prompt"]) == ("/a.png", "s3://b/a.mp3")
+    assert "/a.png" not in rest.replace(IMAGE, "")
+    assert "s3://" not in rest
+    assert there.body["model"] == model
+    assert [entry["type"] for entry in inputs.get("media", [])] == [
+        entry["type"] for entry in request.body["input"].get("media", [])
+    ]
+    assert json.dumps(request.body) == before
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket/a.png",
+        "S3://bucket/a.png",
+        "gs://bucket/a.png",
+        "/data/a.png",
+        "/data/中文 a.png",
+        "~/a.png",
+        "file:///a.png",
+    ],
+)
+def test_a_file_or_an_object_in_a_store_passes_as_written(url: str) -> None:
+    assert build(media=[item("first_frame", url)]).media[0].url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["a.png", "./a.png", "~", "~x/a.png", "s3:/bucket", "file:///", "ftp://host/a.png", "C:/a.png"]
+)
+def test_what_is_neither_absolute_nor_in_a_known_store_is_refused(url: str) -> None:
+    (problem,) = problems_of(media=[item("first_frame", url)])
+
+    assert "nor an absolute path" in problem
+
+
+@pytest.mark.parametrize("media_type", ["file", "link"])
+@pytest.mark.parametrize("url", ["/data/story.pdf", "s3://bucket/story.pdf", "data:application/pdf;base64,SUQz"])
+def test_documents_and_pages_must_be_on_the_web(media_type: str, url: str) -> None:
+    assert len(problems_of(model="wan3.0-video", media=[item(media_type, url)])) == 1
+    assert build(model="wan3.0-video", media=[item(media_type, "https://your-cdn.com/story")])
+
+
 # extra_body ----------------------------------------------------------------------------------------------------------
 
 
@@ -637,6 +1085,9 @@ class Unshowable:
         raise RuntimeError("no")
 
 
+# An integer that Python does not write out, which can be a key all the same.
+HUGE = 10**5000
+
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
@@ -647,7 +1098,7 @@ SCALARS = st.one_of(
     st.binary(max_size=5),
     st.sampled_from(["9" * 5000, Fraction(1, 3), datetime(2026, 1, 1, tzinfo=UTC)]),
     # Not sampled from a list: hypothesis would show the list, and these cannot be shown.
-    st.builds(lambda sign: sign * 10**5000, st.sampled_from([1, -1])),
+    st.builds(lambda sign: sign * HUGE, st.sampled_from([1, -1])),
     st.builds(Unshowable),
     st.sampled_from(
         ["10", "-0", "--5", "+3", "1_0", "\uff12", "True", "None", "{{ x }}", "720P", "720p", "1e3", " 7 "]
@@ -666,20 +1117,28 @@ ANYTHING = st.recursive(
     ),
     max_leaves=6,
 )
-TYPES = st.sampled_from(["first_frame", "last_frame", "driving_audio", "first_clip", "reference_image"])
+TYPES = st.sampled_from(["first_frame", "last_frame", "driving_audio", "first_clip"])
+ALL_TYPES = st.one_of(
+    TYPES, st.sampled_from(["reference_image", "reference_video", "reference_audio", "video", "file", "link"])
+)
 MEDIA = st.one_of(
     ANYTHING,
     st.lists(
         st.one_of(
             ANYTHING,
-            st.fixed_dictionaries({"type": st.one_of(TYPES, ANYTHING), "url": ANYTHING}, optional={"voice": ANYTHING}),
-            st.builds(item, TYPES),
+            st.fixed_dictionaries(
+                {"type": st.one_of(ALL_TYPES, ANYTHING), "url": ANYTHING},
+                optional={"voice": ANYTHING, "reference_voice": ANYTHING},
+            ),
+            st.builds(item, ALL_TYPES),
         ),
         max_size=4,
     ),
 )
 NAMES = st.one_of(
     st.sampled_from(["resolution", "duration", "seed", "watermark", "prompt_extend", "ratio", "durration"]),
+    st.sampled_from(["size", "shot_type", "audio", "audio_setting", "enable_thinking"]),
+    st.builds(lambda: HUGE),
     st.text(max_size=8),
     st.integers(),
     st.none(),
@@ -696,14 +1155,15 @@ EXTRA = st.one_of(
 @given(
     gateway=st.sampled_from([APIYI, DASHSCOPE]),
     base_url=st.sampled_from(["https://api.apiyi.com", "http://127.0.0.1:8765"]),
-    model=st.one_of(st.sampled_from(["wan2.7-i2v", "wan2.6-i2v", "happyhorse-1.1-i2v", "wan9"]), ANYTHING),
+    model=st.one_of(st.sampled_from([*known_model_ids(), "wan9"]), ANYTHING),
     prompt=st.one_of(st.just("a kite"), ANYTHING),
     media=MEDIA,
     parameters=PARAMETERS,
-    negative_prompt=ANYTHING,
+    negative_prompt=st.one_of(st.none(), ANYTHING),
+    audio_url=st.one_of(st.none(), st.just(AUDIO), ANYTHING),
     extra_body=EXTRA,
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_whatever_is_given_becomes_a_request_that_can_be_sent_or_a_list_of_problems(**arguments: Any) -> None:
     refusal: InvalidVideoRequest | None = None
     try:
@@ -713,9 +1173,45 @@ def test_whatever_is_given_becomes_a_request_that_can_be_sent_or_a_list_of_probl
     if refusal is None:
         json.dumps(request.body, ensure_ascii=False, allow_nan=False).encode()
         assert str(request)
+        assert request.with_urls({IMAGE: AUDIO}).resolution
+        assert request.longest_seconds is None or request.longest_seconds > 0
     else:
         assert refusal.problems
         assert str(refusal)
+
+
+@pytest.mark.parametrize("model", [*known_model_ids(), "wan9"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"parameters": {HUGE: 1}},
+        {"parameters": {"duration": HUGE, "seed": -HUGE}},
+        {"media": [{"type": "first_frame", "url": IMAGE, HUGE: 1}]},
+        {"media": [{"type": "reference_image", "url": IMAGE, "reference_voice": HUGE}]},
+        {"audio_url": HUGE},
+        {"audio_url": Unshowable()},
+        {"extra_body": {HUGE: 1}},
+        {"extra_body": {"input": {HUGE: 1}}},
+    ],
+    ids=["name", "value", "field", "voice", "audio_url", "object", "section", "input"],
+)
+def test_numbers_that_cannot_be_written_out_are_problems_not_crashes(
+    model: str, arguments: dict[str, Any], gateway: Gateway
+) -> None:
+    assert problems_of(model=model, gateway=gateway, **arguments)
+
+
+@pytest.mark.parametrize("model", ["wan2.7-i2v", "wan9"])
+@pytest.mark.parametrize("name", ["media", "parameters", "audio_url", "extra_body"])
+def test_endless_nesting_is_a_problem_not_a_crash(model: str, name: str) -> None:
+    nested: Any = "x"
+    for _ in range(100_000):
+        nested = [nested]
+    given: Any = [{"type": "first_frame", "url": nested}] if name == "media" else nested
+    if name in ("parameters", "extra_body"):
+        given = {"duration": nested}
+
+    assert problems_of(**{"model": model, name: given})
 
 
 @given(

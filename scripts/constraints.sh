@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 uv=${UV:-.venv/bin/uv}
-# common-compat is the one package that must be newer: this provider needs 1.23.
+# common-compat and tinytag must be newer: this provider needs what 1.23 and 2.2 brought.
 compat=apache-airflow-providers-common-compat
 
 resolve() {
@@ -23,7 +23,8 @@ resolve() {
 resolve 3.3.2 --group dev --group bench --universal --python-version 3.11
 while read -r airflow date; do
     resolve "$airflow" --group test --python-version 3.12 \
-        --exclude-newer "$date" --exclude-newer-package "$compat=2026-11-20"
+        --exclude-newer "$date" --exclude-newer-package "$compat=2026-11-20" \
+        --exclude-newer-package tinytag=2026-11-20
 done <<'RELEASES'
 3.0.6 2025-09-05
 3.1.8 2026-03-20

@@ -65,7 +65,8 @@ class WanError(Exception):
         http_status: int | None = None,
         retry_after: float | None = None,
     ) -> None:
-        self.message = redact(message)[: self.longest_message]
+        # Cut before and after: a gateway's text may be of any length, and looking for URLs in it takes its time.
+        self.message = redact(message[: 2 * self.longest_message])[: self.longest_message]
         self.code = redact(code)[:MAX_CODE_CHARS] if code else None
         self.request_id = request_id
         self.wan_task_id = wan_task_id

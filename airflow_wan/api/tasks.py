@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_wan.api.errors import (
+    MAX_MESSAGE_CHARS,
     GatewayUnavailable,
     WanError,
     classify_read,
@@ -274,7 +275,7 @@ def _failure(body: Mapping[str, Any], places: list[Mapping[str, Any]]) -> tuple[
     code = text_of(error.get("code")) if isinstance(error, Mapping) else None
     # At the top level, the gateway software says code "success" of the query itself, whatever became of the task.
     code = code_in_message or code or _first_text([place for place in places if place is not body], "code")
-    return code, redact(message) or None
+    return code, redact(message[: 2 * MAX_MESSAGE_CHARS]) or None
 
 
 def _video_url(body: Mapping[str, Any], places: list[Mapping[str, Any]]) -> str | None:

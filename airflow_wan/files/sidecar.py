@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 LARGEST_BYTES = 1024 * 1024
 """A record beyond this is none of ours, and is not read: ours are a few KB, the longest prompt is 20,000 characters."""
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"<>]*", re.IGNORECASE)
+# A scheme without a bound would take a long word, tried from each of its letters, quadratic time.
+_URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s\"<>]*", re.IGNORECASE)
 _QUERY = re.compile(r"[?#]|%3f", re.IGNORECASE)  # %3f: the query of a URL within a URL, as image proxies have it
 _USER = re.compile(r"(?<=://)[^/]*@")
 _KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{16,}")

@@ -116,8 +116,8 @@ class UploadStore:
                 grant = self._granted(fields)
                 key = self._key(fields, grant)
                 self._keep(key, await _content(form["file"]), grant)
-        except HTTPException as error:  # starlette's, of a form that it cannot read
-            return _RefusedError(400, "MalformedPOSTRequest", error.detail).response
+        except (HTTPException, ValueError) as error:  # starlette's and its parser's, of a form that they cannot read
+            return _RefusedError(400, "MalformedPOSTRequest", getattr(error, "detail", str(error))).response
         except _RefusedError as error:
             return error.response
         return Response(status_code=200 if fields.get("success_action_status") == "200" else 204)

@@ -147,7 +147,6 @@ class Buyer:
             status = TaskStatus.UNRECOGNISED
         if status in (TaskStatus.FAILED, TaskStatus.CANCELED):
             log.info("Wan task %s of an earlier try ended %s and is not billed; submitting anew", wan_task_id, status)
-            self.ledger.clear()
             return self._buy(request)
         if earlier.fingerprint != fingerprint_of(request.body):
             return self._after_change(earlier, request)
@@ -179,17 +178,20 @@ class Buyer:
                 wan_task_id=wan_task_id,
                 request_id=earlier.request_id,
             )
+        return self._buy(request, instead_of=earlier)
+
+    def _give_up(self, earlier: Purchase) -> None:
+        """Cancel a purchase that another one is about to replace, where that can be done."""
         log.warning(
-            "The request has changed since wan task %s was bought; that task is given up and may be billed", wan_task_id
+            "The request has changed since wan task %s was bought; that task is given up and may be billed",
+            earlier.wan_task_id,
         )
         try:
             with self.connect(earlier.wan_conn_id, earlier.base_url) as client:
-                client.cancel(wan_task_id)
-            log.info("Wan task %s is canceled; it will not be billed", wan_task_id)
+                client.cancel(str(earlier.wan_task_id))
+            log.info("Wan task %s is canceled; it will not be billed", earlier.wan_task_id)
         except WanError as error:
-            log.warning("Wan task %s could not be canceled: %s", wan_task_id, error)
-        self.ledger.clear()
-        return self._buy(request)
+            log.warning("Wan task %s could not be canceled: %s", earlier.wan_task_id, error)
 
     def _after_ambiguity(self, intent: Purchase, request: VideoRequest) -> Purchase:
         """An earlier try was about to send, or sent, and never learned an id."""
@@ -203,7 +205,6 @@ class Buyer:
                 "on_ambiguous_submit='resubmit' says. It may be billed twice.",
                 _date(intent.intent_at),
             )
-            self.ledger.clear()
             return self._buy(request)
         listing = (
             f"The list of tasks at {intent.base_url} does not settle it."
@@ -271,10 +272,15 @@ class Buyer:
         )
         return attempts(read)
 
-    def _buy(self, request: VideoRequest) -> Purchase:
-        """Make the request ready, write the intent down, send it, write the task's id down."""
+    def _buy(self, request: VideoRequest, *, instead_of: Purchase | None = None) -> Purchase:
+        """Make the request ready, write the intent down, send it, write the task's id down.
+
+        Until the intent takes its place, an earlier record stays: a request that cannot be made ready costs nothing.
+        """
         with self.connect(self.wan_conn_id, None) as client:
             offer = self.prepare(request, client)
+            if instead_of is not None:
+                self._give_up(instead_of)
             intent = Purchase(
                 fingerprint=fingerprint_of(request.body),
                 intent_at=time.time(),

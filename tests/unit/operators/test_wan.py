@@ -318,3 +318,28 @@ def test_media_and_parameters_by_argument_come_before_those_by_dict() -> None:
 def test_senseless_arguments_are_refused_when_the_dag_is_read(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each has a message of its own
         WanGenerateVideoOperator(task_id="x", model="wan2.7-i2v", **arguments)
+
+
+def test_a_replacement_that_cannot_be_sent_leaves_what_is_bought_alone(
+    film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    with pytest.raises(VideoWaitTimeout):
+        runner.run(film(timeout=0.01))
+    with pytest.raises(AirflowFailException, match="max_cost"):
+        runner.run(film(prompt="Snow falls.", on_changed_request="resubmit", max_cost=0))
+    runner.run(film())
+
+    assert submitted(gateway) == 1
+    assert gateway.emulator.ledger()[0]["billed"]
+
+
+def test_an_uncertain_intent_outlives_a_resubmit_that_cannot_be_sent(
+    film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    leave_an_intent(film, gateway, runner)
+    with pytest.raises(AirflowFailException, match="max_cost"):
+        runner.run(film(on_ambiguous_submit="resubmit", max_cost=0))
+    with pytest.raises(AirflowFailException, match="may be in the making"):
+        runner.run(film())
+
+    assert submitted(gateway) == 0

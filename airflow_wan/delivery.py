@@ -22,11 +22,12 @@ from airflow_wan.api.errors import (
 )
 from airflow_wan.api.tasks import TaskStatus, WanTask
 from airflow_wan.files.destination import Destination, DestinationError
-from airflow_wan.metrics import count_reuse, count_video
+from airflow_wan.metrics import count_video
 from airflow_wan.prices import RATES_AS_OF, settle_cost
+from airflow_wan.reuse import FinishedVideo, finished_video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from airflow_wan.api.client import WanClient
@@ -34,9 +35,8 @@ if TYPE_CHECKING:
     from airflow_wan.files.acceptance import Acceptance
     from airflow_wan.files.download import DownloadedFile
     from airflow_wan.files.inspection import VideoFacts
-    from airflow_wan.files.sidecar import Sidecar, Source
+    from airflow_wan.files.sidecar import Sidecar
     from airflow_wan.ledger import Purchase
-    from airflow_wan.sources import SourceFacts
 
 log = logging.getLogger(__name__)
 
@@ -51,20 +51,6 @@ LONGEST_PAUSE = 30.0
 
 WAN_VIDEO_KEY = "wan_video"
 """The XCom key of the metadata."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedVideo:
-    """A video at its place.
-
-    :param facts: its metadata, as in the XCom ``wan_video``: path, bytes, sha256, duration_s, width, height, has_audio,
-        c2pa, aigc_label, wan_task_id, request_id, model, seed, usage, estimated_cost_usd, settled_cost_usd, poster,
-        reused.
-    :param sources: addresses of the files it was made from, where known.
-    """
-
-    facts: dict[str, Any]
-    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +106,7 @@ class Delivery:
         if self.sidecar:
             self._leave_sidecar(record)
         self._count(arrived)
-        return _finished(record, self.destination, poster=poster)
+        return finished_video(record, self.destination, poster=poster)
 
     def _fetch(self, client: WanClient, wan_task_id: str, staged: Path) -> _Arrived:
         """Download until a video is there; what arrives time and again and is none is rejected."""
@@ -292,74 +278,6 @@ class Delivery:
 
 
 _TASK_INSTANCE = ("dag_id", "run_id", "task_id", "map_index")
-
-
-def _finished(record: Sidecar, destination: Destination, *, poster: str | None, reused: bool = False) -> FinishedVideo:
-    """What is handed on of a video, from its record."""
-    facts = {
-        "path": str(destination),
-        "bytes": record.video.bytes,
-        "sha256": record.video.sha256,
-        "duration_s": record.inspection.duration_s,
-        "width": record.inspection.width,
-        "height": record.inspection.height,
-        "has_audio": record.inspection.has_audio,
-        "c2pa": record.inspection.c2pa,
-        "aigc_label": record.inspection.aigc_label,
-        "wan_task_id": record.gateway.wan_task_id,
-        "request_id": record.gateway.request_id,
-        "model": record.generation.model,
-        "seed": record.generation.seed,
-        "usage": record.cost.usage,
-        "estimated_cost_usd": record.cost.estimated,
-        "settled_cost_usd": record.cost.settled,
-        "poster": poster,
-        "reused": reused,
-    }
-    return FinishedVideo(facts, tuple(source.url for source in record.sources))
-
-
-def find_finished(
-    destination: Destination,
-    fingerprint: str,
-    identify: Callable[[], Sequence[SourceFacts]],
-    purchase: Purchase | None,
-) -> FinishedVideo | None:
-    """The video at a destination, if it is what is wanted: made by the same request from the same sources.
-
-    :param destination: where the video goes.
-    :param fingerprint: of the request.
-    :param identify: tells what the request's sources are now.
-    :param purchase: what an earlier try of this task instance has bought: then only its own video will do.
-    :raises VideoDownloadFailed: when it cannot be told what is there.
-    """
-    from airflow_wan.files.sidecar import read_sidecar, video_matches  # noqa: PLC0415 - pydantic, only on a worker
-
-    try:
-        record = read_sidecar(destination)
-        if record is None or record.fingerprint != fingerprint:
-            return None
-        if purchase is None:
-            if not _same_sources(record.sources, identify()):
-                log.info("%s was made from sources that have changed since", destination)
-                return None
-        elif record.gateway.wan_task_id != purchase.wan_task_id:
-            return None
-        if not video_matches(destination, record):
-            return None
-        poster = str(destination.poster) if destination.poster.size() else None
-    except DestinationError as error:
-        raise GatewayUnavailable(f"Whether the video is there already cannot be told: {error}") from error
-    count_reuse(record.generation.model)
-    return _finished(record, destination, poster=poster, reused=True)
-
-
-def _same_sources(recorded: Sequence[Source], now: Sequence[SourceFacts]) -> bool:
-    """Whether no source is known to have changed; a digest that is not known on both sides says nothing."""
-    pairs = zip(recorded, now, strict=False)
-    return len(recorded) == len(now) and all(
-        None in (before.digest, source.digest) or before.digest == source.digest for before, source in pairs
-    )
 
 
 def _pause() -> tenacity.wait.wait_base:

@@ -15,8 +15,11 @@ _SIGNING = re.compile(
     r"x-amz-.*|x-goog-.*|x-oss-.*|signature|expires|ossaccesskeyid|awsaccesskeyid|googleaccessid|security-token|policy|"
     r"key-pair-id|sig|se|sp|sv|sr|st|spr|sks?|skoid|sktid|skt|ske|skv|token|access_token"
 )
-# All of a text that is an address with a query or a fragment.
-_ADDRESS = re.compile(r"^([a-z][a-z0-9+.-]*://[^?#\s]*)[?#]\S*$", re.IGNORECASE)
+# All of a text that is an address: of the web, whose user and password are secrets, or of a store, whose user is the id
+# of a connection; then what signs it.
+_ADDRESS = re.compile(
+    r"^(https?://)(?:[^/?#\s]*@)?([^?#\s]*)(?:[?#]\S*)?$|^([a-z][a-z0-9+.-]*://[^?#\s]*)[?#]\S*$", re.IGNORECASE
+)
 
 # A prompt may begin with "data:" too; a type or an encoding must follow.
 _DATA_URI = re.compile(r"data:(?=[\w;])(?P<type>[\w.+-]+/[\w.+-]+)?(?P<options>(?:;[^,;\s]+)*),", re.IGNORECASE)
@@ -30,14 +33,14 @@ def without_signature(url: str) -> str:
 
 
 def unsigned_body(value: Any) -> Any:
-    """A request's JSON as it may be kept: no address's query or fragment, and of inline data its digest."""
+    """A request's JSON as it may be kept: no address's query, fragment or password, and of inline data its digest."""
     if isinstance(value, Mapping):
         return {name: unsigned_body(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [unsigned_body(inner) for inner in value]
     if not isinstance(value, str):
         return value
-    return _ADDRESS.sub(r"\1", digested(value))
+    return _ADDRESS.sub(r"\1\2\3", digested(value))
 
 
 def digested(text: str) -> str:

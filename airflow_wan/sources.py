@@ -332,7 +332,7 @@ def _stored(reference: MediaReference, scheme: str) -> _Stored:
         package = _PACKAGES.get(scheme)
         hint = f" Reading {scheme}:// needs the package {package} on the workers." if package else ""
         raise InvalidVideoRequest(
-            [f"{reference.role}: {redact(reference.url)} cannot be opened ({type(error).__name__}: {error}).{hint}"]
+            [f"{reference.role}: {redact(reference.url)} cannot be opened ({_in_words(error)}).{hint}"]
         ) from None
 
 
@@ -468,7 +468,9 @@ class _Way:
         except (WanError, InvalidVideoRequest):
             raise
         except Exception as error:  # noqa: BLE001 - every store has errors of its own
-            raise WanError(f"{reference.role}: {source.shown} could not be read ({_in_words(error)}).") from None
+            raise WanError(
+                f"{reference.role}: {source.shown} could not be read ({_in_words(error)}). Nothing was sent."
+            ) from None
         if data_uri is None:
             raise _refusal(
                 reference,

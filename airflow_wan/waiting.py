@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_wan.api.errors import WanError, error_from_dict
 from airflow_wan.api.polling import Decision, Verdict, VideoWatch
-from airflow_wan.delivery import WAN_VIDEO_KEY, Delivery, FinishedVideo
+from airflow_wan.delivery import WAN_VIDEO_KEY, Delivery
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.lineage import openlineage_of, tell_airflow
 from airflow_wan.metrics import count_failure
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_wan.api.client import WanClient
     from airflow_wan.files.destination import Destination
     from airflow_wan.ledger import Purchase
+    from airflow_wan.reuse import FinishedVideo
     from airflow_wan.triggers.wan import WanVideoTrigger
 
 BACKSTOP_MARGIN = 120.0
@@ -46,11 +47,16 @@ class OwnsWanTask(_Task):
     """The Wan task that a kill would leave behind, and the way to it."""
 
     def raise_for(self, error: WanError) -> NoReturn:
-        """Raise what a retry cannot mend as ``AirflowFailException``, and the rest as it is."""
+        """Raise it as what Airflow is to make of it."""
         count_failure(error)
-        if error.retry_can_help:
+        raised = self.for_airflow(error)
+        if raised is error:
             raise error
-        raise AirflowFailException(str(error)) from error
+        raise raised from error
+
+    def for_airflow(self, error: WanError) -> Exception:
+        """``AirflowFailException`` for what a retry cannot mend, and the rest as it is."""
+        return error if error.retry_can_help else AirflowFailException(str(error))
 
     def on_kill(self) -> None:
         """The running task is killed: cancel the Wan task if it is still queued and the gateway can; one attempt."""
@@ -101,7 +107,7 @@ class WaitsForVideo(OwnsWanTask):
         try:
             check_poster()
         except PosterError as error:
-            raise AirflowFailException(str(error)) from error
+            raise AirflowFailException(f"{error} Nothing was sent.") from error
 
     def wait_without_worker(self, context: Context, hook: WanHook, watch: VideoWatch, trigger: WanVideoTrigger) -> str:
         """Ask once, for what has ended already needs no triggerer; else free the worker until the trigger fires."""

@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from airflow_wan.retry_after import retry_after
+from airflow_wan.host_answers import retry_after
 
 MAX_MESSAGE_CHARS = 1_000
 """Longer gateway messages (an HTML page from a proxy, say) are cut: they end in logs and in the database."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from airflow_wan.addresses import is_loopback, is_private
 from airflow_wan.api.errors import InvalidVideoRequest, redact
+from airflow_wan.api.gateways import TEXTS
 from airflow_wan.api.models import (
     MEDIA_KINDS,
     SIZES,
@@ -28,6 +29,7 @@ from airflow_wan.api.models import (
     find_model,
     known_model_ids,
 )
+from airflow_wan.resolutions import nearest_resolution
 
 if TYPE_CHECKING:
     from airflow_wan.api.gateways import Gateway
@@ -39,8 +41,6 @@ _SOURCE_SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "oss", "abfs", "a
 
 DEFAULT_RATIO = "16:9"
 """Of which a legacy body's ``size`` is made when the author names none; both gateways' own default."""
-
-_TIER_PIXELS = {"480P": 854 * 480, "720P": 1280 * 720, "1080P": 1920 * 1080}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,7 @@ class VideoRequest:
     def with_urls(self, urls: Mapping[str, str]) -> VideoRequest:
         """The same request with its media elsewhere: URL as the author wrote it → URL on the wire."""
         inputs = {
-            name: value if name in ("prompt", "negative_prompt") else _elsewhere(value, urls)
-            for name, value in self.body["input"].items()
+            name: value if name in TEXTS else _elsewhere(value, urls) for name, value in self.body["input"].items()
         }
         return replace(self, body={**self.body, "input": inputs})
 
@@ -130,9 +129,7 @@ class VideoRequest:
         """``480P``, ``720P`` or ``1080P``; of a ``size``, the nearest."""
         given, size = self.parameters.get("resolution"), self.parameters.get("size")
         if given is None and isinstance(size, str):
-            width, _, height = size.partition("*")
-            area = (_integer(width) or 0) * (_integer(height) or 0)
-            return min(_TIER_PIXELS, key=lambda tier: abs(_TIER_PIXELS[tier] - area))
+            return nearest_resolution(_area(size))
         return str(given or DEFAULT_RESOLUTION)
 
     @property
@@ -150,6 +147,12 @@ class VideoRequest:
             " + ".join(reference.role for reference in self.media),
         ]
         return ", ".join(str(word) for word in words if word)
+
+
+def _area(size: str) -> int:
+    """Pixels of a ``size`` such as ``1280*720``; 1 of what is none, which may come by ``extra_body``."""
+    width, _, height = size.partition("*")
+    return max(1, (_integer(width) or 0) * (_integer(height) or 0))
 
 
 def _elsewhere(value: object, urls: Mapping[str, str]) -> object:

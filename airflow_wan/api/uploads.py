@@ -26,6 +26,7 @@ from airflow_wan.api.errors import (
     read_failed_answer,
     text_of,
 )
+from airflow_wan.host_answers import oss_error_code
 
 if TYPE_CHECKING:
     import ssl
@@ -155,13 +156,11 @@ def _refusal(answer: Answer) -> WanError:
 
 
 def _store_refusal(response: httpx.Response) -> WanError:
-    """OSS answers in XML, of which only the code is told: the rest may hold the key's id and what was signed."""
-    text = response.content[:4096].decode("utf-8", "replace")
-    code = text.partition("<Code>")[2].partition("</Code>")[0].strip()
+    """What a refusal of the store means; of its answer, the code alone is told."""
     status = response.status_code
     kind = GatewayUnavailable if status in _PASSING or status >= 500 else RequestRejected  # noqa: PLR2004
     return kind(
         f"The file store answered the upload with HTTP {status}.",
-        code=code if code.isalnum() else None,
+        code=oss_error_code(response.content[:4096]),
         http_status=status,
     )

@@ -6,9 +6,10 @@ Decoding needs PyAV, the extra ``airflow-provider-wan[inspection]``; without it,
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from airflow_wan.resolutions import TIER_PIXELS, nearest_resolution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +23,6 @@ DURATION_TOLERANCE = 1.0
 Gateways bill whole seconds, so from a whole one on another video was made than the one paid for. What rounding there is
 (to whole frames, to the sound's last block) comes to about 0.1 s and does not grow with the length.
 """
-
-TIER_PIXELS = {"480P": 854 * 480, "720P": 1280 * 720, "1080P": 1920 * 1080}
-"""Pixels of a frame by resolution. A tier fixes the area, whatever the sides: 720P is 1280x720, 960x960 or 1104x832,
-1080P 1920x1080, 1440x1440 or 1648x1248 (Alibaba's sizes for wan2.7-t2v); for 480P no size is documented."""
 
 JPEG_QUALITY = 90
 
@@ -141,8 +138,7 @@ def _difference_of_size(facts: VideoFacts, resolution: str | None) -> Iterator[s
     asked = (resolution or "").upper()
     if asked not in TIER_PIXELS:
         return
-    area = facts.width * facts.height
-    nearest = min(TIER_PIXELS, key=lambda tier: abs(math.log(area / TIER_PIXELS[tier])))
+    nearest = nearest_resolution(facts.width * facts.height)
     if nearest != asked:
         yield f"The picture has {facts.width}x{facts.height} px, which is {nearest}; {asked} was asked for."
 

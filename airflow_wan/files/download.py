@@ -18,7 +18,7 @@ import tenacity
 from fastcrc import crc64
 
 from airflow_wan.files.file_client import DownloadError, FileClient, Interrupted, conversation
-from airflow_wan.retry_after import retry_after
+from airflow_wan.host_answers import oss_error_code, retry_after
 
 if TYPE_CHECKING:
     import ssl
@@ -356,11 +356,10 @@ def _refusal(response: http.client.HTTPResponse) -> DownloadError:
 
 
 def _oss_code(response: http.client.HTTPResponse) -> str:
-    """The code in OSS's XML answer (``<Code>SignatureDoesNotMatch</Code>``), the rest of which may hold the key id."""
+    """The store's own word for a refusal, for a sentence."""
     try:
         with conversation():
-            text = response.read(4096).decode("utf-8", "replace")
+            code = oss_error_code(response.read(4096))
     except DownloadError:
         return ""
-    code = text.partition("<Code>")[2].partition("</Code>")[0].strip()
-    return f" ({code})" if code.isalnum() else ""
+    return f" ({code})" if code else ""

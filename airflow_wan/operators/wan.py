@@ -15,11 +15,11 @@ from airflow_wan import settings
 from airflow_wan.api.errors import InvalidVideoRequest, VideoTaskFailed, WanError
 from airflow_wan.api.polling import DEFAULT_TIMEOUT, VideoWatch
 from airflow_wan.api.requests import DEFAULT_RESOLUTION, VideoRequest, build_video_request, is_unset
-from airflow_wan.delivery import FinishedVideo, find_finished
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.ledger import LedgerUnreadable, Order, Purchase, fingerprint_of, forget_purchase, open_ledger
 from airflow_wan.prices import check_cost, estimate_request
 from airflow_wan.purchase import Buyer, Offer, OnAmbiguousSubmit, OnChangedRequest
+from airflow_wan.reuse import FinishedVideo, find_finished
 from airflow_wan.signed_urls import signed_queries, unsigned_body
 from airflow_wan.triggers.wan import WanVideoTrigger
 from airflow_wan.waiting import OwnsWanTask, WaitsForVideo

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -16,7 +16,6 @@ from airflow_wan.api.errors import VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.api.polling import DEFAULT_TIMEOUT, Verdict, VideoWatch
 from airflow_wan.api.requests import is_unset
 from airflow_wan.hooks.wan import WanHook
-from airflow_wan.metrics import count_failure
 from airflow_wan.settings import poll_interval
 from airflow_wan.triggers.wan import WanVideoTrigger
 from airflow_wan.waiting import WaitsForVideo
@@ -115,12 +114,10 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
         path = self.deliver(context, self.wan_task_id, hook, watch.seen)
         return PokeReturnValue(is_done=True, xcom_value=path)
 
-    def raise_for(self, error: WanError) -> NoReturn:
+    def for_airflow(self, error: WanError) -> Exception:
         """A timeout as sensors time out; a failed task for good, since asking again changes nothing."""
         if isinstance(error, VideoWaitTimeout):
-            count_failure(error)
-            raise AirflowSensorTimeout(str(error)) from error
+            return AirflowSensorTimeout(str(error))
         if isinstance(error, VideoTaskFailed):
-            count_failure(error)
-            raise AirflowFailException(str(error)) from error
-        super().raise_for(error)
+            return AirflowFailException(str(error))
+        return super().for_airflow(error)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import json
-import math
 import os
-import struct
-import wave
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
+from media_files import tone
 from PIL import Image
 
 from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401 - fixtures
@@ -175,22 +172,10 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
         )
         picture.save(folder / f"{name}.png")
     (folder / "notes.txt").write_text("no picture")
-    (folder / "rap.mp3").write_bytes(_tone(seconds=3))
+    (folder / "rap.mp3").write_bytes(tone(seconds=3))
     (folder / "clip.mp4").write_bytes(render(Scene(picture, None, None, 640, 360, seconds=2)))
     with MediaServer(folder) as server:
         yield server
-
-
-def _tone(seconds: int, rate: int = 16_000) -> bytes:
-    """A sine wave, as a WAV file: the emulator looks at the bytes, not at the name."""
-    target = io.BytesIO()
-    with wave.open(target, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(rate)
-        samples = (int(12_000 * math.sin(2 * math.pi * 440 * n / rate)) for n in range(seconds * rate))
-        sound.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
-    return target.getvalue()
 
 
 @pytest.fixture

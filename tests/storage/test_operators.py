@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import math
-import struct
-import wave
 from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from media_files import tone
 from PIL import Image
 from task_runner import API_KEY
 
@@ -32,17 +30,6 @@ BUCKET = "films"
 def picture(side: int = 320) -> bytes:
     target = io.BytesIO()
     Image.linear_gradient("L").resize((side, side)).convert("RGB").save(target, "PNG")
-    return target.getvalue()
-
-
-def tone(seconds: float) -> bytes:
-    target = io.BytesIO()
-    with wave.open(target, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(16_000)
-        samples = (int(9_000 * math.sin(n / 6)) for n in range(round(seconds * 16_000)))
-        sound.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
     return target.getvalue()
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import wave
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from media_files import tone
 from PIL import Image
 
 from airflow_wan import preflight
@@ -25,16 +25,6 @@ def png(size: tuple[int, int] = (640, 360), mode: str = "RGB", kind: str = "PNG"
     return target.getvalue()
 
 
-def wav(seconds: float) -> bytes:
-    target = io.BytesIO()
-    with wave.open(target, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(8_000)
-        sound.writeframes(bytes(int(seconds * 8_000) * 2))
-    return target.getvalue()
-
-
 def problems(role: str, content: bytes, limits: MediaLimits | None) -> list[str]:
     reference = MediaReference(role, "s3://b/file", limits)
     return list(preflight.measure(reference, "s3://b/file", io.BytesIO(content)).problems)
@@ -49,9 +39,9 @@ def problems(role: str, content: bytes, limits: MediaLimits | None) -> list[str]
         ("first_frame", png(mode="RGBA", kind="WEBP"), ImageLimits()),
         ("first_frame", png(mode="RGBA"), ImageLimits(png_alpha=True)),
         ("first_frame", png((10, 10)), None),
-        ("driving_audio", wav(2.0), AudioLimits()),
-        ("driving_audio", wav(1.95), AudioLimits()),
-        ("driving_audio", wav(30.05), AudioLimits()),
+        ("driving_audio", tone(2.0), AudioLimits()),
+        ("driving_audio", tone(1.95), AudioLimits()),
+        ("driving_audio", tone(30.05), AudioLimits()),
         ("link", b"a page", None),
     ],
 )
@@ -80,13 +70,13 @@ def test_what_is_within_the_limits_passes(role: str, content: bytes, limits: Med
         ),
         (
             "first_frame",
-            wav(1),
+            tone(1),
             ImageLimits(),
             "is not an image of a known format; JPEG, PNG, BMP or WEBP is allowed.",
         ),
         ("first_frame", b"text", None, "is not an image of a known format."),
-        ("driving_audio", wav(1.0), AudioLimits(), "lasts 1.00 s; 2 to 30 s are allowed."),
-        ("driving_audio", wav(31.0), AudioLimits(), "lasts 31.00 s; 2 to 30 s are allowed."),
+        ("driving_audio", tone(1.0), AudioLimits(), "lasts 1.00 s; 2 to 30 s are allowed."),
+        ("driving_audio", tone(31.0), AudioLimits(), "lasts 31.00 s; 2 to 30 s are allowed."),
         ("driving_audio", png(), AudioLimits(), "is not a sound file of a known format; WAV or MP3 is allowed."),
     ],
 )
@@ -124,6 +114,6 @@ def test_limits_that_nobody_documents_hold_nothing_up(
 def test_facts_are_handed_on() -> None:
     reference: Any = MediaReference("driving_audio", "s3://b/file", AudioLimits())
 
-    measured = preflight.measure(reference, "s3://b/file", io.BytesIO(wav(4.0)))
+    measured = preflight.measure(reference, "s3://b/file", io.BytesIO(tone(4.0)))
 
-    assert measured.facts == AudioFacts("WAV", 4.0, len(wav(4.0)))
+    assert measured.facts == AudioFacts("WAV", 4.0, len(tone(4.0)))

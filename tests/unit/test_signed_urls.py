@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_wan.ledger import fingerprint_of
-from airflow_wan.signed_urls import signed_queries, without_signature
+from airflow_wan.signed_urls import signed_queries, unsigned_body, without_signature
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,18 @@ def test_a_fingerprint_changes_with_what_the_request_asks_for_and_not_with_its_s
     assert first == fingerprint_of(body("https://cdn.example.com/a.png?Signature=b&id=1"))
     assert first != fingerprint_of(body("https://cdn.example.com/a.png?id=2&Signature=a"))
     assert first != fingerprint_of(body("https://cdn.example.com/b.png?id=1&Signature=a"))
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("https://user:secret@cdn.example.com/a.png?Signature=s#f", "https://cdn.example.com/a.png"),
+        ("https://user:secret@cdn.example.com/a@b.png", "https://cdn.example.com/a@b.png"),
+        ("https://cdn.example.com/a.png", "https://cdn.example.com/a.png"),
+        ("s3://aws@bucket/a.png?versionId=1", "s3://aws@bucket/a.png"),
+        ("s3://aws@bucket/a.png", "s3://aws@bucket/a.png"),
+        ("Look at https://cdn.example.com/?a=b and go", "Look at https://cdn.example.com/?a=b and go"),
+    ],
+)
+def test_what_is_kept_of_a_request_has_no_signature_and_no_password(text: str, kept: str) -> None:
+    assert unsigned_body({"input": {"media": [{"url": text}]}}) == {"input": {"media": [{"url": kept}]}}

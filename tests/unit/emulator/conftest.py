@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-import math
-import struct
 import time
-import wave
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import av
 import httpx
 import pytest
+from media_files import tone
 from PIL import Image
 
 # Imported rather than named in pytest_plugins, which pytest reads in the topmost conftest only.
@@ -131,17 +129,6 @@ def i2v(media: MediaServer) -> dict[str, Any]:
 
 def picture(size: tuple[int, int], colour: str) -> Image.Image:
     return Image.blend(Image.new("RGB", size, colour), Image.linear_gradient("L").resize(size).convert("RGB"), 0.3)
-
-
-def tone(seconds: float, rate: int = 16_000) -> bytes:
-    target = io.BytesIO()
-    with wave.open(target, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(rate)
-        wanted = (int(12_000 * math.sin(2 * math.pi * 440 * n / rate)) for n in range(int(seconds * rate)))
-        sound.writeframes(b"".join(struct.pack("<h", sample) for sample in wanted))
-    return target.getvalue()
 
 
 def clip(seconds: int) -> bytes:

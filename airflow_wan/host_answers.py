@@ -1,4 +1,4 @@
-"""What a host asks for in its `Retry-After` header; shared by the protocol and the download."""
+"""What a host says beside its content, read the same way by the protocol and the download."""
 
 from __future__ import annotations
 
@@ -21,3 +21,12 @@ def retry_after(value: str | None) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def oss_error_code(content: bytes) -> str | None:
+    """The code in an XML answer of Alibaba's OSS (``<Code>SignatureDoesNotMatch</Code>``), or None.
+
+    The rest of such an answer is not to be shown: it may hold the key's id and what was signed.
+    """
+    code = content.decode("utf-8", "replace").partition("<Code>")[2].partition("</Code>")[0].strip()
+    return code if code.isalnum() else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Asset, task
 from pauses import pause_where_told
 
 from airflow_wan.operators.wan import WanImageToVideoOperator, WanSubmitVideoOperator
@@ -68,3 +68,17 @@ with DAG("system_pair", schedule=None, params=PARAMS):
         wan_conn_id="{{ params.wan_conn_id }}",
         **SAFE_WITH_RETRIES,
     )
+
+filmed = Asset(name="system_filmed", uri="wan-clips://system-filmed")
+
+with DAG("system_asset", schedule=None, params=PARAMS):
+    WanImageToVideoOperator(task_id="video", output_path="{{ params.output_path }}", outlets=[filmed], **WISH)
+
+with DAG("system_on_asset", schedule=[filmed]):
+
+    @task
+    def told(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
+        """What the events say of the videos."""
+        return [dict(event.extra) for event in triggering_asset_events[filmed]]
+
+    told()

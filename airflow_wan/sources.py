@@ -59,7 +59,7 @@ _PACKAGES = {
     "gcs": "airflow-provider-wan[gcs]",
     "abfs": "airflow-provider-wan[azure]",
     "abfss": "airflow-provider-wan[azure]",
-    "oss": "apache-airflow-providers-alibaba",
+    "oss": "airflow-provider-wan[oss]",
 }
 
 _IMAGE_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "BMP": "image/bmp", "WEBP": "image/webp"}
@@ -196,7 +196,8 @@ class _Stored:
         return f"etag:{str(etag).strip(chr(34))}" if etag else None
 
     def fetch(self, start: int, stop: int) -> bytes:
-        return bytes(self.fs.cat_file(self.path, start=start, end=stop))
+        # ossfs counts the end in, all others do not.
+        return bytes(self.fs.cat_file(self.path, start=start, end=stop))[: stop - start]
 
     def open(self) -> BinaryIO:
         file: BinaryIO = self.fs.open(self.path, "rb", block_size=MB)

@@ -1,0 +1,1 @@
+"""Object stores that Airflow has no file system for."""

@@ -32,7 +32,7 @@ MAX_MESSAGE_CHARS = 1_000
 """Longer gateway messages (an HTML page from a proxy, say) are cut: they end in logs and in the database."""
 
 MAX_CODE_CHARS = 100
-"""Likewise for codes, the longest documented of which has 31."""
+"""Likewise for codes, the longest documented of which has 31, and for request ids, which are UUIDs."""
 
 
 class WanError(Exception):
@@ -355,7 +355,8 @@ def read_failed_answer(http_status: int, headers: Mapping[str, str], payload: ob
 def request_id_of(body: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
     """The id under which the gateway's support finds the request: APIYI's own first, then the upstream's."""
     own, upstream = headers.get("x-shellapi-request-id"), headers.get("x-request-id")
-    return own or text_of(body.get("request_id")) or upstream or None
+    found = own or text_of(body.get("request_id")) or upstream
+    return found[:MAX_CODE_CHARS] if found else None
 
 
 def classify_submit(answer: FailedAnswer) -> WanError:

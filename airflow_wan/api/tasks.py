@@ -61,6 +61,10 @@ CHINA_TIME = timezone(timedelta(hours=8))
 """DashScope writes its times without a zone, in UTC+8."""
 
 
+MAX_USAGE_CHARS = 2_000
+"""A bill has some hundred characters."""
+
+
 @dataclass(frozen=True, slots=True)
 class WanTask:
     """A video job at a gateway, as of one answer.
@@ -205,7 +209,7 @@ def read_task(answer: Answer, wan_task_id: str) -> WanTask:
         ended_at=_time(places, "end_time"),
         orig_prompt=_first_text(places, "orig_prompt"),
         actual_prompt=_first_text(places, "actual_prompt"),
-        usage=next((place["usage"] for place in places if isinstance(place.get("usage"), Mapping)), {}),
+        usage=_usage(places),
     )
 
 
@@ -285,6 +289,12 @@ def _video_url(body: Mapping[str, Any], places: list[Mapping[str, Any]]) -> str 
         or _first_text(places, "video_url")
         or (text_of(metadata.get("url")) if isinstance(metadata, Mapping) else None)
     )
+
+
+def _usage(places: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What was billed; nothing where it is no bill but a book, for it ends in XCom."""
+    usage: Mapping[str, Any] = next((one for place in places if isinstance(one := place.get("usage"), Mapping)), {})
+    return usage if len(repr(usage)) <= MAX_USAGE_CHARS else {}
 
 
 def _progress(places: list[Mapping[str, Any]]) -> int | None:

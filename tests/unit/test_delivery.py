@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_wan.api.client import WanClient
@@ -181,6 +181,10 @@ FIELDS = [
 
 
 @given(fields=st.dictionaries(st.sampled_from(FIELDS), JSON | HUGE, max_size=6), nested=st.booleans())
+@example(fields={"request_id": "x" * 200_000}, nested=False)
+@example(fields={"usage": {"duration": "x" * 200_000}}, nested=False)
+@example(fields={"usage": {"duration": 10**400}}, nested=True)
+@example(fields={"actual_prompt": "x" * 200_000}, nested=True)
 @FUZZ
 def test_no_answer_of_a_gateway_brings_anything_but_our_errors_or_a_whole_video(
     fields: dict[str, Any], nested: bool, bring_home: Any, host: Host, film: bytes, tmp_path: Path

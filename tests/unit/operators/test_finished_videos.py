@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -166,7 +167,8 @@ def test_the_record_tells_how_the_video_came_about(
     assert record["gateway"]["wan_task_id"] == bill["task_id"]
     assert record["gateway"]["name"] == gateway.name
     assert {"intent", "submitted", "seen_succeeded", "downloaded", "published"} <= record["times"].keys()
-    assert list(record["times"].values()) == sorted(record["times"].values())
+    moments = [datetime.fromisoformat(moment) for moment in record["times"].values()]
+    assert moments == sorted(moments)
     assert record["attempts"] == {"airflow_try": 1, "downloads": 1}
     assert record["cost"]["estimated"] == (0.168 if gateway.name == "apiyi" else 0.2)
     assert record["cost"]["settled"] == (None if gateway.name == "apiyi" else 0.2)

@@ -32,6 +32,9 @@ _MAX_PIXELS = 4096 * 4096
 # Packets read from one place: 30 s, the longest video there is, are about 3,200 at 60 frames a second with sound.
 _MAX_PACKETS = 10_000
 
+# From this major version on PyAV reads metadata of any encoding, and no longer takes the argument that asks for it.
+_PYAV_LENIENT = 19
+
 
 class PosterError(Exception):
     """No poster frame can be made."""
@@ -160,8 +163,10 @@ def _fault(path: Path) -> str | None:
 def _opened(path: Path) -> Any:
     import av  # noqa: PLC0415
 
-    # The text of metadata is nobody's business here, and may be in any encoding.
-    container = av.open(str(path), format="mp4", options={"max_pixels": str(_MAX_PIXELS)}, metadata_errors="replace")
+    # Metadata may be in any encoding, and are nobody's business here.
+    major = int(av.__version__.partition(".")[0])
+    lenient: dict[str, Any] = {} if major >= _PYAV_LENIENT else {"metadata_errors": "replace"}
+    container = av.open(str(path), format="mp4", options={"max_pixels": str(_MAX_PIXELS)}, **lenient)
     for stream in container.streams.video:
         if stream.codec_context is not None:
             stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}

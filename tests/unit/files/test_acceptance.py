@@ -173,6 +173,15 @@ def test_a_video_is_accepted_however_it_was_encoded(
     assert examine(path, inspect_video(path), ANYTHING) == Acceptance((), decoded=True)
 
 
+def test_metadata_in_an_old_encoding_are_no_reason_to_refuse_a_video(film: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    handler = b"VideoHandler"
+    assert handler in film
+    path.write_bytes(film.replace(handler, "视频".encode("gbk").ljust(len(handler))))
+
+    assert examine(path, inspect_video(path), ANYTHING) == Acceptance((), decoded=True)
+
+
 def mdat_of(content: bytes | bytearray) -> tuple[int, int]:
     """Where the frames begin and end."""
     start = 0

@@ -92,12 +92,14 @@ class Delivery:
         :raises VideoRejected: when it is not what was asked for; it is kept beside the destination.
         :raises WanError: when the task cannot be read.
         """
+        from airflow_wan.files.acceptance import leave_poster  # noqa: PLC0415 - only on delivery
+
         try:
             with self.destination.staging() as staged:
                 arrived = self._fetch(client, wan_task_id, staged)
                 downloaded_at = time.time()
                 acceptance = self._accept(arrived, staged)
-                poster = self._leave_poster(staged) if self.poster else None
+                poster = leave_poster(staged, self.destination) if self.poster else None
                 self.destination.publish(staged)
         except (DestinationError, OSError) as error:
             raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
@@ -188,19 +190,6 @@ class Delivery:
         except DestinationError as error:
             log.warning("The rejected file could not be kept: %s", error)
         return VideoRejected(problems, kept_at=kept_at, wan_task_id=wan_task_id)
-
-    def _leave_poster(self, staged: Path) -> str | None:
-        """Leave the first frame beside the video, which is worth having without it."""
-        from airflow_wan.files.acceptance import PosterError, save_poster  # noqa: PLC0415 - only on delivery
-
-        try:
-            with self.destination.poster.staging() as picture:
-                save_poster(staged, picture)
-                self.destination.poster.publish(picture)
-        except (PosterError, DestinationError, OSError) as error:
-            log.warning("The poster could not be left beside the video: %s", error)
-            return None
-        return str(self.destination.poster)
 
     def _leave_sidecar(self, record: Sidecar) -> None:
         """Leave the record beside the video, which is worth having without it."""

@@ -66,6 +66,8 @@ def find_finished(
     fingerprint: str,
     identify: Callable[[], Sequence[SourceFacts]],
     purchase: Purchase | None,
+    *,
+    poster: bool = False,
 ) -> FinishedVideo | None:
     """The video at a destination, if it is what is wanted: made by the same request from the same sources.
 
@@ -73,6 +75,7 @@ def find_finished(
     :param fingerprint: of the request.
     :param identify: tells what the request's sources are now.
     :param purchase: what an earlier try of this task instance has bought: then only its own video will do.
+    :param poster: whether its first frame is wanted beside it; where there is none yet, it is made.
     :raises GatewayUnavailable: when it cannot be told what is there.
     """
     from airflow_wan.files.sidecar import read_sidecar, video_matches  # noqa: PLC0415 - pydantic, only on a worker
@@ -89,11 +92,20 @@ def find_finished(
             return None
         if not video_matches(destination, record):
             return None
-        poster = str(destination.poster) if destination.poster.size() else None
+        picture = _poster_of(destination) if poster else None
     except DestinationError as error:
         raise GatewayUnavailable(f"Whether the video is there already cannot be told: {error}") from error
     count_reuse(record.generation.model)
-    return finished_video(record, destination, poster=poster, reused=True)
+    return finished_video(record, destination, poster=picture, reused=True)
+
+
+def _poster_of(destination: Destination) -> str | None:
+    from airflow_wan.files.acceptance import leave_poster  # noqa: PLC0415 - only on a worker
+
+    if destination.poster.size():
+        return str(destination.poster)
+    with destination.fetched() as video:
+        return leave_poster(video, destination)
 
 
 def _same_sources(recorded: Sequence[Source], now: Sequence[SourceFacts]) -> bool:

@@ -6,16 +6,21 @@ Decoding needs PyAV, the extra ``airflow-provider-wan[inspection]``; without it,
 from __future__ import annotations
 
 import itertools
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_wan.files.destination import DestinationError
 from airflow_wan.resolutions import TIER_PIXELS, nearest_resolution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from airflow_wan.files.destination import Destination
     from airflow_wan.files.inspection import VideoFacts
+
+log = logging.getLogger(__name__)
 
 DURATION_TOLERANCE = 1.0
 """s that a video's length may not differ from the one asked for; anything less is rounding.
@@ -112,6 +117,23 @@ def save_poster(path: Path, target: Path) -> None:
             frame.to_image().save(target, "JPEG", quality=JPEG_QUALITY)
     except (FFmpegError, ValueError, OSError) as error:
         raise PosterError(f"The poster frame could not be made: {_reason(error)}.") from error
+
+
+def leave_poster(video: Path, destination: Destination) -> str | None:
+    """Leave a video's first frame beside its place, as JPEG; the video is worth having without it.
+
+    :param video: the video, on local disk.
+    :param destination: its place.
+    :returns: the poster's path or URI, or None where there is none: the log says why.
+    """
+    try:
+        with destination.poster.staging() as picture:
+            save_poster(video, picture)
+            destination.poster.publish(picture)
+    except (PosterError, DestinationError, OSError) as error:
+        log.warning("The poster could not be left beside the video: %s", error)
+        return None
+    return str(destination.poster)
 
 
 def _can_decode() -> bool:

@@ -156,6 +156,24 @@ class Destination:
         """
         return self._told(lambda: self._read(lambda file: hashlib.file_digest(file, "sha256").hexdigest()))
 
+    @contextlib.contextmanager
+    def fetched(self) -> Iterator[Path]:
+        """What is there, as a file on local disk: itself, or a copy of an object that is gone afterwards.
+
+        :raises DestinationError: when it cannot be had.
+        """
+        local = self.local_path
+        if local is not None:
+            yield local
+            return
+        with self.staging() as copy:
+            try:
+                remote = self._remote()
+                remote.fs.get_file(remote.path, str(copy))
+            except Exception as error:  # every store has errors of its own
+                raise DestinationError(f"{self} could not be read: {type(error).__name__}: {error}") from error
+            yield copy
+
     def _told(self, ask: Callable[[], T | None]) -> T | None:
         try:
             return ask()

@@ -320,7 +320,9 @@ class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
         if purchase is None and not (self.reuse and self.sidecar):
             return None
         try:
-            there = find_finished(destination, fingerprint_of(request.body), lambda: identify(request), purchase)
+            there = find_finished(
+                destination, fingerprint_of(request.body), lambda: identify(request), purchase, poster=self.poster
+            )
         except WanError as error:
             self.raise_for(error)
         if there is not None:

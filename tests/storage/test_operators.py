@@ -129,6 +129,18 @@ def test_an_upload_that_is_cut_leaves_nothing_and_is_made_good_by_the_next_try_w
     assert keys(s3) == ["out/talk.mp4", "out/talk.mp4.json"]
 
 
+def test_a_video_in_the_bucket_gets_the_poster_it_lacks(
+    talk: Callable[..., Any], s3: Any, runner: Any, wan_emulator: RunningEmulator
+) -> None:
+    runner.run(talk())
+    runner.run(talk(poster=True))
+
+    assert len(wan_emulator.ledger()) == 1
+    assert runner.instance.xcoms["wan_video"]["poster"] == f"s3://aws_default@{BUCKET}/out/talk.jpg"
+    with Image.open(io.BytesIO(s3.get_object(Bucket=BUCKET, Key="out/talk.jpg")["Body"].read())) as poster:
+        assert poster.format == "JPEG"
+
+
 def test_a_retry_sends_no_file_anew_for_what_is_bought(
     talk: Callable[..., Any], s3: Any, runner: Any, wan_emulator: RunningEmulator
 ) -> None:

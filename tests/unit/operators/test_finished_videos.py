@@ -261,6 +261,21 @@ def test_a_poster_is_the_first_frame(film: Callable[..., Any], gateway: Any, run
         assert poster.size == (container.streams.video[0].width, container.streams.video[0].height)
 
 
+def test_a_video_that_is_there_gets_the_poster_it_lacks(
+    film: Callable[..., Any], gateway: Any, runner: Any, tmp_path: Path
+) -> None:
+    runner.run(film())
+    assert not (tmp_path / "film.jpg").exists()
+
+    runner.run(film(poster=True))
+
+    assert submitted(gateway) == 1
+    assert runner.instance.xcoms["wan_video"]["reused"]
+    assert runner.instance.xcoms["wan_video"]["poster"] == str(tmp_path / "film.jpg")
+    with Image.open(tmp_path / "film.jpg") as poster:
+        assert poster.format == "JPEG"
+
+
 def test_a_poster_that_cannot_be_made_is_told_before_anything_is_bought(
     film: Callable[..., Any], gateway: Any, runner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

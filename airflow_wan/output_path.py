@@ -6,9 +6,11 @@ import hashlib
 import logging
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import conf
+import jinja2
+import jinja2.meta
+from airflow.providers.common.compat.sdk import MappedOperator, conf
 
 from airflow_wan.api.requests import is_unset
 from airflow_wan.files.destination import Destination
@@ -24,6 +26,10 @@ _LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 
 _LONGEST_NAME = 150
 """Characters of an id that go into a path; file systems end at 255 bytes a name."""
+
+_OF_THE_RUN = {"conn", "dag", "dag_run", "data_interval_end", "data_interval_start", "ds", "ds_nodash", "logical_date"}
+_OF_THE_RUN |= {"params", "run_id", "ts", "ts_nodash", "ts_nodash_with_tz", "var"}
+"""What a template may name and yet render to the same for every mapped instance of a run."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -45,6 +51,30 @@ def destination_for(output_path: str | None, context: Context) -> Destination:
         if not path.startswith("/"):
             path = f"{output_base()}/{path}"
     return Destination(path)
+
+
+def is_shared_by_instances(output_path: str | None, context: Context) -> bool:
+    """Whether other mapped instances of this task are bound to write to its path too, each over another's video.
+
+    Told for all but the first instance, and only where it is certain: the path is the same for all, and names nothing
+    that differs between instances.
+
+    :param output_path: what the author wrote, rendered.
+    :param context: the running task's context.
+    """
+    instance, dag = context["ti"], context.get("dag")
+    if dag is None or (instance.map_index or 0) < 1 or is_unset(output_path) or str(output_path).strip().endswith("/"):
+        return False
+    task: Any = dag.get_task(instance.task_id)
+    # A task of a mapped group is no MappedOperator; what it maps is then no text.
+    written = task.partial_kwargs.get("output_path") if isinstance(task, MappedOperator) else task.output_path
+    if not isinstance(written, str):
+        return False
+    try:
+        names = jinja2.meta.find_undeclared_variables(jinja2.Environment(autoescape=True).parse(written))
+    except jinja2.TemplateError:
+        return False  # it uses what only the DAG's own environment knows
+    return names <= _OF_THE_RUN and context["task"].render_template(written, context) == output_path
 
 
 def _default_name(context: Context) -> str:

@@ -14,7 +14,7 @@ from airflow_wan.delivery import WAN_VIDEO_KEY, Delivery
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.lineage import openlineage_of, tell_airflow
 from airflow_wan.metrics import count_failure
-from airflow_wan.output_path import destination_for, warn_if_not_shared
+from airflow_wan.output_path import destination_for, is_shared_by_instances, warn_if_not_shared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,6 +93,12 @@ class WaitsForVideo(OwnsWanTask):
 
     def prepare_destination(self, context: Context) -> Destination:
         """Where the video goes, checked as far as that is free."""
+        if is_shared_by_instances(self.output_path, context):
+            raise AirflowFailException(
+                f"All mapped instances of this task would write to {self.output_path}, each over another's video. Give "
+                "each a path of its own, such as clip-{{ ti.map_index }}.mp4 or, with a slash at its end, a folder. "
+                "Nothing was sent."
+            )
         destination = destination_for(self.output_path, context)
         warn_if_not_shared(destination, self.executor)
         destination.prepare()

@@ -7,8 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task_group
 
 from airflow_wan.operators.wan import (
     WanEditVideoOperator,
@@ -84,6 +85,80 @@ def test_what_templates_render_becomes_what_the_wire_needs(run_dag: Any, wan_emu
     assert rendered["prompt"] == "templates"
     assert rendered["media"] == [{"type": "first_frame", "url": PICTURE}]
     assert rendered["parameters"] == {"duration": "2", "watermark": "True", "seed": "7"}
+
+
+@pytest.mark.parametrize("shared", ["{base}/film.mp4", "{base}/{{{{ ds }}}}/film.mp4", "film.mp4"])
+def test_mapped_instances_that_would_overwrite_each_others_video_buy_one_only(
+    run_dag: Any, wan_emulator: RunningEmulator, tmp_path: Path, shared: str
+) -> None:
+    with DAG("shared_path", schedule=None) as dag:
+        WanImageToVideoOperator.partial(
+            task_id="film", first_frame=PICTURE, duration=2, output_path=shared.format(base=tmp_path)
+        ).expand(prompt=["a kite", "a mug", "a lamp"])
+
+    run = run_dag(dag)
+
+    assert [run.task_state("film", index) for index in range(3)] == ["success", "failed", "failed"]
+    assert len(wan_emulator.ledger()) == 1
+    assert wan_emulator.ledger()[0]["task_id"] == run.xcom("film", key="wan_video", map_index=0)["wan_task_id"]
+
+
+def test_instances_of_a_mapped_group_that_share_a_path_buy_one_only(
+    run_dag: Any, wan_emulator: RunningEmulator, tmp_path: Path
+) -> None:
+    with DAG("shared_by_group", schedule=None) as dag:
+
+        @task_group
+        def clip(prompt: str) -> None:
+            WanImageToVideoOperator(
+                task_id="film",
+                first_frame=PICTURE,
+                duration=2,
+                prompt=prompt,
+                output_path=f"{tmp_path}/{{{{ ds }}}}.mp4",
+            )
+
+        clip.expand(prompt=["a kite", "a mug"])
+
+    run = run_dag(dag)
+
+    assert [run.task_state("clip.film", index) for index in range(2)] == ["success", "failed"]
+    assert len(wan_emulator.ledger()) == 1
+
+
+def test_mapped_instances_with_paths_of_their_own_all_buy(
+    run_dag: Any, wan_emulator: RunningEmulator, tmp_path: Path
+) -> None:
+    def film(**arguments: Any) -> Any:
+        return WanImageToVideoOperator.partial(first_frame=PICTURE, duration=2, **arguments)
+
+    with DAG("own_paths", schedule=None, user_defined_macros={"place": lambda index: f"p{index}"}) as dag:
+        prompts = ["a kite", "a mug"]
+        film(task_id="index", output_path=f"{tmp_path}/i-{{{{ ti.map_index }}}}.mp4").expand(prompt=prompts)
+        film(task_id="macro", output_path=f"{tmp_path}/{{{{ place(ti.map_index) }}}}.mp4").expand(prompt=prompts)
+        film(task_id="folder", output_path=f"{tmp_path}/").expand(prompt=prompts)
+        film(task_id="nothing").expand(prompt=prompts)
+        film(task_id="mapped").expand_kwargs(
+            [{"prompt": prompt, "output_path": f"{tmp_path}/m-{prompt}.mp4"} for prompt in prompts]
+        )
+        film(task_id="overridden", output_path=f"{tmp_path}/default.mp4").expand_kwargs(
+            [{"prompt": prompt, "output_path": f"{tmp_path}/o-{prompt}.mp4"} for prompt in prompts], strict=False
+        )
+
+        @task_group
+        def clip(prompt: str, output_path: str) -> None:
+            WanImageToVideoOperator(
+                task_id="film", first_frame=PICTURE, duration=2, prompt=prompt, output_path=output_path
+            )
+
+        clip.expand_kwargs([{"prompt": prompt, "output_path": f"{tmp_path}/g-{prompt}.mp4"} for prompt in prompts])
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    assert len(wan_emulator.ledger()) == 14
+    tasks = ["index", "macro", "folder", "nothing", "mapped", "overridden", "clip.film"]
+    assert len({run.xcom(task_id, map_index=index) for task_id in tasks for index in range(2)}) == 14
 
 
 def test_an_output_path_may_be_absent_absolute_relative_or_a_folder(

@@ -41,7 +41,7 @@ def _cost_sentence(wan: Gateway) -> str:
     """What the run costs, or would cost."""
     # Only here: these load Airflow, whose home is set by now.
     from airflow_wan.hooks.wan import WanHook  # noqa: PLC0415
-    from airflow_wan.prices import RATES_AS_OF, estimate_cost  # noqa: PLC0415
+    from airflow_wan.purchases.prices import RATES_AS_OF, estimate_cost  # noqa: PLC0415
 
     name = WanHook().account.gateway.name
     cost = estimate_cost(name, MODEL, RESOLUTION, SECONDS)
@@ -102,4 +102,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("Interrupted.")
+        sys.exit("TransferInterrupted.")

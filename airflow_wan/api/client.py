@@ -11,18 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from airflow_wan.api.errors import (
-    GatewayUnavailable,
-    SubmitAmbiguous,
-    SubmitNotSent,
-    VideoTaskLost,
-    WanError,
-    classify_read,
-    read_failed_answer,
-)
+from airflow_wan.api.failures import classify_read, read_failed_answer
 from airflow_wan.api.gateways import Account, ApiCall, cancel_call, create_call, list_call, policy_call, task_call
 from airflow_wan.api.tasks import CHINA_TIME, Answer, ListedTask, WanTask, read_created, read_list, read_task
 from airflow_wan.api.uploads import read_policy, send_file
+from airflow_wan.exceptions import GatewayUnavailable, SubmitAmbiguous, SubmitNotSent, VideoTaskLost, WanError
 
 if TYPE_CHECKING:
     import ssl

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from airflow_wan.addresses import is_loopback, resolves_privately
+from airflow_wan.net.addresses import is_loopback, resolves_privately
 
 if TYPE_CHECKING:
     from datetime import datetime

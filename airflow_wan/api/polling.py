@@ -9,14 +9,9 @@ import random
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from airflow_wan.api.errors import (
-    AuthenticationFailed,
-    VideoTaskFailed,
-    VideoTaskLost,
-    VideoWaitTimeout,
-    WanError,
-)
+from airflow_wan.api.failures import blames_the_request
 from airflow_wan.api.tasks import TaskStatus, WanTask
+from airflow_wan.exceptions import AuthenticationFailed, VideoTaskFailed, VideoTaskLost, VideoWaitTimeout, WanError
 
 DEFAULT_POLL_INTERVAL = 15.0
 """s. Alibaba's advice for video; APIYI asks for 5 to 10 s and never under 3 s."""
@@ -157,6 +152,7 @@ def _state_note(task: WanTask) -> str:
 def _failed(task: WanTask) -> VideoTaskFailed:
     return VideoTaskFailed(
         f"The Wan task ended {task.status}: {task.message or 'the gateway gave no reason'}.",
+        retry_can_help=not blames_the_request(task.code),
         code=task.code,
         request_id=task.request_id,
         wan_task_id=task.wan_task_id,

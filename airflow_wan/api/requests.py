@@ -12,10 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_wan.addresses import is_loopback, is_private
-from airflow_wan.api.errors import InvalidVideoRequest, redact
-from airflow_wan.api.gateways import TEXTS
-from airflow_wan.api.models import (
+from airflow_wan.api.catalogue import (
     MEDIA_KINDS,
     SIZES,
     Boolean,
@@ -29,7 +26,11 @@ from airflow_wan.api.models import (
     find_model,
     known_model_ids,
 )
-from airflow_wan.resolutions import nearest_resolution
+from airflow_wan.api.gateways import TEXTS
+from airflow_wan.api.resolutions import nearest_resolution
+from airflow_wan.exceptions import InvalidVideoRequest
+from airflow_wan.net.addresses import is_loopback, is_private
+from airflow_wan.redaction import redact
 
 if TYPE_CHECKING:
     from airflow_wan.api.gateways import Gateway

@@ -8,18 +8,16 @@ from datetime import datetime, timedelta, timezone
 from enum import StrEnum
 from typing import Any
 
-from airflow_wan.api.errors import (
-    MAX_MESSAGE_CHARS,
-    GatewayUnavailable,
-    WanError,
+from airflow_wan.api.failures import (
     classify_read,
     classify_submit,
     read_failed_answer,
-    redact,
     request_id_of,
     split_code,
     text_of,
 )
+from airflow_wan.exceptions import MAX_MESSAGE_CHARS, GatewayUnavailable, WanError
+from airflow_wan.redaction import redact
 
 
 class TaskStatus(StrEnum):

@@ -16,17 +16,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from airflow_wan.addresses import is_loopback
-from airflow_wan.api.errors import (
-    GatewayUnavailable,
-    RequestRejected,
-    SubmitAmbiguous,
-    WanError,
-    classify_submit,
-    read_failed_answer,
-    text_of,
-)
-from airflow_wan.host_answers import oss_error_code
+from airflow_wan.api.failures import classify_submit, read_failed_answer, text_of
+from airflow_wan.exceptions import GatewayUnavailable, RequestRejected, SubmitAmbiguous, WanError
+from airflow_wan.net.addresses import is_loopback
+from airflow_wan.net.host_answers import oss_error_code
 
 if TYPE_CHECKING:
     import ssl

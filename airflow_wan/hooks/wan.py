@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
-from airflow_wan.addresses import is_loopback
 from airflow_wan.api.gateways import APIYI, GATEWAYS, Account, Gateway, GatewayName, gateway_of_host
+from airflow_wan.exceptions import WanConnectionError
 from airflow_wan.get_provider_info import get_provider_info
+from airflow_wan.net.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,10 +29,6 @@ _NO_TASK = "00000000-0000-4000-8000-000000000000"
 
 
 _API_PATHS = ("/api/v1", "/v1")
-
-
-class WanConnectionError(ValueError):
-    """The Airflow connection is missing or cannot be used; the message says how to set it."""
 
 
 class WanHook(BaseHook):
@@ -124,7 +121,7 @@ class WanHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask the gateway for a task that does not exist: free, and only a wrong key is refused."""
-        from airflow_wan.api.errors import AuthenticationFailed, WanError  # noqa: PLC0415
+        from airflow_wan.exceptions import AuthenticationFailed, WanError  # noqa: PLC0415
 
         try:
             account = self.account

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator, mask_secret
 
-from airflow_wan import settings
-from airflow_wan.api.errors import InvalidVideoRequest, VideoTaskFailed, WanError
+from airflow_wan import config as settings
 from airflow_wan.api.polling import DEFAULT_TIMEOUT, VideoWatch
 from airflow_wan.api.requests import DEFAULT_RESOLUTION, VideoRequest, build_video_request, is_unset
+from airflow_wan.exceptions import InvalidVideoRequest, LedgerUnreadable, VideoTaskFailed, WanError
 from airflow_wan.hooks.wan import WanHook
-from airflow_wan.ledger import LedgerUnreadable, Order, Purchase, fingerprint_of, forget_purchase, open_ledger
-from airflow_wan.prices import check_cost, estimate_request
-from airflow_wan.purchase import Buyer, Offer, OnAmbiguousSubmit, OnChangedRequest
-from airflow_wan.reuse import FinishedVideo, find_finished
-from airflow_wan.signed_urls import signed_queries, unsigned_body
+from airflow_wan.purchases.buyer import Buyer, Offer, OnAmbiguousSubmit, OnChangedRequest
+from airflow_wan.purchases.ledger import Order, Purchase, fingerprint_of, forget_purchase, open_ledger
+from airflow_wan.purchases.prices import check_cost, estimate_request
+from airflow_wan.redaction import signed_queries, unsigned_body
 from airflow_wan.triggers.wan import WanVideoTrigger
-from airflow_wan.waiting import OwnsWanTask, WaitsForVideo
+from airflow_wan.videos.reuse import FinishedVideo, find_finished
+from airflow_wan.videos.waiting import OwnsWanTask, WaitsForVideo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_wan.api.client import WanClient
-    from airflow_wan.files.destination import Destination
+    from airflow_wan.videos.destination import Destination
 
 Reference = str | Mapping[str, Any]
 """A media item: its URL, or a dict with ``url`` and what else the API takes for it."""
@@ -189,7 +189,7 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
 
     def make_ready(self, hook: WanHook, request: VideoRequest, client: WanClient) -> Offer:
         """What a request needs before it may be sent: its media measured and reachable, its cost within bounds."""
-        from airflow_wan.sources import prepare_media  # noqa: PLC0415 - heavy, and only where something is bought
+        from airflow_wan.media.sources import prepare_media  # noqa: PLC0415 - heavy, and only where something is bought
 
         gateway = hook.account.gateway.name
         prepared = prepare_media(
@@ -314,7 +314,7 @@ class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
 
     def find_there(self, context: Context, destination: Destination, request: VideoRequest) -> FinishedVideo | None:
         """The video at the destination, if it is this very request's."""
-        from airflow_wan.sources import identify  # noqa: PLC0415 - heavy, and only on a worker
+        from airflow_wan.media.sources import identify  # noqa: PLC0415 - heavy, and only on a worker
 
         purchase = open_ledger(context).read()
         if purchase is None and not (self.reuse and self.sidecar):

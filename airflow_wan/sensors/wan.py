@@ -12,13 +12,13 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
-from airflow_wan.api.errors import VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.api.polling import DEFAULT_TIMEOUT, Verdict, VideoWatch
 from airflow_wan.api.requests import is_unset
+from airflow_wan.config import poll_interval
+from airflow_wan.exceptions import VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.hooks.wan import WanHook
-from airflow_wan.settings import poll_interval
 from airflow_wan.triggers.wan import WanVideoTrigger
-from airflow_wan.waiting import WaitsForVideo
+from airflow_wan.videos.waiting import WaitsForVideo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_wan.api.errors import AuthenticationFailed, GatewayUnavailable, WanError, error_to_dict, redact
 from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL, Decision, Verdict, VideoWatch
-from airflow_wan.hooks.wan import WanConnectionError, WanHook
+from airflow_wan.exceptions import AuthenticationFailed, GatewayUnavailable, WanConnectionError, WanError, error_to_dict
+from airflow_wan.hooks.wan import WanHook
+from airflow_wan.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -36,7 +36,7 @@ seconds = time.perf_counter() - began
 print(seconds, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle))
 """
 _OURS = _MEASURED.format(
-    imports="import httpx, tenacity.nap\nfrom airflow_wan.files.download import download",
+    imports="import httpx, tenacity.nap\nfrom airflow_wan.videos.download import download",
     work="""
 tls = httpx.create_ssl_context()
 idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from airflow_wan.api.catalogue import known_model_ids
 from airflow_wan.api.client import WanClient
-from airflow_wan.api.errors import InvalidVideoRequest
 from airflow_wan.api.gateways import APIYI, DASHSCOPE, GATEWAYS, Account, Gateway
-from airflow_wan.api.models import known_model_ids
 from airflow_wan.api.requests import build_video_request
 from airflow_wan.api.tasks import TaskStatus
 
@@ -24,6 +23,7 @@ from airflow_wan.api.tasks import TaskStatus
 from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401
 from airflow_wan.emulator.settings import Settings
 from airflow_wan.emulator.testing import MediaServer
+from airflow_wan.exceptions import InvalidVideoRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

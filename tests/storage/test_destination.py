@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from airflow_wan.files.destination import Destination, DestinationError
+from airflow_wan.exceptions import DestinationError
+from airflow_wan.videos.destination import Destination
 
 if TYPE_CHECKING:
     from pathlib import Path

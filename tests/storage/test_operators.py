@@ -13,7 +13,7 @@ from media_files import tone
 from PIL import Image
 from task_runner import API_KEY
 
-from airflow_wan.api.errors import VideoDownloadFailed
+from airflow_wan.exceptions import VideoDownloadFailed
 from airflow_wan.operators.wan import WanImageToVideoOperator
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def test_the_same_task_again_hands_on_the_object_and_a_changed_source_is_a_new_w
 def test_an_upload_that_is_cut_leaves_nothing_and_is_made_good_by_the_next_try_without_buying(
     talk: Callable[..., Any], s3: Any, wire: Wire, runner: Any, wan_emulator: RunningEmulator, monkeypatch: Any
 ) -> None:
-    from airflow_wan.files.destination import Destination
+    from airflow_wan.videos.destination import Destination
 
     publish = Destination.publish
 

@@ -13,13 +13,13 @@ import httpx
 import pytest
 from PIL import Image
 
+from airflow_wan.api.catalogue import AudioLimits, ImageLimits
 from airflow_wan.api.client import WanClient
-from airflow_wan.api.errors import InvalidVideoRequest
 from airflow_wan.api.gateways import DASHSCOPE, GATEWAYS, Account, GatewayName
-from airflow_wan.api.models import AudioLimits, ImageLimits
 from airflow_wan.api.requests import MediaReference, VideoRequest
 from airflow_wan.emulator.testing import MediaServer, RunningEmulator
-from airflow_wan.sources import PreparedMedia, identify, prepare_media
+from airflow_wan.exceptions import InvalidVideoRequest
+from airflow_wan.media.sources import PreparedMedia, identify, prepare_media
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

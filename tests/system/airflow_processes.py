@@ -35,8 +35,8 @@ if "scheduler" in sys.argv:
     import airflow.sdk.execution_time.supervisor
     import airflow.sdk.execution_time.task_runner
     import airflow_wan.api.client
-    import airflow_wan.files.download
-    import airflow_wan.files.inspection
+    import airflow_wan.videos.download
+    import airflow_wan.media.mp4
     import airflow_wan.operators.wan
     import airflow_wan.sensors.wan
 """

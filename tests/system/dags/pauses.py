@@ -52,7 +52,7 @@ def _before_post(hold: Callable[[], None]) -> None:
 
 def _after_answer(hold: Callable[[], None]) -> None:
     """The gateway has answered the create; the ledger has the intent and not the id."""
-    from airflow_wan.ledger import TaskStateLedger
+    from airflow_wan.purchases.ledger import TaskStateLedger
 
     _lay(TaskStateLedger, "write", before=lambda _, purchase: hold() if purchase.wan_task_id else None)
 
@@ -65,7 +65,7 @@ def _before_deferral(hold: Callable[[], None]) -> None:
 
 def _before_download(hold: Callable[[], None]) -> None:
     """The signed URL is in hand."""
-    from airflow_wan.files.file_client import FileClient
+    from airflow_wan.net.file_client import FileClient
 
     _lay(FileClient, "answer", before=lambda *_: hold())
 
@@ -75,7 +75,7 @@ def _during_download(hold: Callable[[], None]) -> None:
     import http.client
     import itertools
 
-    from airflow_wan.files import download
+    from airflow_wan.videos import download
 
     download.SMALLEST_READ_BYTES = download.LARGEST_READ_BYTES = 16 * 1024
     reads = itertools.count()
@@ -83,14 +83,14 @@ def _during_download(hold: Callable[[], None]) -> None:
 
 
 def _before_publish(hold: Callable[[], None]) -> None:
-    from airflow_wan.files.destination import Destination
+    from airflow_wan.videos.destination import Destination
 
     _lay(Destination, "publish", before=lambda *_: hold())
 
 
 def _after_publish(hold: Callable[[], None]) -> None:
     """The file is at its place; neither XCom nor Airflow knows."""
-    from airflow_wan.files.destination import Destination
+    from airflow_wan.videos.destination import Destination
 
     _lay(Destination, "publish", after=lambda *_: hold())
 

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_wan.api.client import AsyncWanClient, WanClient, tls_context
-from airflow_wan.api.errors import (
+from airflow_wan.api.gateways import APIYI, DASHSCOPE, Account, Gateway
+from airflow_wan.api.requests import VideoRequest, build_video_request
+from airflow_wan.api.tasks import TaskStatus
+from airflow_wan.emulator.settings import Settings
+from airflow_wan.exceptions import (
     AuthenticationFailed,
     BalanceExhausted,
     GatewayUnavailable,
@@ -21,10 +25,6 @@ from airflow_wan.api.errors import (
     VideoTaskLost,
     WanError,
 )
-from airflow_wan.api.gateways import APIYI, DASHSCOPE, Account, Gateway
-from airflow_wan.api.requests import VideoRequest, build_video_request
-from airflow_wan.api.tasks import TaskStatus
-from airflow_wan.emulator.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -316,7 +316,7 @@ def test_no_text_of_an_account_shows_the_key(account_at: Callable[..., Account])
 
 
 def test_a_refused_connection_means_not_sent(account_at: Callable[..., Account]) -> None:
-    with pytest.raises(SubmitNotSent, match="sending again is safe"):
+    with pytest.raises(SubmitNotSent, match="safe to send it again"):
         create(account_at(f"http://127.0.0.1:{closed_port()}"))
 
 

@@ -6,16 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_wan.api.errors import (
-    AuthenticationFailed,
-    BalanceExhausted,
-    GatewayUnavailable,
-    RateLimited,
-    VideoTaskFailed,
-    VideoTaskLost,
-    VideoWaitTimeout,
-    WanError,
-)
 from airflow_wan.api.polling import (
     DEFAULT_TIMEOUT,
     LONGEST_BACKOFF,
@@ -27,6 +17,16 @@ from airflow_wan.api.polling import (
     VideoWatch,
 )
 from airflow_wan.api.tasks import TaskStatus, WanTask
+from airflow_wan.exceptions import (
+    AuthenticationFailed,
+    BalanceExhausted,
+    GatewayUnavailable,
+    RateLimited,
+    VideoTaskFailed,
+    VideoTaskLost,
+    VideoWaitTimeout,
+    WanError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

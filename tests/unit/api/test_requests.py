@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_wan.api.errors import InvalidVideoRequest
+from airflow_wan.api.catalogue import AudioLimits, MediaKind, known_model_ids
 from airflow_wan.api.gateways import APIYI, DASHSCOPE, Gateway, create_call
-from airflow_wan.api.models import AudioLimits, MediaKind, known_model_ids
 from airflow_wan.api.requests import MediaReference, VideoRequest, build_video_request, is_unset
+from airflow_wan.exceptions import InvalidVideoRequest
 
 IMAGE = "https://your-cdn.com/rap.png"
 AUDIO = "https://your-cdn.com/rap.mp3"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from airflow_wan.api.errors import AuthenticationFailed, GatewayUnavailable, WanError
 from airflow_wan.api.gateways import APIYI, DASHSCOPE, Gateway, cancel_call, gateway_of_host, list_call, task_call
 from airflow_wan.api.tasks import Answer, ListedTask, TaskStatus, WanTask, read_created, read_list, read_task
+from airflow_wan.exceptions import AuthenticationFailed, GatewayUnavailable, WanError
 
 TASK_ID = "f8ca39a0-6f4b-4ec2-99bf-8b9649d946c4"
 URL = "https://dashscope-result-bj.oss-cn-beijing.aliyuncs.com/x.mp4?Expires=1&Signature=TOPSECRET"

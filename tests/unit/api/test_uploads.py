@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_wan.api.client import WanClient
-from airflow_wan.api.errors import AuthenticationFailed, GatewayUnavailable, RateLimited, RequestRejected, WanError
 from airflow_wan.api.gateways import APIYI, DASHSCOPE, create_call
+from airflow_wan.exceptions import AuthenticationFailed, GatewayUnavailable, RateLimited, RequestRejected, WanError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

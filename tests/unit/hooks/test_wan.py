@@ -13,7 +13,8 @@ from airflow.providers.common.compat.sdk import redact
 
 from airflow_wan.api.client import AsyncWanClient, WanClient
 from airflow_wan.api.gateways import APIYI, DASHSCOPE, Account, Gateway
-from airflow_wan.hooks.wan import WanConnectionError, WanHook
+from airflow_wan.exceptions import WanConnectionError
+from airflow_wan.hooks.wan import WanHook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_wan.api.errors import VideoDownloadFailed, VideoWaitTimeout
-from airflow_wan.ledger import STATE_STORE_KEY, LedgerUnreadable
+from airflow_wan.exceptions import LedgerUnreadable, VideoDownloadFailed, VideoWaitTimeout
 from airflow_wan.operators.wan import WanGenerateVideoOperator, WanImageToVideoOperator, WanSubmitVideoOperator
+from airflow_wan.purchases.ledger import STATE_STORE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,10 +86,10 @@ def test_a_failed_download_is_followed_by_a_download_only(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    from airflow_wan.files import download
+    from airflow_wan.videos import download
 
     def cut_connection(*_: Any, **__: Any) -> None:
-        raise download.DownloadError("The connection to the file host failed (ReadError).")
+        raise download.TransferFailed("The connection to the file host failed (ReadError).")
 
     with monkeypatch.context() as broken:
         broken.setattr(download, "download", cut_connection)

@@ -1,0 +1,1 @@
+"""What goes into a request: found, measured, and made reachable for the gateway."""

@@ -1,0 +1,1 @@
+"""What is bought: the price, the record, the one purchase."""

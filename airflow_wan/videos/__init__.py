@@ -1,0 +1,1 @@
+"""What comes home: fetched, accepted, put at its place."""

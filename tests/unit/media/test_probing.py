@@ -1,0 +1,493 @@
+"""Headers of real images, sounds and clips, on disk and behind hosts of every kind; and how little of them is read."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import math
+import random
+import struct
+import time
+import warnings
+import wave
+from typing import TYPE_CHECKING, Any
+
+import av
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from airflow_wan.exceptions import MediaUnreadable, NotMediaError
+from airflow_wan.media import ranged
+from airflow_wan.media.probing import probe_audio, probe_clip, probe_image
+from airflow_wan.media.ranged import BLOCK_BYTES, MOST_BYTES, RangedFile, WebFile
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from http.server import BaseHTTPRequestHandler
+
+
+def image(mode: str = "RGB", kind: str = "PNG", size: tuple[int, int] = (640, 360), **options: Any) -> bytes:
+    target = io.BytesIO()
+    Image.new(mode, size).save(target, kind, **options)
+    return target.getvalue()
+
+
+def noise(size: tuple[int, int], kind: str, **options: Any) -> bytes:
+    """An image that does not compress."""
+    target = io.BytesIO()
+    Image.frombytes("RGB", size, random.Random(1).randbytes(size[0] * size[1] * 3)).save(target, kind, **options)
+    return target.getvalue()
+
+
+def wav(seconds: float, rate: int = 16_000, channels: int = 1) -> bytes:
+    target = io.BytesIO()
+    with wave.open(target, "wb") as sound:
+        sound.setnchannels(channels)
+        sound.setsampwidth(2)
+        sound.setframerate(rate)
+        sound.writeframes(bytes(int(seconds * rate) * 2 * channels))
+    return target.getvalue()
+
+
+def wav_of_chunks(*chunks: tuple[bytes, bytes], sizes: dict[bytes, int] | None = None) -> bytes:
+    content = b"".join(
+        kind + struct.pack("<I", (sizes or {}).get(kind, len(body))) + body + b"\0" * (len(body) % 2)
+        for kind, body in chunks
+    )
+    return b"RIFF" + struct.pack("<I", len(content) + 4) + b"WAVE" + content
+
+
+PCM = struct.pack("<HHIIHH", 1, 1, 16_000, 32_000, 2, 16)
+EXTENSIBLE = struct.pack("<HHIIHHHHI", 0xFFFE, 1, 16_000, 32_000, 2, 16, 22, 16, 4) + struct.pack("<H", 1) + bytes(14)
+FOUR_SECONDS = bytes(4 * 32_000)
+
+
+def mp3(seconds: float, container: dict[str, str] | None = None, codec: dict[str, str] | None = None) -> bytes:
+    target = io.BytesIO()
+    rate = 44_100
+    with av.open(target, "w", format="mp3", options=container or {}) as file:
+        stream = file.add_stream("libmp3lame", rate=rate, layout="mono", options=codec or {})
+        for start in range(0, int(seconds * rate), 1152):
+            # A tone that comes and goes: frames of a variable bit rate differ.
+            loud = 12_000 if start // rate % 2 else 200
+            count = min(1152, int(seconds * rate) - start)
+            wanted = (int(loud * math.sin(n / 9) + n % 83) for n in range(start, start + count))
+            frame = av.AudioFrame(format="s16p", layout="mono", samples=count)
+            frame.planes[0].update(
+                b"".join(struct.pack("<h", value) for value in wanted).ljust(frame.planes[0].buffer_size, b"\0")
+            )
+            frame.sample_rate, frame.pts = rate, start
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return target.getvalue()
+
+
+def id3(size: int) -> bytes:
+    """A tag with a cover of so many bytes."""
+    body = b"APIC" + struct.pack(">I", size) + b"\0\0" + bytes(size)
+    length = len(body)
+    return b"ID3\x03\0\0" + bytes(length >> shift & 0x7F for shift in (21, 14, 7, 0)) + body
+
+
+class Counted:
+    """A file that tells how many bytes were fetched of it."""
+
+    def __init__(self, content: bytes) -> None:
+        self.fetched = 0
+        self._content = content
+        self.file = RangedFile(self._fetch, len(content)).buffered()
+
+    def _fetch(self, start: int, stop: int) -> bytes:
+        self.fetched += stop - start
+        return self._content[start:stop]
+
+
+class TestImages:
+    @pytest.mark.parametrize(
+        ("content", "name", "has_alpha"),
+        [
+            (image(), "PNG", False),
+            (image("RGBA"), "PNG", True),
+            (image("LA"), "PNG", True),
+            (image("P", transparency=0), "PNG", True),
+            (image("RGB", transparency=(0, 0, 0)), "PNG", True),
+            (image(kind="JPEG"), "JPEG", False),
+            (image(kind="JPEG", progressive=True), "JPEG", False),
+            (image(kind="MPO", save_all=True, append_images=[Image.new("RGB", (64, 36))]), "JPEG", False),
+            (image(kind="BMP"), "BMP", False),
+            (image(kind="GIF"), "GIF", False),
+            (image(kind="TIFF"), "TIFF", False),
+            (image(kind="WEBP"), "WEBP", False),
+            (image(kind="WEBP", lossless=True), "WEBP", False),
+            (image("RGBA", kind="WEBP"), "WEBP", True),
+            (image("RGBA", kind="WEBP", lossless=True), "WEBP", True),
+            (image(kind="WEBP", icc_profile=b"profile"), "WEBP", False),
+        ],
+    )
+    def test_a_header_tells_format_size_and_transparency(self, content: bytes, name: str, has_alpha: bool) -> None:
+        facts = probe_image(io.BytesIO(content))
+
+        assert (facts.format, facts.width, facts.height, facts.bytes) == (name, 640, 360, len(content))
+        assert facts.has_alpha is has_alpha
+
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP"])
+    def test_of_a_large_image_little_is_read(self, kind: str) -> None:
+        content = noise((1500, 1500), kind, **({"quality": 98} if kind in ("JPEG", "WEBP") else {}))
+        counted = Counted(content)
+
+        assert probe_image(counted.file).width == 1500
+        assert len(content) > 1_000_000
+        assert counted.fetched == BLOCK_BYTES
+
+    def test_the_pixels_may_be_missing(self) -> None:
+        assert probe_image(io.BytesIO(noise((640, 360), "PNG")[:1000])).height == 360
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"neither picture nor sound",
+            b"\x89PNG\r\n\x1a\n",
+            b"RIFF\0\0\0\0WEBPVP8 ",
+            b"RIFF\0\0\0\0WEBPJUNK" + bytes(40),
+            image()[:20],
+            image(kind="BMP")[:30] + b"\xff" * 100,
+            b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+            b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 640 360\n",
+            wav(0.1),
+        ],
+    )
+    def test_what_is_no_image_is_told(self, content: bytes) -> None:
+        with pytest.raises(NotMediaError):
+            probe_image(io.BytesIO(content))
+
+    def test_a_bomb_is_not_opened(self) -> None:
+        head = image(kind="BMP", size=(1, 1))
+        bomb = head[:18] + struct.pack("<ii", 60_000, 60_000) + head[26:]
+
+        with pytest.raises(NotMediaError, match="sensible size"):
+            probe_image(io.BytesIO(bomb))
+
+    def test_the_file_stays_open(self) -> None:
+        file = io.BytesIO(image())
+
+        probe_image(file)
+
+        assert not file.closed
+
+
+class TestSounds:
+    @pytest.mark.parametrize(
+        "content",
+        [
+            wav(4.0),
+            wav(4.0, rate=48_000, channels=2),
+            wav_of_chunks((b"fmt ", EXTENSIBLE), (b"data", FOUR_SECONDS)),
+            wav_of_chunks(
+                (b"JUNK", b"odd"), (b"fmt ", PCM), (b"LIST", b"INFOodd"), (b"data", FOUR_SECONDS), (b"id3 ", b"x")
+            ),
+            # Written into a pipe, as ffmpeg does it: the length was not known, and is announced as endless.
+            wav_of_chunks((b"fmt ", PCM), (b"data", FOUR_SECONDS), sizes={b"data": 0xFFFFFFFF}),
+        ],
+        ids=["pcm", "stereo", "extensible", "odd chunks", "endless"],
+    )
+    def test_the_length_of_a_wav(self, content: bytes) -> None:
+        facts = probe_audio(io.BytesIO(content))
+
+        assert (facts.format, facts.bytes) == ("WAV", len(content))
+        assert facts.duration_s == pytest.approx(4.0, abs=0.01)
+
+    def test_a_wav_whose_header_was_never_finished_has_no_known_length(self) -> None:
+        content = wav_of_chunks((b"fmt ", PCM), (b"data", FOUR_SECONDS), sizes={b"data": 0})
+
+        assert probe_audio(io.BytesIO(content)).duration_s is None
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            mp3(6.0),
+            mp3(6.0, {"write_xing": "0"}),
+            mp3(6.0, {"write_xing": "0", "id3v2_version": "0"}, {"b": "320k"}),
+            mp3(6.0, {}, {"flags": "+qscale", "global_quality": "472"}),
+            mp3(6.0, {"write_xing": "0"}, {"flags": "+qscale", "global_quality": "472"}),
+            id3(300_000) + mp3(6.0, {"id3v2_version": "0"}),
+            mp3(6.0, {"write_id3v1": "1"}),
+        ],
+        ids=["xing", "no xing", "bare 320k", "vbr", "vbr no xing", "large cover", "id3v1"],
+    )
+    def test_the_length_of_an_mp3(self, content: bytes) -> None:
+        facts = probe_audio(io.BytesIO(content))
+
+        assert (facts.format, facts.bytes) == ("MP3", len(content))
+        assert facts.duration_s == pytest.approx(6.0, abs=0.2)
+
+    @pytest.mark.parametrize("content", [wav(120.0), id3(1_500_000) + mp3(30.0, {"write_xing": "0"}), mp3(120.0)])
+    def test_of_a_long_sound_little_is_read(self, content: bytes) -> None:
+        counted = Counted(content)
+
+        probe_audio(counted.file)
+
+        assert counted.fetched <= 4 * BLOCK_BYTES
+
+    def test_other_sounds_are_named(self) -> None:
+        target = io.BytesIO()
+        with av.open(target, "w", format="flac") as file:
+            stream = file.add_stream("flac", rate=16_000, layout="mono")
+            frame = av.AudioFrame(format="s16", layout="mono", samples=4096)
+            frame.sample_rate = 16_000
+            file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
+
+        assert probe_audio(io.BytesIO(target.getvalue())).format == "FLAC"
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"no sound", image(), id3(10) + b"nor this" * 50, wav(0.1)[:30], b"RIFF\x04\0\0\0WAVEfmt \x02\0\0\0ab"],
+    )
+    def test_what_is_no_sound_is_told(self, content: bytes) -> None:
+        with pytest.raises(NotMediaError):
+            probe_audio(io.BytesIO(content))
+
+    def test_a_file_that_cannot_be_read_is_not_taken_for_a_broken_one(self) -> None:
+        def fetch(start: int, stop: int) -> bytes:
+            if start:
+                raise MediaUnreadable("gone")
+            return id3(200_000)[start:stop]
+
+        with pytest.raises(MediaUnreadable, match="gone"):
+            probe_audio(RangedFile(fetch, 400_000).buffered())
+
+
+class TestClips:
+    @pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}])
+    def test_a_clip_tells_length_and_size(self, mp4: Callable[..., bytes], options: dict[str, str]) -> None:
+        content = mp4(seconds=2.0, options=options)
+
+        facts = probe_clip(io.BytesIO(content))
+
+        assert facts.duration_s == pytest.approx(2.0, abs=0.05)
+        assert (facts.width, facts.height, facts.bytes) == (320, 180, len(content))
+
+    @pytest.mark.parametrize("content", [b"no clip", b"\x1aE\xdf\xa3webm", image(), wav(1.0)])
+    def test_what_is_no_clip_is_told(self, content: bytes) -> None:
+        with pytest.raises(NotMediaError, match="MP4 or MOV"):
+            probe_clip(io.BytesIO(content))
+
+    def test_a_clip_that_was_cut_is_told(self, mp4: Callable[..., bytes]) -> None:
+        content = mp4(seconds=2.0)
+
+        with pytest.raises(NotMediaError):
+            probe_clip(io.BytesIO(content[: len(content) // 2]))
+
+    def test_an_old_quicktime_file_is_not_judged(self) -> None:
+        with pytest.raises(OSError, match="old kind"):
+            probe_clip(io.BytesIO(b"\0\0\0\x08wide\0\0\0\x08mdat"))
+
+
+def serves_ranges(host: Any, path: str, content: bytes, **headers: str) -> None:
+    """Answer as a file host does that knows Range."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        first, _, last = handler.headers["Range"].removeprefix("bytes=").partition("-")
+        part = content[int(first) : int(last) + 1]
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes {first}-{int(first) + len(part) - 1}/{len(content)}")
+        handler.send_header("Content-Length", str(len(part)))
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(part)
+
+    host.answers[path] = answer
+
+
+@pytest.fixture
+def context(tls: Any) -> ssl.SSLContext:
+    client: ssl.SSLContext = tls.client
+    return client
+
+
+WHOLE = (
+    *(image(kind=kind) for kind in ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")),
+    wav(0.1),
+    id3(300) + b"\xff\xfb\x90\x00" * 200,
+    b"OggS" + bytes(200),
+    b"fLaC" + bytes(200),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    content=st.sampled_from(WHOLE),
+    cut=st.integers(min_value=0, max_value=2000),
+    changes=st.dictionaries(st.integers(0, 200), st.integers(0, 255), max_size=8),
+)
+def test_whatever_the_bytes_are_nothing_but_a_verdict_comes_out(
+    content: bytes, cut: int, changes: dict[int, int]
+) -> None:
+    broken = bytearray(content)
+    for place, value in changes.items():
+        broken[place % len(broken)] = value
+    for probe in (probe_image, probe_audio, probe_clip):
+        counted = Counted(bytes(broken[: len(broken) - cut]))
+        with contextlib.suppress(NotMediaError), warnings.catch_warnings(action="ignore"):
+            probe(counted.file)
+        assert counted.fetched <= MOST_BYTES
+
+
+class TestWebFiles:
+    def test_a_file_is_read_by_parts(self, host: Any, context: ssl.SSLContext) -> None:
+        content = random.Random(2).randbytes(5_000_000)
+        serves_ranges(host, "/a", content, ETag='"abc"')
+
+        with WebFile(host.url("/a"), tls=context) as web:
+            file = web.open()
+            parts = [(file.seek(at), file.read(100_000))[1] for at in (0, 4_900_000, 65_000)]
+
+        assert parts == [content[at : at + 100_000] for at in (0, 4_900_000, 65_000)]
+        assert web.etag == "abc"
+        assert len(host.requests) == 6  # blocks 0 and 1, 74 to 76, and 2: each once
+
+    def test_no_key_is_sent_along(self, host: Any, context: ssl.SSLContext) -> None:
+        serves_ranges(host, "/a", b"content")
+
+        with WebFile(host.url("/a"), tls=context) as web:
+            web.open()
+
+        assert "authorization" not in host.requests[0][1]
+
+    def test_a_weak_etag_tells_no_content_from_another(self, host: Any, context: ssl.SSLContext) -> None:
+        serves_ranges(host, "/a", b"content", ETag='W/"abc"')
+
+        with WebFile(host.url("/a"), tls=context) as web:
+            web.open()
+
+        assert web.etag is None
+
+    def test_a_host_that_knows_no_parts_is_read_from_the_beginning(self, host: Any, context: ssl.SSLContext) -> None:
+        content = noise((900, 900), "PNG")
+        host.serves("/a", 200, content)
+
+        with WebFile(host.url("/a"), tls=context) as web:
+            facts = probe_image(web.open())
+
+        assert (facts.width, facts.bytes) == (900, len(content))
+        assert len(web._begin) < len(content) / 2
+        assert len(host.requests) == 1
+
+    def test_of_such_a_host_no_more_than_the_bound_is_read(self, host: Any, context: ssl.SSLContext) -> None:
+        host.serves("/a", 200, bytes(MOST_BYTES + 2_000_000))
+
+        with WebFile(host.url("/a"), tls=context) as web:
+            file = web.open()
+            file.seek(-10, io.SEEK_END)
+            with pytest.raises(MediaUnreadable, match="parts"):
+                file.read(10)
+
+        assert len(web._begin) <= MOST_BYTES
+
+    def test_a_host_that_tells_no_size_is_read_to_the_end_if_that_is_near(
+        self, host: Any, context: ssl.SSLContext
+    ) -> None:
+        host.serves("/near", 200, image(), announced=-1)
+        host.serves("/far", 200, bytes(MOST_BYTES + 1), announced=-1)
+
+        with WebFile(host.url("/near"), tls=context) as web:
+            assert probe_image(web.open()).bytes == len(image())
+        with WebFile(host.url("/far"), tls=context) as web, pytest.raises(MediaUnreadable, match="size"):
+            web.open()
+
+    def test_bytes_are_bounded(self, host: Any, context: ssl.SSLContext) -> None:
+        serves_ranges(host, "/a", bytes(2 * MOST_BYTES))
+
+        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(MediaUnreadable, match="bytes"):
+            web.open().read()
+
+        assert len(host.requests) == MOST_BYTES // BLOCK_BYTES
+
+    def test_time_is_bounded(self, host: Any, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+        def trickle(handler: BaseHTTPRequestHandler) -> None:
+            handler.send_response(200)
+            handler.send_header("Content-Length", "1000")
+            handler.end_headers()
+            for _ in range(1000):
+                handler.wfile.write(b"x")
+                time.sleep(0.02)
+
+        host.answers["/a"] = trickle
+        monkeypatch.setattr(ranged, "MOST_SECONDS", 0.2)
+        began = time.monotonic()
+
+        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(MediaUnreadable, match=r"slower than 0\.2 s"):
+            web.open()
+
+        assert time.monotonic() - began < 5
+
+    @pytest.mark.parametrize("status", [401, 403, 404, 416, 500, 302])
+    def test_an_answer_without_the_file_says_nothing_about_it(
+        self, host: Any, context: ssl.SSLContext, status: int
+    ) -> None:
+        host.serves("/a", status, b"sorry")
+
+        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(MediaUnreadable, match=str(status)):
+            web.open()
+
+    @pytest.mark.parametrize(
+        ("body", "kind"), [(b"please log in", "text/html; charset=utf-8"), (b"\n<!DOCTYPE HTML><html>", "image/png")]
+    )
+    def test_a_web_page_is_not_the_file(self, host: Any, context: ssl.SSLContext, body: bytes, kind: str) -> None:
+        host.serves("/a", 200, body, Content_Type=kind)
+
+        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(MediaUnreadable, match="web page"):
+            web.open()
+
+    def test_a_file_that_comes_compressed_is_not_judged(self, host: Any, context: ssl.SSLContext) -> None:
+        host.serves("/a", 200, gzip.compress(image()), Content_Encoding="gzip")
+
+        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(MediaUnreadable, match="compressed"):
+            web.open()
+
+    def test_another_part_than_was_asked_for_is_not_judged(self, host: Any, context: ssl.SSLContext) -> None:
+        host.serves("/a", 206, b"content", Content_Range="bytes 1000-1006/2000")
+
+        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(MediaUnreadable, match="other bytes"):
+            web.open()
+
+    def test_a_connection_that_breaks_off_says_nothing_about_the_file(self, host: Any, context: ssl.SSLContext) -> None:
+        host.breaks_off("/a", b"begin", 1000)
+
+        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(MediaUnreadable, match="broke off"):
+            web.open()
+
+    @pytest.mark.parametrize("address", ["https://127.0.0.1:1/a", "https://no-such-host.invalid/a"])
+    def test_a_host_that_cannot_be_reached_is_told_soon_and_without_the_signature(
+        self, context: ssl.SSLContext, address: str
+    ) -> None:
+        with WebFile(f"{address}?Signature=TOPSECRET", tls=context) as web, pytest.raises(MediaUnreadable) as raised:
+            web.open()
+
+        assert "TOPSECRET" not in str(raised.value)
+        assert raised.value.__cause__ is None
+
+    def test_the_log_has_no_signature(
+        self, host: Any, context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        serves_ranges(host, "/a", b"content")
+
+        with caplog.at_level("INFO", logger="httpx"), WebFile(host.url("/a"), tls=context) as web:
+            web.open()
+
+        assert "/a" in caplog.text
+        assert "TOPSECRET" not in caplog.text
+
+    def test_redirects_are_followed(self, host: Any, context: ssl.SSLContext) -> None:
+        host.redirects("/old", "/new")
+        serves_ranges(host, "/new", b"content")
+
+        with WebFile(host.url("/old"), tls=context) as web:
+            assert web.open().read() == b"content"

@@ -1,0 +1,531 @@
+"""Files from everywhere, and what either gateway is sent for them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import socket
+import threading
+import time
+import wave
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from PIL import Image
+
+from airflow_wan.api.catalogue import AudioLimits, ImageLimits
+from airflow_wan.api.client import WanClient
+from airflow_wan.api.gateways import GATEWAYS, Account, GatewayName
+from airflow_wan.api.requests import MediaReference, VideoRequest
+from airflow_wan.exceptions import InvalidVideoRequest, RequestRejected
+from airflow_wan.media import sources
+from airflow_wan.media.sources import PreparedMedia, SourceFacts, identify, prepare_media
+from airflow_wan.redaction import unsigned_body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import SimpleNamespace
+
+    from airflow_wan.emulator.testing import MediaServer, RunningEmulator
+
+KEY = "sk-unit-tests-0123456789"
+LIMITS: dict[str, Any] = {
+    "first_frame": ImageLimits(),
+    "last_frame": ImageLimits(),
+    "driving_audio": AudioLimits(),
+}
+
+
+def order(**media: str) -> VideoRequest:
+    items = [{"type": role, "url": url} for role, url in media.items()]
+    return VideoRequest(
+        body={
+            "model": "wan2.7-i2v",
+            "input": {"prompt": "a kite", "media": items},
+            "parameters": {"resolution": "720P", "duration": 2},
+        },
+        media=tuple(MediaReference(role, url, LIMITS.get(role)) for role, url in media.items()),
+    )
+
+
+def account_of(emulator: RunningEmulator, name: str) -> Account:
+    return Account(GATEWAYS[GatewayName(name)], emulator.base_url, KEY)
+
+
+@pytest.fixture
+def account(gateway: SimpleNamespace) -> Account:
+    return account_of(gateway.emulator, gateway.name)
+
+
+@pytest.fixture
+def dashscope(wan_emulator: RunningEmulator) -> Account:
+    return account_of(wan_emulator, "dashscope")
+
+
+@pytest.fixture
+def apiyi(wan_emulator: RunningEmulator) -> Account:
+    return account_of(wan_emulator, "apiyi")
+
+
+def prepare(request: VideoRequest, account: Account, *, preflight: bool = True) -> PreparedMedia:
+    with WanClient(account) as client:
+        return prepare_media(request, account=account, client=client, valid_for_s=1200.0, preflight=preflight)
+
+
+def urls(prepared: PreparedMedia) -> list[str]:
+    return [item["url"] for item in prepared.request.body["input"]["media"]]
+
+
+def make_video(prepared: PreparedMedia, account: Account) -> Any:
+    """Buy it, and wait for its end."""
+    deadline = time.monotonic() + 30
+    with WanClient(account) as client:
+        task = client.create(prepared.request)
+        while time.monotonic() < deadline:
+            task = client.get_task(task.wan_task_id)
+            if task.status.name in ("SUCCEEDED", "FAILED"):
+                return task
+            threading.Event().wait(0.05)
+    raise AssertionError("the task did not end")
+
+
+@pytest.fixture
+def frame(tmp_path: Path) -> Path:
+    path = tmp_path / "first frame #1.png"
+    Image.linear_gradient("L").resize((320, 320)).convert("RGB").save(path)
+    return path
+
+
+@pytest.fixture
+def voice(tmp_path: Path) -> Path:
+    path = tmp_path / "voice.wav"
+    with wave.open(str(path), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8_000)
+        sound.writeframes(bytes(3 * 16_000))
+    return path
+
+
+class Store(MemoryFileSystem):
+    """An object store in memory; as a test says, it signs URLs."""
+
+    protocol = "memory"
+    cachable = False
+    store: dict[str, Any] = {}  # noqa: RUF012  # fsspec has it so
+    pseudo_dirs = [""]  # noqa: RUF012
+    signs: str | None = None
+    asked: list[float] = []  # noqa: RUF012
+
+    def sign(self, path: str, expiration: float = 100, **_: Any) -> str:
+        self.asked.append(expiration)
+        if self.signs is None:
+            raise NotImplementedError
+        return self.signs
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """What `memory://` leads to, with and without a connection."""
+    from airflow.sdk.io import store as stores
+
+    fs = Store()
+    fs.asked = []
+    fs.store.clear()
+    monkeypatch.setattr(stores, "_STORE_CACHE", dict(stores._STORE_CACHE))
+    stores.attach("memory", fs=fs)
+    yield fs
+    fs.store.clear()
+
+
+class TestOnTheWire:
+    @pytest.mark.parametrize("spelling", ["{path}", "file://{quoted}", "file://localhost{quoted}"])
+    def test_a_local_image_becomes_a_video_on_either_gateway(
+        self, account: Account, gateway: SimpleNamespace, frame: Path, spelling: str
+    ) -> None:
+        url = spelling.format(path=frame, quoted=str(frame).replace(" ", "%20").replace("#", "%23"))
+
+        prepared = prepare(order(first_frame=url), account)
+
+        (sent,) = urls(prepared)
+        if gateway.name == "dashscope":
+            assert [row["url"] for row in gateway.emulator.uploads()] == [sent]
+        else:
+            assert base64.b64decode(sent.removeprefix("data:image/png;base64,")) == frame.read_bytes()
+        assert make_video(prepared, account).status.name == "SUCCEEDED"
+        assert len(gateway.emulator.ledger()) == 1
+
+    def test_https_and_data_uris_stay_as_they_are(self, account: Account, media: MediaServer, frame: Path) -> None:
+        data = f"data:image/png;base64,{base64.b64encode(frame.read_bytes()).decode()}"
+        request = order(first_frame=media.url("frame.png"), last_frame=data)
+
+        prepared = prepare(request, account)
+
+        assert prepared.request == request
+        assert make_video(prepared, account).status.name == "SUCCEEDED"
+
+    def test_sound_goes_to_dashscope_as_a_file(self, dashscope: Account, frame: Path, voice: Path) -> None:
+        prepared = prepare(order(first_frame=str(frame), driving_audio=str(voice)), dashscope)
+
+        assert all(url.startswith("oss://dashscope-instant/") for url in urls(prepared))
+        assert make_video(prepared, dashscope).status.name == "SUCCEEDED"
+
+    def test_sound_cannot_go_to_apiyi_as_a_file_and_the_error_says_what_would_work(
+        self, apiyi: Account, frame: Path, voice: Path, wan_emulator: RunningEmulator
+    ) -> None:
+        with pytest.raises(InvalidVideoRequest, match=r"s3://… .* public https:// URL, .* DashScope") as raised:
+            prepare(order(first_frame=str(frame), driving_audio=str(voice)), apiyi)
+
+        assert [problem.partition(":")[0] for problem in raised.value.problems] == ["driving_audio"]
+        assert wan_emulator.requests() == []
+
+    def test_an_image_beyond_the_bound_cannot_go_to_apiyi(
+        self, apiyi: Account, frame: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sources, "MOST_INLINE_BYTES", 100)
+
+        with pytest.raises(InvalidVideoRequest, match="only an image"):
+            prepare(order(first_frame=str(frame)), apiyi)
+
+    def test_one_file_in_two_roles_is_uploaded_once(
+        self, dashscope: Account, frame: Path, wan_emulator: RunningEmulator
+    ) -> None:
+        prepared = prepare(order(first_frame=str(frame), last_frame=str(frame)), dashscope)
+
+        assert urls(prepared) == [wan_emulator.uploads()[0]["url"]] * 2
+        assert len(wan_emulator.uploads()) == 1
+
+    def test_a_retry_uploads_anew(self, dashscope: Account, frame: Path, wan_emulator: RunningEmulator) -> None:
+        request = order(first_frame=str(frame))
+
+        assert urls(prepare(request, dashscope)) != urls(prepare(request, dashscope))
+        assert len(wan_emulator.uploads()) == 2
+
+    def test_an_image_that_cannot_be_uploaded_goes_into_the_request(
+        self, dashscope: Account, frame: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        refused = replace(dashscope, api_key="no-key-for-the-emulator")
+
+        (sent,) = urls(prepare(order(first_frame=str(frame)), refused))
+
+        assert sent.startswith("data:image/png;base64,")
+        assert "could not be uploaded" in caplog.text
+        assert sent[40:80] not in caplog.text
+
+    def test_other_files_that_cannot_be_uploaded_are_an_error(self, dashscope: Account, voice: Path) -> None:
+        refused = replace(dashscope, api_key="no-key-for-the-emulator")
+
+        with pytest.raises(Exception, match="InvalidApiKey"):
+            prepare(order(driving_audio=str(voice)), refused)
+
+    def test_a_file_too_large_for_the_store_is_refused_before_it_is_sent(
+        self, dashscope: Account, tmp_path: Path
+    ) -> None:
+        large = tmp_path / "large.mp4"
+        with large.open("wb") as file:
+            file.truncate(101 * 1024 * 1024)
+
+        with pytest.raises(RequestRejected, match="an upload may have 100 MB"):
+            prepare(order(file=str(large)), dashscope)
+
+    def test_a_file_of_the_temporary_store_is_for_dashscope_alone(self, dashscope: Account, apiyi: Account) -> None:
+        request = order(first_frame="oss://dashscope-instant/abc/2026-11-25/a.png")
+
+        assert prepare(request, dashscope).request == request
+        with pytest.raises(InvalidVideoRequest, match="closed to APIYI"):
+            prepare(request, apiyi)
+
+
+class TestObjectStores:
+    def test_a_store_that_cannot_sign_is_read_like_a_disk(
+        self, account: Account, gateway: SimpleNamespace, store: Store, frame: Path
+    ) -> None:
+        store.pipe("/bucket/first.png", frame.read_bytes())
+
+        prepared = prepare(order(first_frame="memory://bucket/first.png"), account)
+
+        assert urls(prepared)[0].startswith("oss://" if gateway.name == "dashscope" else "data:image/png")
+        assert make_video(prepared, account).status.name == "SUCCEEDED"
+
+    def test_a_signed_url_is_sent_and_outlives_the_wait(self, account: Account, store: Store, frame: Path) -> None:
+        store.pipe("/bucket/first.png", frame.read_bytes())
+        store.signs = "https://bucket.example.com/first.png?Signature=TOPSECRET"
+
+        prepared = prepare(order(first_frame="memory://bucket/first.png"), account)
+
+        assert urls(prepared) == [store.signs]
+        assert store.asked == [1200 + 3600]
+        assert [facts.url for facts in prepared.sources] == ["memory://bucket/first.png"]
+
+    @pytest.mark.parametrize(
+        "signed",
+        [
+            "http://bucket.example.com/a.png?Signature=TOPSECRET",
+            "https://10.0.0.7/a.png?Signature=TOPSECRET",
+            "https://minio:9000/a.png?Signature=TOPSECRET",
+            "https://minio.cellar.example/a.png?Signature=TOPSECRET",
+            "https://localhost/a.png?Signature=TOPSECRET",
+            "memory://bucket/first.png",
+            "",
+        ],
+    )
+    def test_a_url_for_a_host_in_the_cellar_is_not_sent(
+        self,
+        store: Store,
+        frame: Path,
+        signed: str,
+        dashscope: Account,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        look_up = socket.getaddrinfo
+        monkeypatch.setattr(
+            socket,
+            "getaddrinfo",
+            lambda host, *rest, **named: look_up(
+                "10.0.0.7" if host == "minio.cellar.example" else host, *rest, **named
+            ),
+        )
+        store.pipe("/bucket/first.png", frame.read_bytes())
+        store.signs = signed
+        # The URL is judged as for a gateway on the internet; there is none here, so the upload fails.
+        far = replace(dashscope, base_url="http://127.0.0.1.nip.invalid")
+
+        (sent,) = urls(prepare(order(first_frame="memory://bucket/first.png"), far))
+
+        assert sent.startswith("data:image/png")
+        assert "TOPSECRET" not in caplog.text
+
+    def test_an_object_that_is_missing_is_told_before_anything_is_bought(
+        self, account: Account, store: Store, gateway: SimpleNamespace
+    ) -> None:
+        with pytest.raises(InvalidVideoRequest, match=r"first_frame: there is no file memory://bucket/none\.png"):
+            prepare(order(first_frame="memory://bucket/none.png"), account)
+
+        assert gateway.emulator.requests() == []
+
+    @pytest.mark.parametrize("preflight", [True, False])
+    @pytest.mark.parametrize(("url", "package"), [("abfs://b/a.png", "[azure]"), ("gs://b/a.png", "[gcs]")])
+    def test_a_store_without_its_package_is_told_which(
+        self, apiyi: Account, url: str, package: str, preflight: bool
+    ) -> None:
+        with pytest.raises(InvalidVideoRequest, match="cannot be opened") as raised:
+            prepare(order(first_frame=url), apiyi, preflight=preflight)
+
+        assert package in str(raised.value)
+
+    def test_a_store_in_trouble_is_a_warning_and_then_an_error(
+        self, dashscope: Account, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(*_: Any, **__: Any) -> Any:
+            raise RuntimeError("no answer from https://store/a?Signature=TOPSECRET")
+
+        monkeypatch.setattr(store, "info", fail)
+        monkeypatch.setattr(store, "open", fail)
+
+        with pytest.raises(Exception, match=r"first_frame: memory://bucket/a\.png could not be read") as raised:
+            prepare(order(first_frame="memory://bucket/a.png"), dashscope)
+
+        assert not isinstance(raised.value, InvalidVideoRequest)
+        assert "could not be checked from here" in caplog.text
+        assert "TOPSECRET" not in f"{raised.value}{caplog.text}"
+
+
+class TestPreflight:
+    def test_all_problems_of_all_media_come_at_once(
+        self, account: Account, tmp_path: Path, voice: Path, gateway: SimpleNamespace, media: MediaServer
+    ) -> None:
+        small = tmp_path / "small.png"
+        Image.new("RGBA", (100, 100)).save(small)
+
+        with pytest.raises(InvalidVideoRequest) as raised:
+            prepare(order(first_frame=str(small), last_frame=str(voice), driving_audio=media.url("frame.png")), account)
+
+        assert [problem.partition(":")[0] for problem in raised.value.problems] == [
+            "first_frame",
+            "first_frame",
+            "last_frame",
+            "driving_audio",
+        ]
+        assert "is 100x100 px; 240 to 8000 px a side are allowed" in str(raised.value)
+        assert gateway.emulator.requests() == []
+        assert gateway.emulator.uploads() == []
+
+    def test_it_can_be_switched_off(self, dashscope: Account, tmp_path: Path, media: MediaServer) -> None:
+        small = tmp_path / "small.png"
+        Image.new("RGB", (100, 100)).save(small)
+        request = order(first_frame=str(small), driving_audio=media.url("frame.png"))
+
+        assert urls(prepare(request, dashscope, preflight=False))[0].startswith("oss://")
+
+    @pytest.mark.parametrize("preflight", [True, False])
+    def test_a_missing_empty_or_odd_file_is_told_either_way(
+        self, account: Account, tmp_path: Path, preflight: bool
+    ) -> None:
+        (tmp_path / "empty.png").touch()
+        request = order(
+            first_frame=str(tmp_path / "none.png"),
+            last_frame=str(tmp_path / "empty.png"),
+            driving_audio=str(tmp_path),
+            reference_image="data:image/png;base64,???",
+        )
+
+        with pytest.raises(InvalidVideoRequest) as raised:
+            prepare(request, account, preflight=preflight)
+
+        text = str(raised.value)
+        assert f"first_frame: there is no file {tmp_path / 'none.png'} on this worker" in text
+        assert f"last_frame: {tmp_path / 'empty.png'} is empty" in text
+        assert f"driving_audio: {tmp_path} is a folder" in text
+        assert "reference_image: data:image/png;base64,… is no valid base64" in text
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://127.0.0.1:1/a.png?Signature=TOPSECRET",
+            "https://no-such-host.invalid/a.png?Signature=TOPSECRET",
+            "{media}/absent.png?Signature=TOPSECRET",
+        ],
+    )
+    def test_a_file_that_the_worker_cannot_reach_is_only_a_warning(
+        self, account: Account, media: MediaServer, url: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        request = order(first_frame=url.format(media=media.base_url))
+        began = time.monotonic()
+
+        prepared = prepare(request, account)
+
+        assert prepared.request == request
+        assert "The gateway may reach it all the same" in caplog.text
+        assert "TOPSECRET" not in caplog.text
+        assert time.monotonic() - began < sources.PATIENCE
+
+    def test_what_never_ends_is_let_be(
+        self, apiyi: Account, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        over = threading.Event()
+        monkeypatch.setattr(store, "info", lambda *_, **__: over.wait(60))
+        monkeypatch.setattr(sources, "PATIENCE", 0.2)
+        store.signs = "https://bucket.example.com/first.png?Signature=TOPSECRET"
+        began = time.monotonic()
+
+        prepared = prepare(order(first_frame="memory://bucket/a.png"), apiyi)
+        over.set()
+
+        assert urls(prepared) == [store.signs]
+        assert "longer than 0.2 s" in caplog.text
+        assert time.monotonic() - began < 10
+
+
+class TestIdentity:
+    def test_files_are_told_apart_by_what_is_in_them(self, frame: Path, store: Store, tmp_path: Path) -> None:
+        copy = tmp_path / "copy.png"
+        copy.write_bytes(frame.read_bytes())
+        data = f"data:image/png;base64,{base64.b64encode(frame.read_bytes()).decode()}"
+        digest = f"sha256:{hashlib.sha256(frame.read_bytes()).hexdigest()}"
+
+        assert identify(order(first_frame=str(frame), last_frame=str(copy), reference_image=data)) == (
+            SourceFacts("first_frame", str(frame), digest),
+            SourceFacts("last_frame", str(copy), digest),
+            SourceFacts("reference_image", unsigned_body(data), digest),
+        )
+
+    def test_what_cannot_be_told_is_unknown_and_no_error(self, tmp_path: Path, store: Store) -> None:
+        facts = identify(
+            order(
+                first_frame=str(tmp_path / "none.png"),
+                last_frame="https://someone:secret@cdn.example.com/a.png?Signature=TOPSECRET#x",
+                reference_image="gs://bucket/a.png",
+                driving_audio="memory://bucket/none.wav",
+            )
+        )
+
+        assert [(source.url, source.digest) for source in facts] == [
+            (str(tmp_path / "none.png"), None),
+            ("https://cdn.example.com/a.png", None),
+            ("gs://bucket/a.png", None),
+            ("memory://bucket/none.wav", None),
+        ]
+
+    def test_preparing_tells_the_same_and_the_length_of_sounds(
+        self, dashscope: Account, frame: Path, voice: Path
+    ) -> None:
+        request = order(first_frame=str(frame), driving_audio=str(voice))
+
+        prepared = prepare(request, dashscope)
+
+        assert [facts.digest for facts in prepared.sources] == [facts.digest for facts in identify(request)]
+        assert [facts.duration_s for facts in prepared.sources] == [None, pytest.approx(3.0)]
+
+    def test_an_object_is_told_by_its_etag(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        info = {"type": "file", "size": 5, "ETag": '"abc"'}
+        monkeypatch.setattr(store, "info", lambda *_, **__: info)
+
+        assert identify(order(first_frame="memory://bucket/a.png"))[0].digest == "etag:abc"
+
+
+def test_an_upload_takes_little_memory(dashscope: Account, tmp_path: Path) -> None:
+    import tracemalloc
+
+    sound = tmp_path / "long.wav"
+    with wave.open(str(sound), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8_000)
+        for _ in range(64):
+            file.writeframes(bytes(1024 * 1024))
+    request = order(driving_audio=str(sound))
+    with CountingStore() as counting:
+        account = replace(dashscope, base_url=counting.base_url)
+        tracemalloc.start()
+        with WanClient(account) as client:
+            prepare_media(request, account=account, client=client, valid_for_s=60, preflight=False)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+    assert counting.received > 64 * 1024 * 1024
+    assert peak < 4 * 1024 * 1024
+
+
+class CountingStore:
+    """A gateway and store that count what they are sent and keep none of it, without taking memory themselves."""
+
+    def __enter__(self) -> Any:
+        import json
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+        outer = self
+        self.received = 0
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                policy = dict.fromkeys(
+                    ("policy", "signature", "upload_dir", "oss_access_key_id", "x_oss_object_acl"), "x"
+                )
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(json.dumps({"data": policy | {"upload_host": f"{outer.base_url}/store"}}).encode())
+
+            def do_POST(self) -> None:
+                left = int(self.headers["Content-Length"])
+                while left:
+                    piece = self.rfile.read(min(left, 64 * 1024))
+                    outer.received += len(piece)
+                    left -= len(piece)
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()

@@ -1,0 +1,145 @@
+"""The record of a purchase, in each of the places it may be kept, and what counts as no record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
+
+from airflow_wan.exceptions import LedgerUnreadable
+from airflow_wan.purchases.ledger import (
+    RECORD_VERSION,
+    STATE_STORE_KEY,
+    Ledger,
+    Order,
+    Purchase,
+    TaskStateLedger,
+    VariableLedger,
+)
+
+INTENT = Purchase(
+    fingerprint="f" * 64,
+    intent_at=1_800_000_000.25,
+    wan_conn_id="wan_default",
+    gateway="apiyi",
+    base_url="https://api.apiyi.com",
+    order=Order(
+        request={"model": "wan2.7-i2v", "input": {"prompt": "一个少年"}, "parameters": {"seed": 7}},
+        sources=({"role": "first_frame", "url": "https://cdn.example.com/a.png", "digest": None},),
+        seconds=5,
+        resolution="720P",
+    ),
+)
+
+
+@pytest.fixture(params=["task state store", "variable"])
+def ledger(request: pytest.FixtureRequest, runner: Any) -> Ledger:
+    """Both end in the runner's store."""
+    if request.param == "variable":
+        return VariableLedger("films", "r1", "animate", -1)
+    from airflow.sdk.execution_time import context
+
+    if not hasattr(context, "NEVER_EXPIRE"):
+        pytest.skip("this Airflow has no task state store")
+    return TaskStateLedger(runner.store)
+
+
+def test_what_is_written_is_read(ledger: Ledger) -> None:
+    assert ledger.read() is None
+    ledger.write(INTENT)
+    assert ledger.read() == INTENT
+    ledger.clear()
+    assert ledger.read() is None
+
+
+def test_a_purchase_tells_the_model_and_the_prompt() -> None:
+    assert (INTENT.model, INTENT.prompt) == ("wan2.7-i2v", "一个少年")
+
+
+def test_a_record_says_how_far_the_purchase_came() -> None:
+    submitted = replace(INTENT, wan_task_id="abc", submitted_at=1_800_000_001.0)
+
+    assert (INTENT.to_record()["state"], submitted.to_record()["state"]) == ("intent", "submitted")
+    assert Purchase.from_record(submitted.to_record()) == submitted
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "text",
+        3,
+        [],
+        {},
+        {"version": RECORD_VERSION + 1},
+        {"version": RECORD_VERSION, "gateway": "x"},
+        INTENT.to_record() | {"order": None},
+        INTENT.to_record() | {"order": {}},
+    ],
+)
+def test_a_record_that_is_not_understood_is_not_taken_for_none(ledger: Ledger, runner: Any, record: Any) -> None:
+    runner.store.set(STATE_STORE_KEY, record)
+
+    with pytest.raises(LedgerUnreadable):
+        ledger.read()
+
+
+@pytest.mark.parametrize("method", ["read", "write", "clear"])
+def test_a_store_that_cannot_be_reached_is_not_taken_for_empty(ledger: Ledger, runner: Any, method: str) -> None:
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise ConnectionError("the API server is away")
+
+    for name in ("get", "set", "delete"):
+        setattr(runner.store, name, unreachable)
+
+    with pytest.raises(LedgerUnreadable, match="the API server is away"):
+        getattr(ledger, method)(*([INTENT] if method == "write" else []))
+
+
+@pytest.mark.parametrize("answer", [ErrorType.GENERIC_ERROR, ErrorType.API_SERVER_ERROR])
+@pytest.mark.parametrize("raised", [True, False])
+def test_an_error_of_the_api_is_not_taken_for_an_absent_variable(
+    answer: Any, raised: bool, runner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.execution_time import task_runner
+
+    def send(_message: Any) -> Any:
+        error = ErrorResponse(error=answer, detail=None)
+        if raised:
+            raise AirflowRuntimeError(error)
+        return error
+
+    monkeypatch.setattr(task_runner.SUPERVISOR_COMMS, "send", send)
+
+    with pytest.raises(LedgerUnreadable):
+        VariableLedger("films", "r1", "animate", -1).read()
+
+
+def test_each_task_instance_has_a_variable_of_its_own() -> None:
+    identities: list[tuple[str, str, str, int]] = [
+        ("a", "r", "t", -1),
+        ("a", "r", "t", 0),
+        ("a", "r", "t2", -1),
+        ("a", "r2", "t", -1),
+        ("a2", "r", "t", -1),
+    ]
+
+    assert len({VariableLedger(*identity).where for identity in identities}) == len(identities)
+
+
+def test_a_record_has_these_fields_and_no_room_for_secrets() -> None:
+    assert set(INTENT.to_record()) == {
+        "version",
+        "state",
+        "fingerprint",
+        "intent_at",
+        "wan_conn_id",
+        "gateway",
+        "base_url",
+        "order",
+        "wan_task_id",
+        "request_id",
+        "submitted_at",
+    }

@@ -1,28 +1,29 @@
-"""The operators: submit a video, or submit it, wait for it and bring it home."""
+"""The operators: submit a video; or submit it, wait for it, and bring it home."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator, mask_secret
 
-from airflow_wan import config as settings
+from airflow_wan import config
 from airflow_wan.api.polling import DEFAULT_TIMEOUT, VideoWatch
 from airflow_wan.api.requests import DEFAULT_RESOLUTION, VideoRequest, build_video_request, is_unset
-from airflow_wan.exceptions import InvalidVideoRequest, LedgerUnreadable, VideoTaskFailed, WanError
+from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.hooks.wan import WanHook
-from airflow_wan.purchases.buyer import Buyer, Offer, OnAmbiguousSubmit, OnChangedRequest
-from airflow_wan.purchases.ledger import Order, Purchase, fingerprint_of, forget_purchase, open_ledger
-from airflow_wan.purchases.prices import check_cost, estimate_request
-from airflow_wan.redaction import signed_queries, unsigned_body
-from airflow_wan.triggers.wan import WanVideoTrigger
-from airflow_wan.videos.reuse import FinishedVideo, find_finished
-from airflow_wan.videos.waiting import OwnsWanTask, WaitsForVideo
+from airflow_wan.operators.argument_docs import list_inherited_arguments
+from airflow_wan.purchases.buyer import buy, cancel_replaced
+from airflow_wan.purchases.decision import Choice, Keep, Policy, decide
+from airflow_wan.purchases.earlier_try import what_became_of
+from airflow_wan.purchases.ledger import forget_purchase, open_ledger
+from airflow_wan.purchases.record import Intent, Purchase, fingerprint_of
+from airflow_wan.purchases.submitted_order import leave_order
+from airflow_wan.redaction import signed_queries
+from airflow_wan.telemetry.lineage import openlineage_of
+from airflow_wan.videos.job import VideoJob, errors_for_airflow, longest_wait_s, prepare_job, resume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,41 +31,57 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_wan.api.client import WanClient
-    from airflow_wan.videos.destination import Destination
+    from airflow_wan.purchases.buyer import Offer
+    from airflow_wan.purchases.ledger import Ledger
+    from airflow_wan.videos.wan_video import FinishedVideo
+
+__all__ = [
+    "WanEditVideoOperator",
+    "WanGenerateVideoOperator",
+    "WanImageToVideoOperator",
+    "WanReferenceToVideoOperator",
+    "WanSubmitVideoOperator",
+    "WanTextToVideoOperator",
+]
 
 Reference = str | Mapping[str, Any]
-"""A media item: its URL, or a dict with ``url`` and what else the API takes for it."""
+"""A media item: its URL, or a dict with ``url`` and the other fields that the API takes for it."""
 
 WAN_TASK_ID_KEY = "wan_task_id"
 """XCom key under which an operator that waits pushes the task's id as soon as it has it."""
 
 
-class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
+class WanSubmitVideoOperator(BaseOperator):
     """Submits a video and returns at once with the gateway's id of the task. Every submit costs money.
 
-    :param model: model id, such as ``wan2.7-i2v``. An id the catalogue does not know passes with a warning. (templated)
-    :param prompt: what should happen in the video. (templated)
-    :param media: ``input.media`` as the API has it: dicts with ``type`` (``first_frame``, ``driving_audio``,
-        ``reference_image``, ``video`` …) and ``url``: a public https URL, an object store URI such as
-        ``s3://conn_id@bucket/key.png``, a local path or, for images, a data URI. (templated)
-    :param parameters: the API's ``parameters``: ``resolution`` (``720P``, ``1080P``), ``duration`` (s),
-        ``prompt_extend``, ``watermark``, ``seed`` and so on. ``resolution`` is always sent, 720P unless given.
-        (templated)
-    :param negative_prompt: what should not be seen. (templated)
-    :param audio_url: the sound track of a text-to-video task, given as media are. (templated)
-    :param extra_body: merged into the request's JSON unchecked, for fields this package does not know. (templated)
-    :param max_cost: what this task may spend on a video, USD: one that would cost more by the estimate, or whose cost
-        nobody knows, is not sent. (templated)
-    :param preflight: whether to measure the media before sending, by their headers alone.
-    :param wan_conn_id: the Airflow connection to submit with. (templated)
+    A retry does not submit again what an earlier try has submitted: the purchase is written down in the task
+    instance's record, and a success callback removes it once Airflow has recorded the success. What was ordered is
+    left in XCom under ``wan_order``, where `WanVideoSensor` finds it.
+
+    :param model: (str, templated) model id, such as ``wan2.7-i2v``. An id that the catalogue does not know is sent,
+        with a warning.
+    :param prompt: (str, templated) what should happen in the video.
+    :param media: (list of dicts, templated) ``input.media`` as the API has it: dicts with ``type`` (``first_frame``,
+        ``driving_audio``, ``reference_image``, ``video`` …) and ``url``: a public https URL, an object store URI such
+        as ``s3://conn_id@bucket/key.png``, an absolute local path or, for images, a data URI.
+    :param parameters: (dict, templated) the API's ``parameters``: ``resolution`` (``720P``, ``1080P``), ``duration``
+        (s), ``prompt_extend``, ``watermark``, ``seed`` and so on. ``resolution`` is always sent, 720P unless given.
+    :param negative_prompt: (str, templated) what should not be seen.
+    :param audio_url: (str, templated) the sound track of a text-to-video task; given as media are.
+    :param extra_body: (dict, templated) merged into the request's JSON without a check, for fields that this package
+        does not know.
+    :param max_cost: (USD, templated) what this task may spend on a video. A video that would cost more by the
+        estimate, or whose cost is not known, is not sent.
+    :param preflight: (bool) whether to hold the media to the gateway's limits before sending, by their headers.
+    :param wan_conn_id: (str, templated) the Airflow connection to submit with.
     :param on_ambiguous_submit: what a retry does when the create request of an earlier try may have been accepted and
         its answer never arrived: ``fail`` (after a search in the gateway's list, on DashScope), or ``resubmit``, which
         may pay twice.
-    :param on_changed_request: what a retry does when the request differs from the one an earlier try bought: ``fail``,
-        or ``resubmit``, which cancels the old task where it can and pays for a new one.
-    :param cancel_on_kill: whether killing this task cancels the Wan task, where the gateway can (DashScope, while it
-        is queued).
-    :returns: the wan task id.
+    :param on_changed_request: what a retry does when the request differs from the one that an earlier try bought:
+        ``fail``, or ``resubmit``, which cancels the old task where it can and pays for a new one.
+    :param cancel_on_kill: (bool) whether killing this task cancels the Wan task, where the gateway can (DashScope,
+        while the Wan task is queued).
+    :returns: the Wan task id.
     """
 
     template_fields: Sequence[str] = (
@@ -85,6 +102,17 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
     }
     ui_color = "#e3e7fb"
 
+    leaves_wan_order: ClassVar[bool] = True
+    """Tells a sensor downstream that this task leaves what it ordered in XCom."""
+
+    _running: tuple[str, WanHook] | None = None
+    """The Wan task that a kill would leave behind, and the hook that reaches it."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """List the arguments of the base classes in the docstring, too, so that ``help()`` shows all of them."""
+        super().__init_subclass__(**kwargs)
+        list_inherited_arguments(cls, WanSubmitVideoOperator)
+
     def __init__(
         self,
         *,
@@ -98,8 +126,8 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
         max_cost: float | str | None = None,
         preflight: bool = True,
         wan_conn_id: str = WanHook.default_conn_name,
-        on_ambiguous_submit: str = OnAmbiguousSubmit.FAIL.value,
-        on_changed_request: str = OnChangedRequest.FAIL.value,
+        on_ambiguous_submit: Choice = "fail",
+        on_changed_request: Choice = "fail",
         cancel_on_kill: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -114,16 +142,119 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
         self.max_cost = max_cost
         self.preflight = preflight
         self.wan_conn_id = wan_conn_id
-        self.on_ambiguous_submit = OnAmbiguousSubmit(on_ambiguous_submit).value
-        self.on_changed_request = OnChangedRequest(on_changed_request).value
+        self.on_ambiguous_submit = _checked_choice("on_ambiguous_submit", on_ambiguous_submit)
+        self.on_changed_request = _checked_choice("on_changed_request", on_changed_request)
         self.cancel_on_kill = cancel_on_kill
 
     def execute(self, context: Context) -> Any:
-        """Submit, and return the wan task id."""
-        hook = WanHook(self.wan_conn_id)
-        purchase = self.submit(context, hook, self.checked_request(hook))
+        """Submit, and return the Wan task id."""
+        with errors_for_airflow():
+            hook, ledger = WanHook(self.wan_conn_id), open_ledger(context)
+            request = self.checked_request(hook)
+            purchase = self.buy_once(context, request, hook, ledger, ledger.read())
+            leave_order(context, purchase)
         self.forget_when_successful()
         return purchase.wan_task_id
+
+    def checked_request(self, hook: WanHook) -> VideoRequest:
+        """Return the request, checked for the connection's gateway.
+
+        :raises InvalidVideoRequest: when the request breaks a rule of the API.
+        """
+        account = hook.account
+        request = build_video_request(
+            gateway=account.gateway,
+            base_url=account.base_url,
+            model=self.model,
+            prompt=self.prompt,
+            media=self.request_media(),
+            parameters=self.request_parameters(),
+            negative_prompt=self.negative_prompt,
+            audio_url=self.audio_url,
+            extra_body=self.extra_body,
+        )
+        for warning in request.warnings:
+            self.log.warning(warning)
+        return request
+
+    def request_media(self) -> Sequence[Mapping[str, Any]] | None:
+        """Return ``input.media`` of the request."""
+        return self.media
+
+    def request_parameters(self) -> Mapping[str, Any]:
+        """Return ``parameters`` of the request."""
+        return self.parameters or {}
+
+    def buy_once(
+        self, context: Context, request: VideoRequest, hook: WanHook, ledger: Ledger, earlier: Intent | Purchase | None
+    ) -> Purchase:
+        """Return what an earlier try bought, or buy: decide → prepare → buy.
+
+        :param context: the running task's context.
+        :param request: the request.
+        :param hook: the connection to buy with.
+        :param ledger: the task instance's purchase record.
+        :param earlier: what that record says.
+        :raises WanError: when the video could not be bought, or must not be.
+        """
+        earlier, status = what_became_of(earlier, hook, ledger, config.poll_interval())
+        policy = Policy(self.on_ambiguous_submit, self.on_changed_request)
+        fingerprint = fingerprint_of(request.body)
+        decision = decide(earlier, status, fingerprint=fingerprint, policy=policy, where=ledger.where)
+        if isinstance(decision, Keep):
+            purchase = decision.purchase
+        else:
+            with hook.get_conn() as client:
+                offer = self.make_offer(request, client, hook)
+                if decision.instead_of is not None:
+                    replaced = decision.instead_of
+                    cancel_replaced(replaced, hook.for_purchase(replaced.intent.wan_conn_id, replaced.intent.base_url))
+                purchase = buy(offer, client, hook=hook, ledger=ledger)
+        self._running = purchase.wan_task_id, hook.for_purchase(purchase.intent.wan_conn_id, purchase.intent.base_url)
+        context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=purchase.wan_task_id)
+        return purchase
+
+    def make_offer(self, request: VideoRequest, client: WanClient, hook: WanHook) -> Offer:
+        """Return the request made ready to be sent: its media measured and reachable, its cost within ``max_cost``."""
+        from airflow_wan.purchases.offer import make_offer  # noqa: PLC0415 - Pillow, httpx; only to buy
+
+        return make_offer(
+            request,
+            client,
+            hook.account,
+            media_valid_for_s=self.media_valid_for_s(),
+            preflight=self.preflight,
+            max_cost_usd=self.max_cost_usd(),
+        )
+
+    def media_valid_for_s(self) -> float:
+        """Return the seconds from now during which the gateway may still fetch the media."""
+        return DEFAULT_TIMEOUT
+
+    def max_cost_usd(self) -> float | None:
+        """Return ``max_cost`` as a number; a template may have made text of it.
+
+        :raises InvalidVideoRequest: when it is not a number.
+        """
+        if is_unset(self.max_cost):
+            return None
+        try:
+            limit = float(self.max_cost or 0)
+        except (TypeError, ValueError):
+            limit = -1.0
+        if not limit >= 0:
+            raise InvalidVideoRequest([f"max_cost must be a non-negative number of USD, got {self.max_cost!r}."])
+        return limit
+
+    def forget_when_successful(self) -> None:
+        """Have the purchase record removed as soon as Airflow has recorded this task's success."""
+        self.on_success_callback = [*(self.on_success_callback or ()), forget_purchase]
+
+    def on_kill(self) -> None:
+        """Cancel the Wan task that the killed task would leave behind, if the gateway can."""
+        if self._running is not None:
+            wan_task_id, hook = self._running
+            hook.cancel_task(wan_task_id, wanted=self.cancel_on_kill)
 
     def _do_render_template_fields(self, parent: Any, *args: Any, **kwargs: Any) -> None:
         """Hide what signs the media's URLs before Airflow stores and shows the rendered fields.
@@ -135,126 +266,37 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
             for query in signed_queries([getattr(self, name) for name in self.template_fields]):
                 mask_secret(query)
 
-    def checked_request(self, hook: WanHook) -> VideoRequest:
-        """The request, checked for the connection's gateway."""
-        account = hook.account
-        try:
-            request = build_video_request(
-                gateway=account.gateway,
-                base_url=account.base_url,
-                model=self.model,
-                prompt=self.prompt,
-                media=self.request_media(),
-                parameters=self.request_parameters(),
-                negative_prompt=self.negative_prompt,
-                audio_url=self.audio_url,
-                extra_body=self.extra_body,
-            )
-        except WanError as error:
-            self.raise_for(error)
-        for warning in request.warnings:
-            self.log.warning(warning)
-        return request
 
-    def request_media(self) -> Sequence[Mapping[str, Any]] | None:
-        """``input.media`` of the request."""
-        return self.media
-
-    def request_parameters(self) -> Mapping[str, Any]:
-        """``parameters`` of the request."""
-        return self.parameters or {}
-
-    def submit(self, context: Context, hook: WanHook, request: VideoRequest) -> Purchase:
-        """Buy the video, unless an earlier try of this task instance has.
-
-        :returns: the purchase, with its wan task id.
-        """
-        buyer = Buyer(
-            ledger=open_ledger(context),
-            account=hook.account,
-            wan_conn_id=self.wan_conn_id,
-            connect=lambda conn_id, base_url: WanHook(conn_id, base_url=base_url).get_conn(),
-            prepare=partial(self.make_ready, hook),
-            poll_interval=settings.poll_interval(),
-            on_ambiguous_submit=OnAmbiguousSubmit(self.on_ambiguous_submit),
-            on_changed_request=OnChangedRequest(self.on_changed_request),
-        )
-        try:
-            purchase = buyer.obtain(request)
-        except WanError as error:
-            self.raise_for(error)
-        self._running = str(purchase.wan_task_id), WanHook(purchase.wan_conn_id, base_url=purchase.base_url)
-        context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=purchase.wan_task_id)
-        return purchase
-
-    def make_ready(self, hook: WanHook, request: VideoRequest, client: WanClient) -> Offer:
-        """What a request needs before it may be sent: its media measured and reachable, its cost within bounds."""
-        from airflow_wan.media.sources import prepare_media  # noqa: PLC0415 - heavy, and only where something is bought
-
-        gateway = hook.account.gateway.name
-        prepared = prepare_media(
-            request, account=hook.account, client=client, valid_for_s=self.media_needed_for(), preflight=self.preflight
-        )
-        estimate = estimate_request(gateway, request, prepared.clip_seconds)
-        if estimate is None:
-            self.log.info("What it would cost is not known: no rate for %s at %s", request.model, gateway)
-        else:
-            self.log.info("It would cost %s", estimate)
-        check_cost(estimate, self.spending_limit())
-        order = Order(
-            request=unsigned_body(request.body),
-            sources=[asdict(source) for source in prepared.sources],
-            seconds=request.seconds,
-            resolution=request.resolution,
-            driven_by_audio=request.is_driven_by_audio,
-            estimated_usd=estimate.usd if estimate else None,
-        )
-        return Offer(prepared.request, order)
-
-    def media_needed_for(self) -> float:
-        """S from now in which the gateway may want to fetch the media."""
-        return DEFAULT_TIMEOUT
-
-    def spending_limit(self) -> float | None:
-        """``max_cost`` as a number; a template may have made text of it.
-
-        :raises InvalidVideoRequest: when it is none.
-        """
-        if is_unset(self.max_cost):
-            return None
-        try:
-            limit = float(self.max_cost or 0)
-        except (TypeError, ValueError):
-            limit = -1.0
-        if not limit >= 0:
-            raise InvalidVideoRequest([f"max_cost: {self.max_cost!r} is no amount of USD."])
-        return limit
-
-    def forget_when_successful(self) -> None:
-        """Have the ledger's record removed as soon as Airflow has recorded this task's success."""
-        self.on_success_callback = [*(self.on_success_callback or ()), forget_purchase]
-
-
-class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
+class WanGenerateVideoOperator(WanSubmitVideoOperator):
     """Submits a video, waits for it without holding a worker, downloads it and hands on its path.
 
-    Takes everything `WanSubmitVideoOperator` takes, and:
+    A video that is at ``output_path`` already, and was made by this very request, is handed on as it is.
 
-    :param output_path: where the video goes: a local path or a URI such as ``s3://conn_id@bucket/key.mp4``; by default
-        a path of this task instance's own under ``[wan] output_base``. (templated)
-    :param deferrable: whether to wait in the triggerer. False: on a worker.
-    :param poll_interval: shortest time between two asks, s or timedelta; by default ``[wan] poll_interval``, 15 s.
-    :param timeout: how long to wait from the submit on, s or timedelta; the gateways themselves give up after 3 h.
-        A shorter ``execution_timeout`` counts too, since Airflow does not apply it to a deferred task.
-    :param reuse: whether a video that is at ``output_path`` already, and was made by this very request, is handed on
-        as it is, and nothing is submitted. False: a new take. It needs the record beside the video (``sidecar``).
-    :param sidecar: whether to leave a record beside the video, ``<video>.json``: request, ids, times, cost, digest.
-    :param poster: whether to leave the video's first frame beside it, as JPEG. It needs the extra ``inspection``.
-    :returns: the path or URI of the video; its metadata is under the XCom key ``wan_video``.
+    :param output_path: (str, templated) where the video goes: a local path or a URI such as
+        ``s3://conn_id@bucket/key.mp4``; by default a path of this task instance's own under ``[wan] output_base``.
+    :param deferrable: (bool) whether to wait in the triggerer. False: on a worker.
+    :param poll_interval: (s, or timedelta) shortest time between two reads of the Wan task; by default
+        ``[wan] poll_interval``, 15 s.
+    :param timeout: (s, or timedelta) how long to wait, counted from the submit; 3 h 15 min by default, as the gateways
+        themselves give up after 3 h. A shorter ``execution_timeout`` counts too, since Airflow does not apply it to a
+        deferred task.
+    :param reuse: (bool) whether a video that is at ``output_path`` already, and was made by this very request, is
+        handed on as it is, and nothing is submitted. False: a new video. It needs the record beside the video
+        (``sidecar``).
+    :param sidecar: (bool) whether to leave a record beside the video, ``<video>.json``: request, ids, times, cost,
+        digest.
+    :param poster: (bool) whether to leave the video's first frame beside it, as JPEG. It needs the extra
+        ``inspection``.
+    :returns: the path or URI of the video; its facts are under the XCom key ``wan_video``, see
+        `airflow_wan.videos.wan_video.WanVideo`.
     """
 
     template_fields: Sequence[str] = (*WanSubmitVideoOperator.template_fields, "output_path")
     ui_color = "#d9e6ff"
+    leaves_wan_order = False
+
+    _video: FinishedVideo | None = None
+    """The video of this run, for OpenLineage."""
 
     def __init__(
         self,
@@ -274,107 +316,97 @@ class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
         self.reuse = reuse
         self.sidecar = sidecar
         self.poster = poster
-        self.poll_interval = _seconds(settings.poll_interval() if poll_interval is None else poll_interval)
-        self.timeout = _seconds(timeout)
+        self.poll_interval = _seconds(
+            "poll_interval", config.poll_interval() if poll_interval is None else poll_interval
+        )
+        self.timeout = _seconds("timeout", timeout)
 
     def execute(self, context: Context) -> Any:
         """Submit, wait, and bring the video home; or hand on the one that is there already."""
-        self.check_extras()
-        destination = self.prepare_destination(context)
-        hook = WanHook(self.wan_conn_id)
-        request = self.checked_request(hook)
-        if there := self.find_there(context, destination, request):
-            return self.hand_on(context, hook, there)
-        purchase = self.submit(context, hook, request)
-        started, deadline = self.wait_from(purchase)
-        watch = VideoWatch(str(purchase.wan_task_id), started, deadline, self.poll_interval)
-        hook = WanHook(purchase.wan_conn_id, base_url=purchase.base_url)
-        if not self.deferrable:
-            self.wait_here(context, hook, watch)
-            return self.deliver(context, watch.wan_task_id, hook, watch.seen)
-        trigger = WanVideoTrigger(
-            wan_task_id=watch.wan_task_id,
-            wan_conn_id=purchase.wan_conn_id,
-            started=started,
-            deadline=deadline,
-            poll_interval=self.poll_interval,
-            base_url=purchase.base_url,
-            cancel_on_kill=self.cancel_on_kill,
-        )
-        return self.wait_without_worker(context, hook, watch, trigger)
+        with errors_for_airflow():
+            ledger = open_ledger(context)
+            job = prepare_job(self, context, WanHook(self.wan_conn_id), ledger)
+            request = self.checked_request(job.hook)
+            earlier = ledger.read()
+            if video := self.find_finished(job, request, earlier):
+                context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=video.facts["wan_task_id"])
+                return self.hand_over(job, video)
+            purchase = self.buy_once(context, request, job.hook, ledger, earlier)
+            job = job.for_purchase(purchase)
+            watch = self.watch_of(purchase)
+            job.wait(watch, deferrable=self.deferrable)
+            self._running = None  # it has ended: a kill has nothing to cancel
+            return self.hand_over(job, job.deliver(purchase.wan_task_id, watch.seen, purchase))
 
-    def wait_from(self, purchase: Purchase) -> tuple[float, float]:
-        """When the wait began and when it is given up, unix times in s: counted from the submit, over all tries."""
-        now = time.time()
-        started = purchase.submitted_at or now
-        if started + self.longest_wait() <= now:
-            # An earlier try has used the time up, and the author wants another: a fresh budget.
-            started = now
-        return started, started + self.longest_wait()
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str:
+        """Resume on a worker: bring the video home, or raise what ended the wait."""
+        with errors_for_airflow():
+            return self.hand_over(*resume(self, context, event, open_ledger(context)))
 
-    def find_there(self, context: Context, destination: Destination, request: VideoRequest) -> FinishedVideo | None:
-        """The video at the destination, if it is this very request's."""
-        from airflow_wan.media.sources import identify  # noqa: PLC0415 - heavy, and only on a worker
+    def find_finished(
+        self, job: VideoJob, request: VideoRequest, earlier: Intent | Purchase | None
+    ) -> FinishedVideo | None:
+        """Return the video at the destination, if it is this very request's.
 
-        purchase = open_ledger(context).read()
-        if purchase is None and not (self.reuse and self.sidecar):
+        :raises GatewayUnavailable: when the destination cannot be read for now.
+        """
+        from airflow_wan.videos.reuse import find_finished  # noqa: PLC0415 - pydantic and Pillow; only on a worker
+
+        if earlier is None and not (self.reuse and self.sidecar):
             return None
-        try:
-            there = find_finished(
-                destination, fingerprint_of(request.body), lambda: identify(request), purchase, poster=self.poster
-            )
-        except WanError as error:
-            self.raise_for(error)
-        if there is not None:
-            self.log.info(
-                "This very video is at %s already (wan task %s, sha256 %s); nothing is submitted. %s",
-                destination,
-                there.facts["wan_task_id"],
-                there.facts["sha256"],
-                "An earlier try has bought it." if purchase else "reuse=False makes a new take.",
-            )
-        return there
+        return find_finished(job.destination, request, earlier, poster=self.poster)
 
-    def known_purchase(self, context: Context, wan_task_id: str) -> Purchase | None:
-        """What the ledger says of the task; a video is brought home even while it cannot be read."""
-        try:
-            purchase = open_ledger(context).read()
-        except LedgerUnreadable as error:
-            self.log.warning("What was ordered cannot be looked up, so the video is compared with nothing: %s", error)
-            return None
-        return purchase if purchase and purchase.wan_task_id == wan_task_id else None
+    def watch_of(self, purchase: Purchase) -> VideoWatch:
+        """Return the wait for a purchase, its time counted from the submit, over all tries.
 
-    def media_needed_for(self) -> float:
-        """S from now in which the gateway may want to fetch the media: as long as the video is waited for."""
-        return self.longest_wait()
+        An earlier try may have used up the time; the author wants another try, so it gets all of the time again.
+        """
+        now, longest_s = time.time(), longest_wait_s(self)
+        started = now if purchase.submitted_at + longest_s <= now else purchase.submitted_at
+        return VideoWatch(purchase.wan_task_id, started, started + longest_s, self.poll_interval)
 
-    def hand_on(self, context: Context, hook: WanHook, video: FinishedVideo) -> str:
-        """Hand on the path, and have the purchase forgotten once Airflow knows of it."""
-        path = super().hand_on(context, hook, video)
-        context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=video.facts["wan_task_id"])
+    def media_valid_for_s(self) -> float:
+        """Return the seconds during which the gateway may still fetch the media: the longest wait for the video."""
+        return longest_wait_s(self)
+
+    def hand_over(self, job: VideoJob, video: FinishedVideo) -> str:
+        """Hand on the path, and have the purchase record removed once Airflow knows of it."""
+        self._video = video
         self.forget_when_successful()
-        return path
+        return job.hand_over(video)
 
-    def end_wait(self, context: Context, error: WanError) -> NoReturn:
-        """A failed or canceled task is not billed, so the next try may buy; any other is remembered."""
-        if isinstance(error, VideoTaskFailed):
-            forget_purchase(context)
-        super().end_wait(context, error)
+    def get_openlineage_facets_on_complete(self, _: Any) -> Any:
+        """Return the video and what it was made from; OpenLineage's own provider asks for it."""
+        return openlineage_of(self._video.sources, self._video.facts) if self._video else None
 
 
-class _ByCapability(WanGenerateVideoOperator):
+class _CapabilityOperator(WanGenerateVideoOperator):
     """What the operators of one capability each share: arguments in the API's own words, made into a request.
 
-    :param resolution: ``720P`` or ``1080P``; 1080P costs more. (templated)
-    :param prompt_extend: whether the gateway may rewrite the prompt; its own default is true. (templated)
-    :param watermark: whether the video carries an "AI generated" mark; the gateway's own default is false. (templated)
-    :param seed: 0 to 2147483647, for repeatable takes. (templated)
+    A class names its arguments once, in `media_roles` and `parameter_names`; request and template fields follow.
+
+    :param resolution: (str, templated) ``720P`` or ``1080P``; 1080P costs more.
+    :param prompt_extend: (bool, templated) whether the gateway may rewrite the prompt; its own default is true.
+    :param watermark: (bool, templated) whether the video carries an "AI generated" mark; the gateway's own default is
+        false.
+    :param seed: (int, templated) 0 to 2147483647, for repeatable videos.
     """
 
-    named_parameters: ClassVar[tuple[str, ...]] = ("resolution", "prompt_extend", "watermark", "seed")
-    """The arguments that are ``parameters`` of the request."""
+    media_roles: ClassVar[tuple[str, ...]] = ()
+    """The arguments that are media of the request, named as the API names their type, in the order of the request."""
 
-    template_fields: Sequence[str] = (*WanGenerateVideoOperator.template_fields, *named_parameters)
+    parameter_names: ClassVar[tuple[str, ...]] = ()
+    """The arguments that are ``parameters`` of the request, beside the shared ones."""
+
+    _SHARED_PARAMETERS: ClassVar = ("resolution", "prompt_extend", "watermark", "seed")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make template fields of the arguments."""
+        super().__init_subclass__(**kwargs)
+        arguments = (*cls._SHARED_PARAMETERS, *cls.parameter_names, *cls.media_roles)
+        cls.template_fields = (*WanGenerateVideoOperator.template_fields, *arguments)
+        lists = {role: "json" for role in cls.media_roles if role.startswith("reference_")}
+        cls.template_fields_renderers = WanGenerateVideoOperator.template_fields_renderers | lists
 
     def __init__(
         self,
@@ -392,45 +424,26 @@ class _ByCapability(WanGenerateVideoOperator):
         self.seed = seed
 
     def request_parameters(self) -> Mapping[str, Any]:
-        """The parameters named by argument, over any given as ``parameters``."""
-        named = {name: getattr(self, name) for name in self.named_parameters}
+        """Return the parameters named by argument, over any given as ``parameters``."""
+        named = {name: getattr(self, name) for name in (*self._SHARED_PARAMETERS, *self.parameter_names)}
         return {**(self.parameters or {}), **{name: value for name, value in named.items() if not is_unset(value)}}
 
     def request_media(self) -> Sequence[Mapping[str, Any]]:
-        """The media named by argument, then any given as ``media``."""
-        return [*self.named_media(), *(self.media or ())]
-
-    def named_media(self) -> Iterator[Mapping[str, Any]]:
-        """The media named by argument."""
-        yield from ()
+        """Return the media named by argument, then any given as ``media``."""
+        named = [item for role in self.media_roles for item in _media_items(role, getattr(self, role))]
+        return [*named, *(self.media or ())]
 
 
-def _items(media_type: str, given: object) -> Iterator[Mapping[str, Any]]:
-    """Media items of one type, from a URL, from a dict with more than a URL, or from a list of either."""
-    if isinstance(given, (list, tuple)):
-        for one in given:
-            yield from _items(media_type, one)
-    elif isinstance(given, Mapping):
-        yield {"type": media_type, **given}
-    elif not is_unset(given):
-        yield {"type": media_type, "url": given}
+class WanTextToVideoOperator(_CapabilityOperator):
+    """Makes a video from words alone, with a sound track if one is given (``audio_url``), and hands on its path.
 
-
-class WanTextToVideoOperator(_ByCapability):
-    """Makes a video from words alone, with a sound track if one is given, and hands on the video's path.
-
-    Takes everything `WanGenerateVideoOperator` takes (``audio_url`` among it), the arguments that all capabilities
-    share (``resolution``, ``prompt_extend``, ``watermark``, ``seed``), and:
-
-    :param prompt: what should happen in the video. (templated)
-    :param ratio: ``16:9``, ``9:16``, ``1:1``, ``4:3`` or ``3:4``; the gateway's own default is 16:9. (templated)
-    :param duration: s, an integer from 2 to 15. (templated)
-    :param model: model id. (templated)
-    :returns: the path or URI of the video; its metadata is under the XCom key ``wan_video``.
+    :param prompt: (str, templated) what should happen in the video.
+    :param ratio: (str, templated) ``16:9``, ``9:16``, ``1:1``, ``4:3`` or ``3:4``; the gateway's own default is 16:9.
+    :param duration: (s, templated) an integer from 2 to 15.
+    :param model: (str, templated) model id.
     """
 
-    named_parameters = (*_ByCapability.named_parameters, "duration", "ratio")
-    template_fields: Sequence[str] = (*_ByCapability.template_fields, "duration", "ratio")
+    parameter_names = ("duration", "ratio")
 
     def __init__(
         self,
@@ -446,31 +459,21 @@ class WanTextToVideoOperator(_ByCapability):
         self.duration = duration
 
 
-class WanImageToVideoOperator(_ByCapability):
-    """Sets an image in motion, driven by a voice or music track if there is one, and hands on the video's path.
+class WanImageToVideoOperator(_CapabilityOperator):
+    """Sets an image in motion, driven by a voice or music track if one is given, and hands on the video's path.
 
-    Takes everything `WanGenerateVideoOperator` takes, the arguments that all capabilities share (``resolution``,
-    ``prompt_extend``, ``watermark``, ``seed``), and:
-
-    :param prompt: what should happen in the video. (templated)
-    :param first_frame: the image the video starts from: a public https URL, an object store URI, a local path or a data
-        URI. (templated)
-    :param driving_audio: a wav or mp3, 2 to 30 s, that lips and rhythm follow; wan2.7-i2v and wan2.6-i2v only.
-        (templated)
-    :param last_frame: the image the video ends on. (templated)
-    :param duration: s, an integer from 2 to 15. (templated)
-    :param model: model id. (templated)
-    :returns: the path or URI of the video; its metadata is under the XCom key ``wan_video``.
+    :param prompt: (str, templated) what should happen in the video.
+    :param first_frame: (str, templated) the image that the video starts from: a public https URL, an object store URI,
+        an absolute local path or a data URI.
+    :param driving_audio: (str, templated) a wav or mp3 of 2 to 30 s that lips and rhythm follow; wan2.7-i2v and
+        wan2.6-i2v only.
+    :param last_frame: (str, templated) the image that the video ends with.
+    :param duration: (s, templated) an integer from 2 to 15.
+    :param model: (str, templated) model id.
     """
 
-    named_parameters = (*_ByCapability.named_parameters, "duration")
-    template_fields: Sequence[str] = (
-        *_ByCapability.template_fields,
-        "first_frame",
-        "driving_audio",
-        "last_frame",
-        "duration",
-    )
+    media_roles = ("first_frame", "last_frame", "driving_audio")
+    parameter_names = ("duration",)
 
     def __init__(
         self,
@@ -489,47 +492,25 @@ class WanImageToVideoOperator(_ByCapability):
         self.last_frame = last_frame
         self.duration = duration
 
-    def named_media(self) -> Iterator[Mapping[str, Any]]:
-        """First frame, last frame, driving audio."""
-        yield from _items("first_frame", self.first_frame)
-        yield from _items("last_frame", self.last_frame)
-        yield from _items("driving_audio", self.driving_audio)
 
-
-class WanReferenceToVideoOperator(_ByCapability):
+class WanReferenceToVideoOperator(_CapabilityOperator):
     """Makes a video with the persons, things or voices of references in it, and hands on the video's path.
 
     The prompt names references by their order: "image 1", "video 1" (Wan), "[Image 1]" (HappyHorse).
 
-    Takes everything `WanGenerateVideoOperator` takes, the arguments that all capabilities share (``resolution``,
-    ``prompt_extend``, ``watermark``, ``seed``), and:
-
-    :param prompt: what should happen in the video. (templated)
-    :param reference_image: an image or a list of images: URLs, or dicts with ``url`` and ``reference_voice``, a wav or
-        mp3 of 1 to 10 s. (templated)
-    :param reference_video: likewise, videos. Images and videos are at most 5 together (HappyHorse: 9 images).
-        (templated)
-    :param first_frame: the image the video starts from; ``ratio`` is then ignored. (templated)
-    :param ratio: ``16:9``, ``9:16``, ``1:1``, ``4:3`` or ``3:4``; the gateway's own default is 16:9. (templated)
-    :param duration: s, an integer from 2 to 15, with a reference video to 10. (templated)
-    :param model: model id. (templated)
-    :returns: the path or URI of the video; its metadata is under the XCom key ``wan_video``.
+    :param prompt: (str, templated) what should happen in the video.
+    :param reference_image: (str, dict, or a list of either, templated) images: URLs, or dicts with ``url`` and
+        ``reference_voice``, a wav or mp3 of 1 to 10 s.
+    :param reference_video: (str, dict, or a list of either, templated) videos, given likewise. Images and videos are
+        at most 5 together (HappyHorse: 9 images).
+    :param first_frame: (str, templated) the image that the video starts from; ``ratio`` is then ignored.
+    :param ratio: (str, templated) ``16:9``, ``9:16``, ``1:1``, ``4:3`` or ``3:4``; the gateway's own default is 16:9.
+    :param duration: (s, templated) an integer from 2 to 15; to 10 with a reference video.
+    :param model: (str, templated) model id.
     """
 
-    named_parameters = (*_ByCapability.named_parameters, "duration", "ratio")
-    template_fields: Sequence[str] = (
-        *_ByCapability.template_fields,
-        "reference_image",
-        "reference_video",
-        "first_frame",
-        "duration",
-        "ratio",
-    )
-    template_fields_renderers: ClassVar[dict[str, str]] = {
-        **WanGenerateVideoOperator.template_fields_renderers,
-        "reference_image": "json",
-        "reference_video": "json",
-    }
+    media_roles = ("reference_image", "reference_video", "first_frame")
+    parameter_names = ("duration", "ratio")
 
     def __init__(
         self,
@@ -550,42 +531,22 @@ class WanReferenceToVideoOperator(_ByCapability):
         self.ratio = ratio
         self.duration = duration
 
-    def named_media(self) -> Iterator[Mapping[str, Any]]:
-        """References, images first; then the first frame."""
-        yield from _items("reference_image", self.reference_image)
-        yield from _items("reference_video", self.reference_video)
-        yield from _items("first_frame", self.first_frame)
 
-
-class WanEditVideoOperator(_ByCapability):
+class WanEditVideoOperator(_CapabilityOperator):
     """Changes a video by words and reference images, and hands on the new video's path.
 
-    Takes everything `WanGenerateVideoOperator` takes, the arguments that all capabilities share (``resolution``,
-    ``prompt_extend``, ``watermark``, ``seed``), and:
-
-    :param prompt: what should change. (templated)
-    :param video: the video to change, mp4 or mov, 2 to 10 s. (templated)
-    :param reference_image: an image or a list of images of what should come into it; APIYI requires one. (templated)
-    :param duration: s; by default that of the source (DashScope only). (templated)
-    :param ratio: by default that of the source (DashScope only). (templated)
-    :param audio_setting: ``auto`` or ``origin``, which keeps the source's sound (DashScope only). (templated)
-    :param model: model id. (templated)
-    :returns: the path or URI of the video; its metadata is under the XCom key ``wan_video``.
+    :param prompt: (str, templated) what should change.
+    :param video: (str, templated) the video to change, mp4 or mov, 2 to 10 s.
+    :param reference_image: (str, dict, or a list of either, templated) images of what should come into the video;
+        APIYI requires one.
+    :param duration: (s, templated) by default that of the source (DashScope only).
+    :param ratio: (str, templated) by default that of the source (DashScope only).
+    :param audio_setting: (str, templated) ``auto``, or ``origin`` to keep the source's sound (DashScope only).
+    :param model: (str, templated) model id.
     """
 
-    named_parameters = (*_ByCapability.named_parameters, "duration", "ratio", "audio_setting")
-    template_fields: Sequence[str] = (
-        *_ByCapability.template_fields,
-        "video",
-        "reference_image",
-        "duration",
-        "ratio",
-        "audio_setting",
-    )
-    template_fields_renderers: ClassVar[dict[str, str]] = {
-        **WanGenerateVideoOperator.template_fields_renderers,
-        "reference_image": "json",
-    }
+    media_roles = ("video", "reference_image")
+    parameter_names = ("duration", "ratio", "audio_setting")
 
     def __init__(
         self,
@@ -606,15 +567,27 @@ class WanEditVideoOperator(_ByCapability):
         self.ratio = ratio
         self.audio_setting = audio_setting
 
-    def named_media(self) -> Iterator[Mapping[str, Any]]:
-        """The video, then the reference images."""
-        yield from _items("video", self.video)
-        yield from _items("reference_image", self.reference_image)
+
+def _media_items(role: str, given: object) -> Iterator[Mapping[str, Any]]:
+    """Yield the media items of one role, from a URL, from a dict with more than a URL, or from a list of either."""
+    if isinstance(given, (list, tuple)):
+        for one in given:
+            yield from _media_items(role, one)
+    elif isinstance(given, Mapping):
+        yield {"type": role, **given}
+    elif not is_unset(given):
+        yield {"type": role, "url": given}
 
 
-def _seconds(value: timedelta | float) -> float:
-    """A length of time in s, made sure of before anything is bought: it ends in the trigger's arguments."""
+def _checked_choice(name: str, value: str) -> Choice:
+    if value not in get_args(Choice):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(Choice))}, got {value!r}")
+    return cast("Choice", value)
+
+
+def _seconds(name: str, value: timedelta | float) -> float:
+    """Return a length of time in s, checked before anything is bought: it ends in the trigger's arguments."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
     if not seconds > 0:
-        raise ValueError(f"{value!r} is no length of time: it must be seconds over 0")
+        raise ValueError(f"{name} must be a positive number of seconds, got {value!r}")
     return seconds

@@ -12,42 +12,71 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
+from airflow_wan import config
 from airflow_wan.api.polling import DEFAULT_TIMEOUT, Verdict, VideoWatch
 from airflow_wan.api.requests import is_unset
-from airflow_wan.config import poll_interval
 from airflow_wan.exceptions import VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.hooks.wan import WanHook
-from airflow_wan.triggers.wan import WanVideoTrigger
-from airflow_wan.videos.waiting import WaitsForVideo
+from airflow_wan.telemetry.lineage import openlineage_of
+from airflow_wan.videos.job import (
+    ask,
+    errors_for_airflow,
+    fail_for_good,
+    longest_wait_s,
+    prepare_job,
+    resume,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
-# Between two asks of one poke, after a refusal that may be a slip.
-_STRIKE_PAUSE = 5.0
+    from airflow_wan.videos.job import VideoJob
+    from airflow_wan.videos.wan_video import FinishedVideo
+
+__all__ = ["WanVideoSensor"]
+
+_STRIKE_PAUSE_S = 5.0
+"""Seconds between two reads within one poke, after a refusal that may be the gateway's slip."""
 
 
-class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
-    """Waits for a Wan task and downloads its video; it submits nothing, so its retries cost nothing.
+class WanVideoSensor(BaseSensorOperator):
+    """Waits for a Wan task and downloads its video. It submits nothing, so its retries cost nothing.
 
-    :param wan_task_id: the task, as `WanSubmitVideoOperator` returns it. (templated)
-    :param output_path: where the video goes: a local path or a URI such as ``s3://conn_id@bucket/key.mp4``; by default
-        a path of this task instance's own under ``[wan] output_base``. (templated)
-    :param wan_conn_id: the Airflow connection that submitted the task. (templated)
-    :param deferrable: whether to wait in the triggerer. False: on a worker, by ``mode`` ``poke`` or ``reschedule``.
-    :param poke_interval: shortest time between two asks, s or timedelta; by default ``[wan] poll_interval``, 15 s.
-    :param timeout: how long to wait, s or timedelta; the gateways themselves give up after 3 h.
-    :param cancel_on_kill: whether killing this sensor cancels the Wan task, where the gateway can.
-    :param sidecar: whether to leave a record beside the video, ``<video>.json``: ids, times, digest.
-    :param poster: whether to leave the video's first frame beside it, as JPEG. It needs the extra ``inspection``.
-    :returns: the path or URI of the video; its metadata is under the XCom key ``wan_video``.
+    If a `WanSubmitVideoOperator` upstream submitted the Wan task, the video is compared with what was ordered there,
+    and record, cost and XCom are those of the one-task operators. Otherwise the video is compared with nothing.
+
+    :param wan_task_id: (str, templated) the Wan task, as `WanSubmitVideoOperator` returns it.
+    :param output_path: (str, templated) where the video goes: a local path or a URI such as
+        ``s3://conn_id@bucket/key.mp4``; by default a path of this task instance's own under ``[wan] output_base``.
+    :param wan_conn_id: (str, templated) the Airflow connection that submitted the Wan task.
+    :param deferrable: (bool) whether to wait in the triggerer. False: on a worker, by ``mode`` ``poke`` or
+        ``reschedule``.
+    :param poke_interval: (s, or timedelta) shortest time between two reads of the Wan task; by default
+        ``[wan] poll_interval``, 15 s.
+    :param timeout: (s, or timedelta) how long to wait; 3 h 15 min by default, as the gateways themselves give up after
+        3 h.
+    :param cancel_on_kill: (bool) whether killing this sensor cancels the Wan task, where the gateway can.
+    :param sidecar: (bool) whether to leave a record beside the video, ``<video>.json``: ids, times, digest.
+    :param poster: (bool) whether to leave the video's first frame beside it, as JPEG. It needs the extra
+        ``inspection``.
+    :returns: the path or URI of the video; its facts are under the XCom key ``wan_video``, see
+        `airflow_wan.videos.wan_video.WanVideo`.
     """
 
     template_fields: Sequence[str] = ("wan_task_id", "output_path", "wan_conn_id")
     ui_color = "#efe6f7"
+
+    _running: tuple[str, WanHook] | None = None
+    """The Wan task that a kill would leave behind, and the hook that reaches it."""
+
+    _job: VideoJob
+    """What `poke` works on."""
+
+    _video: FinishedVideo | None = None
+    """The video of this run, for OpenLineage."""
 
     def __init__(
         self,
@@ -64,7 +93,7 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            poke_interval=poll_interval() if poke_interval is None else poke_interval, timeout=timeout, **kwargs
+            poke_interval=config.poll_interval() if poke_interval is None else poke_interval, timeout=timeout, **kwargs
         )
         self.wan_task_id = wan_task_id
         self.output_path = output_path
@@ -75,49 +104,64 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
         self.poster = poster
 
     def execute(self, context: Context) -> Any:
-        """Wait, in whichever way was asked for, and bring the video home."""
+        """Wait, in the way that was chosen, and bring the video home."""
         if is_unset(self.wan_task_id):
             raise AirflowFailException(
                 "wan_task_id is empty: give the output of WanSubmitVideoOperator, such as submit.output."
             )
-        self.check_extras()
-        self.prepare_destination(context)
-        if not self.deferrable:
-            return super().execute(context)
-        started = time.time()
-        watch = VideoWatch(self.wan_task_id, started, started + self.longest_wait(), self.poke_interval)
-        trigger = WanVideoTrigger(
-            wan_task_id=self.wan_task_id,
-            wan_conn_id=self.wan_conn_id,
-            started=started,
-            deadline=watch.deadline,
-            poll_interval=self.poke_interval,
-            cancel_on_kill=self.cancel_on_kill,
-        )
-        return self.wait_without_worker(context, WanHook(self.wan_conn_id), watch, trigger)
+        with errors_for_airflow(self.for_airflow):
+            job = prepare_job(self, context, WanHook(self.wan_conn_id), ledger=None)
+            if self.deferrable:
+                now = time.time()
+                watch = VideoWatch(self.wan_task_id, now, now + longest_wait_s(self), self.poke_interval)
+                job.wait(watch, deferrable=True)
+                return self.finish(job, watch)
+        self._job = job
+        return super().execute(context)
 
-    def poke(self, context: Context) -> bool | PokeReturnValue:
-        """Ask once; a refusal is asked about again at once, because a rescheduled sensor remembers nothing."""
-        now = time.time()
-        watch = VideoWatch(self.wan_task_id, now, float("inf"), self.poke_interval)
-        hook = WanHook(self.wan_conn_id)
-        self._running = self.wan_task_id, hook
-        with hook.get_conn() as client:
-            decision = self.ask(client, watch)
-            while watch.strikes and decision.verdict is Verdict.WAIT:
-                time.sleep(min(self.poke_interval, _STRIKE_PAUSE))
-                decision = self.ask(client, watch)
-        if decision.error is not None:
-            self.end_wait(context, decision.error)
-        if decision.verdict is Verdict.WAIT:
-            return False
-        path = self.deliver(context, self.wan_task_id, hook, watch.seen)
-        return PokeReturnValue(is_done=True, xcom_value=path)
+    def poke(self, context: Context) -> bool | PokeReturnValue:  # noqa: ARG002 - the job knows it
+        """Ask once. A refusal is asked about again at once, because a rescheduled sensor remembers nothing."""
+        job = self._job
+        watch = VideoWatch(self.wan_task_id, time.time(), float("inf"), self.poke_interval)
+        self._running = self.wan_task_id, job.hook
+        with errors_for_airflow(self.for_airflow):
+            with job.hook.get_conn() as client:
+                decision = ask(client, watch)
+                while watch.strikes and decision.verdict is Verdict.WAIT:
+                    time.sleep(min(self.poke_interval, _STRIKE_PAUSE_S))
+                    decision = ask(client, watch)
+            if decision.error is not None:
+                raise decision.error
+            if decision.verdict is Verdict.WAIT:
+                return False
+            self._running = None  # it has ended: a kill has nothing to cancel
+            return PokeReturnValue(is_done=True, xcom_value=self.finish(job, watch))
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str:
+        """Resume on a worker: bring the video home, or raise what ended the wait."""
+        with errors_for_airflow(self.for_airflow):
+            job, self._video = resume(self, context, event, ledger=None)
+            return job.hand_over(self._video)
+
+    def finish(self, job: VideoJob, watch: VideoWatch) -> str:
+        """Bring the video home and return its path."""
+        self._video = job.deliver(self.wan_task_id, watch.seen, job.known_purchase(self.wan_task_id))
+        return job.hand_over(self._video)
 
     def for_airflow(self, error: WanError) -> Exception:
-        """A timeout as sensors time out; a failed task for good, since asking again changes nothing."""
+        """Return what to raise for an error: a timeout as sensors time out, a failed Wan task for good."""
         if isinstance(error, VideoWaitTimeout):
             return AirflowSensorTimeout(str(error))
         if isinstance(error, VideoTaskFailed):
-            return AirflowFailException(str(error))
-        return super().for_airflow(error)
+            return AirflowFailException(str(error))  # to ask again changes nothing
+        return fail_for_good(error)
+
+    def on_kill(self) -> None:
+        """Cancel the Wan task that the killed sensor waits for, if that is wanted and the gateway can."""
+        if self._running is not None:
+            wan_task_id, hook = self._running
+            hook.cancel_task(wan_task_id, wanted=self.cancel_on_kill)
+
+    def get_openlineage_facets_on_complete(self, _: Any) -> Any:
+        """Return the video and what it was made from; OpenLineage's own provider asks for it."""
+        return openlineage_of(self._video.sources, self._video.facts) if self._video else None

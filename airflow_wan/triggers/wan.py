@@ -106,35 +106,24 @@ class WanVideoTrigger(BaseTrigger):
         return WanHook(self.wan_conn_id, base_url=self.base_url)
 
     async def on_kill(self) -> None:
-        """A user ended the deferred task: cancel the Wan task if it is still queued and the gateway can.
+        """Cancel the Wan task of a deferred task that a user ended, if that is wanted and the gateway can.
 
         Airflow 3.3.0 to 3.3.2 also call this when the trigger merely moves to another triggerer. The task instance is
         still deferred then, and its video still wanted.
         """
-        if not self.cancel_on_kill:
-            self.log.info("Wan task %s is left running at the gateway, and may be billed.", self.wan_task_id)
-            return
         try:
-            if await self._is_still_deferred():
+            if self.cancel_on_kill and await self._is_still_deferred():
                 self.log.info("Wan task %s goes on: its Airflow task is still deferred.", self.wan_task_id)
                 return
-            hook = self._hook()
-            account = await hook.get_async_account()
-            if not account.gateway.can_cancel:
-                self.log.warning(
-                    "Wan task %s goes on and may be billed: %s cannot cancel.", self.wan_task_id, account.gateway.title
-                )
-                return
-            async with await hook.get_async_conn() as client:
-                await client.cancel(self.wan_task_id)
         except Exception as error:  # noqa: BLE001 - whatever fails, the trigger ends
             self.log.warning(
                 "Wan task %s could not be canceled and may go on and be billed: %s",
                 self.wan_task_id,
                 redact(str(error)),
             )
-        else:
-            self.log.info("Wan task %s is canceled; it will not be billed.", self.wan_task_id)
+            return
+        # In a thread, as on a worker: one kill handler for both.
+        await asyncio.to_thread(self._hook().cancel_task, self.wan_task_id, wanted=self.cancel_on_kill)
 
     async def _is_still_deferred(self) -> bool:
         instance = self.task_instance

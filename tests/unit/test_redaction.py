@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_wan.purchases.ledger import fingerprint_of
+from airflow_wan.purchases.record import fingerprint_of
 from airflow_wan.redaction import signed_queries, unsigned_body, without_signature
 
 

@@ -52,15 +52,16 @@ def _before_post(hold: Callable[[], None]) -> None:
 
 def _after_answer(hold: Callable[[], None]) -> None:
     """The gateway has answered the create; the ledger has the intent and not the id."""
-    from airflow_wan.purchases.ledger import TaskStateLedger
+    from airflow_wan.purchases.record import Purchase
+    from airflow_wan.purchases.task_state_ledger import TaskStateLedger
 
-    _lay(TaskStateLedger, "write", before=lambda _, purchase: hold() if purchase.wan_task_id else None)
+    _lay(TaskStateLedger, "write", before=lambda _, record: hold() if isinstance(record, Purchase) else None)
 
 
 def _before_deferral(hold: Callable[[], None]) -> None:
-    from airflow_wan.operators.wan import WanGenerateVideoOperator
+    from airflow_wan.videos.job import VideoJob
 
-    _lay(WanGenerateVideoOperator, "defer_to", before=lambda *_: hold())
+    _lay(VideoJob, "defer", before=lambda *_: hold())
 
 
 def _before_download(hold: Callable[[], None]) -> None:

@@ -183,21 +183,21 @@ def test_a_missing_connection_says_how_to_set_it(
         ({"password": "sk-two\nlines-0123"}, "a space, a line break or a non-ASCII character"),
         ({"password": "sk-“quoted”-0123"}, "a space, a line break or a non-ASCII character"),
         ({"password": "sk-zero\u200bwidth-0123"}, "a space, a line break or a non-ASCII character"),
-        ({"host": "api.apiyi.com"}, "has the host 'api.apiyi.com', which is no URL with a scheme (https://…)"),
-        ({"host": "127.0.0.1:8765"}, "no URL with a scheme"),
+        ({"host": "api.apiyi.com"}, "has the host 'api.apiyi.com', which is not a URL with a scheme (https://…)"),
+        ({"host": "127.0.0.1:8765"}, "not a URL with a scheme"),
         ({"host": "https://me:hunter2@gateway.example.com"}, "a user, a password or a query in its host"),
         ({"host": "https://gateway.example.com?token=hunter2"}, "a user, a password or a query in its host"),
-        ({"host": "ftp://api.apiyi.com"}, "no URL with a scheme"),
-        ({"host": "https://"}, "no URL with a scheme"),
-        ({"host": "https://[apiyi"}, "no URL with a scheme"),
-        ({"host": "https://api.apiyi.com:https"}, "no URL with a scheme"),
-        ({"host": "https://api.apiyi.com:99999"}, "no URL with a scheme"),
-        ({"host": "https://api. apiyi.com"}, "no URL with a scheme"),
+        ({"host": "ftp://api.apiyi.com"}, "not a URL with a scheme"),
+        ({"host": "https://"}, "not a URL with a scheme"),
+        ({"host": "https://[apiyi"}, "not a URL with a scheme"),
+        ({"host": "https://api.apiyi.com:https"}, "not a URL with a scheme"),
+        ({"host": "https://api.apiyi.com:99999"}, "not a URL with a scheme"),
+        ({"host": "https://api. apiyi.com"}, "not a URL with a scheme"),
         ({"extra": {"gateway": "openai"}}, "the gateway 'openai' in its extra; it must be apiyi or dashscope"),
         ({"extra": {"gateway": 7}}, "the gateway 7 in its extra"),
-        ({"extra": {"workspace": "ws\n1"}}, "which is no workspace id"),
+        ({"extra": {"workspace": "ws\n1"}}, "which is not a workspace id"),
         *(
-            ({"extra": {name: value}}, f"has {name}={value!r} in its extra; it must be seconds over 0")
+            ({"extra": {name: value}}, f"has {name}={value!r} in its extra; it must be a positive number of seconds")
             for name in ("connect_timeout", "read_timeout")
             for value in ("soon", 0, -1, "inf", "nan", [5])
         ),
@@ -382,7 +382,7 @@ def test_a_gateway_in_trouble_is_told_from_a_wrong_key(
     good, message = WanHook().test_connection()
 
     assert not good
-    assert "is in trouble" in message
+    assert "has an outage" in message
 
 
 def test_a_throttled_question_is_answer_enough(

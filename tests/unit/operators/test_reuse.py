@@ -232,13 +232,14 @@ def test_a_video_that_is_not_what_was_ordered_is_kept_beside_and_only_downloaded
 def test_a_file_that_is_no_video_at_all_is_kept_beside(
     film: Callable[..., Any], gateway: Any, runner: Any, no_pauses: None, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    from airflow_wan.media import mp4 as inspection
+    from airflow_wan.exceptions import NotAVideoError
+    from airflow_wan.videos import delivery
 
     def no_video(_path: Path) -> Any:
-        raise inspection.NotAVideoError("The file is no complete mp4: it has no moov box.")
+        raise NotAVideoError("The file is no complete mp4: it has no moov box.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(inspection, "inspect_video", no_video)
+        broken.setattr(delivery, "inspect_video", no_video)
         with pytest.raises(VideoRejected, match="no moov box"):
             runner.run(film())
     assert [path.name for path in tmp_path.iterdir()] == ["film.rejected.mp4"]
@@ -311,7 +312,7 @@ def test_what_nobody_knows_the_price_of_is_not_sent_where_there_is_a_limit(
 
 
 def test_a_limit_that_is_no_amount_is_refused(film: Callable[..., Any], gateway: Any, runner: Any) -> None:
-    with pytest.raises(AirflowFailException, match="max_cost: 'a dollar'"):
+    with pytest.raises(AirflowFailException, match="max_cost must be a non-negative number of USD, got 'a dollar'"):
         runner.run(film(max_cost="a dollar"))
 
     assert gateway.emulator.requests() == []

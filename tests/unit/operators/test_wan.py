@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_wan.exceptions import LedgerUnreadable, VideoDownloadFailed, VideoWaitTimeout
+from airflow_wan.exceptions import LedgerUnreadable, TransferFailed, VideoDownloadFailed, VideoWaitTimeout
 from airflow_wan.operators.wan import WanGenerateVideoOperator, WanImageToVideoOperator, WanSubmitVideoOperator
 from airflow_wan.purchases.ledger import STATE_STORE_KEY
+from airflow_wan.videos.job import VideoJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,13 +87,13 @@ def test_a_failed_download_is_followed_by_a_download_only(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    from airflow_wan.videos import download
+    from airflow_wan.videos import delivery
 
     def cut_connection(*_: Any, **__: Any) -> None:
-        raise download.TransferFailed("The connection to the file host failed (ReadError).")
+        raise TransferFailed("The connection to the file host failed (ReadError).")
 
     with monkeypatch.context() as broken:
-        broken.setattr(download, "download", cut_connection)
+        broken.setattr(delivery, "download", cut_connection)
         with pytest.raises(VideoDownloadFailed):
             runner.run(film())
         assert list(tmp_path.iterdir()) == []
@@ -288,14 +289,18 @@ def test_a_killed_worker_cancels_a_queued_task_where_it_was_submitted(
     class Terminated(BaseException):
         pass
 
-    def terminate(task: Any, *_: Any) -> None:
+    task = film(deferrable=False)
+    running: list[Any] = []
+    monkeypatch.setattr(WanGenerateVideoOperator, "watch_of", lambda self, _: running.append(self))
+
+    def terminate(*_: Any, **__: Any) -> None:
         connect("http://127.0.0.1:9", gateway="dashscope")  # nobody listens there
-        task.on_kill()
+        running[0].on_kill()
         raise Terminated
 
-    monkeypatch.setattr(WanGenerateVideoOperator, "wait_here", terminate)
+    monkeypatch.setattr(VideoJob, "wait", terminate)
     with pytest.raises(Terminated):
-        runner.run(film(deferrable=False))
+        runner.run(task)
 
     assert gateway.emulator.ledger()[0]["status"] == "CANCELED"
 

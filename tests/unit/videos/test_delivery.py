@@ -98,7 +98,7 @@ def bring_home(host: Host, tmp_path: Path, no_pauses: None) -> Any:
         account = Account(gateway=GATEWAYS[GatewayName.DASHSCOPE], base_url=host.url, api_key=KEY)
         delivery = Delivery(Destination(str(tmp_path / "film.mp4")), account, airflow=AIRFLOW)
         with WanClient(account) as client:
-            return delivery.bring_home(client, "x")
+            return delivery.deliver(client, "x")
 
     return bring
 

@@ -1,0 +1,128 @@
+"""What an Airflow connection of type ``wan`` says about an account at a gateway."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_wan.api.gateways import APIYI, GATEWAYS, Account, Gateway, GatewayName, gateway_of_host
+from airflow_wan.exceptions import WanConnectionError
+from airflow_wan.net.addresses import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.providers.common.compat.sdk import Connection
+
+log = logging.getLogger(__name__)
+
+_API_PATHS = ("/api/v1", "/v1")
+
+
+def read_account(connection: Connection, conn_id: str, extra: Mapping[str, Any]) -> Account:
+    """Return the account that an Airflow connection describes.
+
+    :param connection: the connection.
+    :param conn_id: its id, for messages.
+    :param extra: its extra, as a dict.
+    :raises WanConnectionError: when the key is empty, the host is not a URL, or an extra field has no sensible value.
+    """
+    api_key = (connection.password or "").strip()
+    if not api_key:
+        raise WanConnectionError(how_to_set(conn_id, "has no API key (field 'password')"))
+    if not _fits_header(api_key):
+        raise WanConnectionError(
+            how_to_set(conn_id, "has an API key with a space, a line break or a non-ASCII character in it")
+        )
+    base_url = _base_url(connection, conn_id)
+    gateway = _gateway(conn_id, extra.get("gateway"), base_url)
+    base_url = base_url or gateway.default_base_url
+    parts = urlsplit(base_url)
+    if connection.port and not parts.port:
+        base_url = parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        log.warning("Connection %r sends its API key unencrypted: %s is not https.", conn_id, base_url)
+    workspace = str(extra.get("workspace") or "").strip()
+    if not _fits_header(workspace):
+        raise WanConnectionError(how_to_set(conn_id, f"has {workspace=} in its extra, which is not a workspace id"))
+    return Account(
+        gateway=gateway,
+        base_url=base_url,
+        api_key=api_key,
+        workspace=workspace or None,
+        connect_timeout=_seconds(conn_id, extra, "connect_timeout", 10.0),
+        read_timeout=_seconds(conn_id, extra, "read_timeout", 60.0),
+    )
+
+
+def how_to_set(conn_id: str, problem: str) -> str:
+    """Return a message that names a connection's problem and says how to set the connection.
+
+    :param conn_id: the connection's id.
+    :param problem: what is wrong, as the end of a sentence: ``is not defined``.
+    """
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    return (
+        f"The Airflow connection {conn_id!r} {problem}. Set it under Admin > Connections (type 'Wan': the API "
+        "key as password, the base URL such as https://api.apiyi.com as host), or in the environment: "
+        f'{variable}=\'{{"conn_type": "wan", "password": "<API key>"}}\'.'
+    )
+
+
+def _base_url(connection: Connection, conn_id: str) -> str:
+    """Return the connection's host without a path of the API; "" where none is set, for Airflow may give None or ""."""
+    base_url = (connection.host or "").strip().rstrip("/")
+    for path in _API_PATHS:  # other clients of these gateways want their base URL with it
+        base_url = base_url.removesuffix(path)
+    if "@" in base_url or "?" in base_url:
+        # The base URL is kept with each purchase and each trigger, as plain text.
+        raise WanConnectionError(
+            how_to_set(conn_id, "has a user, a password or a query in its host, where only a URL may be")
+        )
+    if base_url and not _is_base_url(base_url):
+        raise WanConnectionError(
+            how_to_set(conn_id, f"has the host {base_url!r}, which is not a URL with a scheme (https://…)")
+        )
+    return base_url
+
+
+def _fits_header(text: str) -> bool:
+    """Return whether text can be sent in a header; the HTTP library would quote what cannot in its own error."""
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def _is_base_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and text.isprintable() and " " not in text
+
+
+def _gateway(conn_id: str, name: object, base_url: str) -> Gateway:
+    if not name:
+        return gateway_of_host(base_url) if base_url else APIYI
+    try:
+        return GATEWAYS[GatewayName(str(name).strip().lower())]
+    except ValueError:
+        allowed = " or ".join(GATEWAYS)
+        raise WanConnectionError(
+            how_to_set(conn_id, f"has the gateway {name!r} in its extra; it must be {allowed}")
+        ) from None
+
+
+def _seconds(conn_id: str, extra: Mapping[str, Any], name: str, default_s: float) -> float:
+    value = extra.get(name)
+    if value is None or value == "":
+        return default_s
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise WanConnectionError(
+            how_to_set(conn_id, f"has {name}={value!r} in its extra; it must be a positive number of seconds")
+        )
+    return seconds

@@ -1,0 +1,151 @@
+"""Decides whether a video must be bought: pure, from the record of an earlier try and what became of it.
+
+Neither gateway has an idempotency key, so the safety is made of three rules. The intent is written down before the
+create request is sent. A request that may have been accepted is never sent again automatically. A video that was
+bought is waited for and downloaded, never generated anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from airflow_wan.api.gateways import GATEWAYS, GatewayName
+from airflow_wan.api.tasks import TaskStatus
+from airflow_wan.exceptions import PurchaseUncertain, RequestChanged, VideoTaskLost
+from airflow_wan.purchases.record import Intent, Purchase
+
+log = logging.getLogger(__name__)
+
+MESSAGE_PROMPT_CHARS = 200
+"""Characters of a prompt that a message shows."""
+
+Choice = Literal["fail", "resubmit"]
+"""What to do when buying may be wrong: stop and tell the user, or buy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the DAG author wants in the two doubtful cases.
+
+    :param on_ambiguous_submit: when an earlier try may have bought the video without learning the task's id.
+    :param on_changed_request: when the request is not the one that an earlier try bought.
+    """
+
+    on_ambiguous_submit: Choice = "fail"
+    on_changed_request: Choice = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Nothing is bought: an earlier try bought the video.
+
+    :param purchase: the earlier try's purchase.
+    """
+
+    purchase: Purchase
+
+
+@dataclass(frozen=True, slots=True)
+class Buy:
+    """A video is bought now.
+
+    :param instead_of: an earlier purchase to cancel first; its record stays until the new intent replaces it.
+    """
+
+    instead_of: Purchase | None = None
+
+
+def decide(
+    earlier: Intent | Purchase | None,
+    status: TaskStatus | None,
+    *,
+    fingerprint: str,
+    policy: Policy,
+    where: str,
+) -> Keep | Buy:
+    """Decide what to do about a wish for a video.
+
+    :param earlier: the record of an earlier try.
+    :param status: of a `Purchase`, what the gateway says of its task; `TaskStatus.UNRECOGNISED` if it cannot be asked.
+    :param fingerprint: digest of the request now.
+    :param policy: the DAG author's choices.
+    :param where: where a person finds the record, in words.
+    :raises PurchaseUncertain: when an earlier try may have bought the video and the policy is to fail.
+    :raises RequestChanged: when the request has changed since it was bought and the policy is to fail.
+    :raises VideoTaskLost: when the gateway does not know the task that was bought.
+    """
+    if earlier is None:
+        return Buy()
+    if isinstance(earlier, Intent):
+        return _decide_without_an_id(earlier, policy, where)
+    if status in (TaskStatus.FAILED, TaskStatus.CANCELED):
+        log.info(
+            "Wan task %s of an earlier try ended %s and is not billed; submitting again", earlier.wan_task_id, status
+        )
+        return Buy()
+    if earlier.intent.fingerprint != fingerprint:
+        return _decide_on_a_change(earlier, policy)
+    if status is TaskStatus.UNKNOWN:
+        raise VideoTaskLost(
+            f"An earlier try bought this video as wan task {earlier.wan_task_id} on "
+            f"{readable_time(earlier.submitted_at)}, but the gateway at {earlier.intent.base_url} does not know this "
+            "task (any more). It may have been billed: look it up in the gateway's console. To generate the video "
+            f"again, delete {where} and clear this task.",
+            wan_task_id=earlier.wan_task_id,
+            request_id=earlier.request_id,
+        )
+    log.info(
+        "An earlier try bought this video as wan task %s on %s (%s); nothing is submitted",
+        earlier.wan_task_id,
+        readable_time(earlier.submitted_at),
+        status,
+    )
+    return Keep(earlier)
+
+
+def _decide_without_an_id(intent: Intent, policy: Policy, where: str) -> Buy:
+    if policy.on_ambiguous_submit == "resubmit":
+        log.warning(
+            "An earlier try may have submitted this video on %s without learning its id; submitting again, as "
+            "on_ambiguous_submit='resubmit' says. It may be billed twice.",
+            readable_time(intent.intent_at),
+        )
+        return Buy()
+    searched = (
+        f"The list of tasks at {intent.base_url} does not settle it."
+        if GATEWAYS[GatewayName(intent.gateway)].can_list
+        else f"{intent.gateway} has no list of tasks that an API key may search."
+    )
+    raise PurchaseUncertain(
+        f"An earlier try sent, or was about to send, the create request for {intent.order.model} with the prompt "
+        f"{_short(intent.order.prompt)!r} to {intent.base_url} on {readable_time(intent.intent_at)}, and never "
+        f"received an answer: the video may be in the making, and may be billed. {searched} "
+        "Look for 'Submitted as wan task' in the log of that try, and for a task of that time in the gateway's "
+        "console. If there is one, fetch it with WanVideoSensor(wan_task_id=…). If there is none, delete "
+        f"{where}, or set on_ambiguous_submit='resubmit', and clear this task."
+    )
+
+
+def _decide_on_a_change(earlier: Purchase, policy: Policy) -> Buy:
+    if policy.on_changed_request == "resubmit":
+        return Buy(instead_of=earlier)
+    raise RequestChanged(
+        f"The request has changed since an earlier try bought wan task {earlier.wan_task_id} on "
+        f"{readable_time(earlier.submitted_at)} for {_short(earlier.order.prompt)!r}. "
+        "That video can be fetched with WanVideoSensor and this id within 24 h. To buy the changed one, set "
+        "on_changed_request='resubmit' and clear this task.",
+        wan_task_id=earlier.wan_task_id,
+        request_id=earlier.request_id,
+    )
+
+
+def readable_time(moment: float) -> str:
+    """Return a unix time as text for a message, in UTC."""
+    return f"{datetime.fromtimestamp(moment, tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _short(prompt: str) -> str:
+    return prompt if len(prompt) <= MESSAGE_PROMPT_CHARS else prompt[:MESSAGE_PROMPT_CHARS] + "…"

@@ -1,0 +1,267 @@
+"""VideoJob: one Airflow task's way from a Wan task to the path of its video. Operator and sensor each own one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_wan.api.polling import Decision, Verdict, VideoWatch
+from airflow_wan.exceptions import LedgerUnreadable, PosterError, VideoTaskFailed, WanError, error_from_dict
+from airflow_wan.hooks.wan import WanHook
+from airflow_wan.purchases.record import Purchase
+from airflow_wan.purchases.submitted_order import find_order
+from airflow_wan.telemetry.lineage import tell_airflow
+from airflow_wan.telemetry.metrics import count_failure
+from airflow_wan.triggers.wan import WanVideoTrigger
+from airflow_wan.videos.output_path import destination_for, is_shared_by_instances, warn_if_not_shared
+from airflow_wan.videos.wan_video import WAN_VIDEO_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from airflow.providers.common.compat.sdk import Context
+    from airflow.triggers.base import BaseTrigger
+
+    from airflow_wan.api.client import WanClient
+    from airflow_wan.purchases.ledger import Ledger
+    from airflow_wan.videos.destination import Destination
+    from airflow_wan.videos.wan_video import FinishedVideo
+
+log = logging.getLogger(__name__)
+
+BACKSTOP_MARGIN_S = 120.0
+"""Seconds by which Airflow's own timeout of the deferral is later than the trigger's deadline. It only ends a wait
+whose triggerer is down."""
+
+
+class WaitingTask(Protocol):
+    """What a job needs to know of the operator or sensor that owns it."""
+
+    wan_conn_id: str
+    output_path: str | None
+    sidecar: bool
+    poster: bool
+    cancel_on_kill: bool
+    execution_timeout: timedelta | None
+    executor: str | None
+
+    @property
+    def timeout(self) -> float:
+        """How long to wait at most, s."""
+
+    def defer(self, *, trigger: BaseTrigger, method_name: str, timeout: timedelta) -> NoReturn:
+        """Free the worker; `BaseOperator.defer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoJob:
+    """What is left to do once a Wan task runs: wait for it, bring its video home, hand its path on.
+
+    :param task: the operator or sensor.
+    :param context: the running task's context.
+    :param hook: the connection that reaches the Wan task.
+    :param destination: where the video goes, checked.
+    :param ledger: the purchase record of a task that buys; None for a sensor, which buys nothing.
+    """
+
+    task: WaitingTask
+    context: Context
+    hook: WanHook
+    destination: Destination
+    ledger: Ledger | None
+
+    def for_purchase(self, purchase: Purchase) -> VideoJob:
+        """Return the job with the hook that reaches a purchase's Wan task."""
+        return replace(self, hook=self.hook.for_purchase(purchase.intent.wan_conn_id, purchase.intent.base_url))
+
+    def wait(self, watch: VideoWatch, *, deferrable: bool) -> None:
+        """Return when the Wan task has succeeded. A task that has ended already needs no triggerer.
+
+        :param watch: the wait so far.
+        :param deferrable: whether to free the worker until the trigger fires; this method does not return then.
+        :raises WanError: what ended the wait without a video.
+        """
+        with self.hook.get_conn() as client:
+            decision = ask(client, watch)
+            while decision.verdict is Verdict.WAIT and not deferrable:
+                time.sleep(decision.delay)
+                decision = ask(client, watch)
+        if decision.error is not None:
+            end_wait(decision.error, self.ledger)
+        if decision.verdict is Verdict.WAIT:
+            self.defer(watch)
+
+    def defer(self, watch: VideoWatch) -> NoReturn:
+        """Free the worker until the trigger fires; the task then goes on in its ``execute_complete``."""
+        trigger = WanVideoTrigger(
+            wan_task_id=watch.wan_task_id,
+            wan_conn_id=self.hook.wan_conn_id,
+            started=watch.started,
+            deadline=watch.deadline,
+            poll_interval=watch.poll_interval,
+            base_url=self.hook.base_url,
+            cancel_on_kill=self.task.cancel_on_kill,
+        )
+        backstop = timedelta(seconds=max(0.0, watch.deadline - time.time()) + BACKSTOP_MARGIN_S)
+        log.info("Wan task %s: waiting without a worker until it has ended", watch.wan_task_id)
+        self.task.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
+
+    def deliver(self, wan_task_id: str, seen: Mapping[str, float], purchase: Purchase | None) -> FinishedVideo:
+        """Bring a succeeded Wan task's video to the destination.
+
+        :param wan_task_id: the Wan task.
+        :param seen: when each of its states was first seen, unix times in s.
+        :param purchase: what is known of its submit; the file is compared with what was ordered.
+        :raises WanError: when the file did not arrive, or is not what was ordered.
+        """
+        from airflow_wan.videos.delivery import Delivery  # noqa: PLC0415 - heavy, and only on a worker
+
+        delivery = Delivery(
+            destination=self.destination,
+            account=self.hook.account,
+            purchase=purchase,
+            sidecar=self.task.sidecar,
+            poster=self.task.poster,
+            seen=seen,
+            airflow=_identity(self.context),
+        )
+        with self.hook.get_conn() as client:
+            return delivery.deliver(client, wan_task_id)
+
+    def hand_over(self, video: FinishedVideo) -> str:
+        """Push a video's facts to XCom, tell Airflow's lineage and assets of it, and return its path."""
+        self.context["ti"].xcom_push(key=WAN_VIDEO_KEY, value=video.facts)
+        tell_airflow(self.context, self.hook, video.sources, video.facts)
+        return video.facts["path"]
+
+    def known_purchase(self, wan_task_id: str) -> Purchase | None:
+        """Return what is known of a Wan task's submit: from this task's ledger, or from a submit task upstream."""
+        if self.ledger is None:
+            return find_order(self.context, wan_task_id)
+        try:
+            record = self.ledger.read()
+        except LedgerUnreadable as error:  # the video is brought home all the same
+            log.warning("What was ordered cannot be read, so the video is compared with nothing: %s", error)
+            return None
+        return record if isinstance(record, Purchase) and record.wan_task_id == wan_task_id else None
+
+
+def prepare_job(task: WaitingTask, context: Context, hook: WanHook, ledger: Ledger | None) -> VideoJob:
+    """Return a task's job, once everything about its destination is checked that can be checked for nothing.
+
+    :raises AirflowFailException: when mapped instances of the task would write to one path, or a poster is wanted and
+        cannot be made here.
+    :raises DestinationError: when the destination cannot be written to.
+    """
+    if task.poster:
+        _check_poster()
+    if is_shared_by_instances(task.output_path, context):
+        raise AirflowFailException(
+            f"All mapped instances of this task would write to {task.output_path}, each over another's video. Give "
+            "each a path of its own, such as clip-{{ ti.map_index }}.mp4 or, with a slash at its end, a folder. "
+            "Nothing was sent."
+        )
+    destination = destination_for(task.output_path, context)
+    warn_if_not_shared(destination, task.executor)
+    destination.prepare()
+    return VideoJob(task, context, hook, destination, ledger)
+
+
+def _check_poster() -> None:
+    from airflow_wan.videos.acceptance import check_poster  # noqa: PLC0415 - PyAV is heavy, and only on a worker
+
+    try:
+        check_poster()
+    except PosterError as error:
+        raise AirflowFailException(f"{error} Nothing was sent.") from error
+
+
+def resume(
+    task: WaitingTask, context: Context, event: Mapping[str, Any] | None, ledger: Ledger | None
+) -> tuple[VideoJob, FinishedVideo]:
+    """Go on with a job after its trigger has fired, and return the job and its video.
+
+    :param task: the operator or sensor, made anew by Airflow.
+    :param context: the running task's context.
+    :param event: what the trigger sent.
+    :param ledger: see `VideoJob`.
+    :raises AirflowException: when the event is not understood; it is never taken for a success.
+    :raises WanError: what ended the wait without a video, or kept the file from arriving.
+    """
+    status = (event or {}).get("status")
+    if not event or status not in ("success", "error"):
+        raise AirflowException(f"The trigger sent an event that this version does not understand (status {status!r}).")
+    if status == "error":
+        end_wait(error_from_dict(event.get("error") or {}), ledger)
+    # The trigger asked where the Wan task was submitted.
+    hook = WanHook(event.get("wan_conn_id") or task.wan_conn_id, base_url=event.get("base_url"))
+    job = prepare_job(task, context, hook, ledger)
+    wan_task_id = event["wan_task_id"]
+    return job, job.deliver(wan_task_id, event.get("seen") or {}, job.known_purchase(wan_task_id))
+
+
+def end_wait(error: WanError, ledger: Ledger | None) -> NoReturn:
+    """Raise what ended a wait. A failed Wan task is not billed: its record is removed, so that the next try may buy."""
+    if isinstance(error, VideoTaskFailed) and ledger is not None:
+        ledger.clear()
+    raise error
+
+
+def ask(client: WanClient, watch: VideoWatch) -> Decision:
+    """Read a Wan task once, and log what is new."""
+    try:
+        decision = watch.see_task(client.get_task(watch.wan_task_id), time.time())
+    except WanError as error:
+        decision = watch.see_error(error, time.time())
+    for note in decision.notes:
+        log.info("Wan task %s: %s", watch.wan_task_id, note)
+    return decision
+
+
+def longest_wait_s(task: WaitingTask) -> float:
+    """Return the seconds until a task gives up its wait.
+
+    A shorter ``execution_timeout`` counts too, since Airflow does not apply it to a deferred task.
+    """
+    if task.execution_timeout is None:
+        return task.timeout
+    return min(task.timeout, task.execution_timeout.total_seconds())
+
+
+def fail_for_good(error: WanError) -> Exception:
+    """Return ``AirflowFailException`` for what a retry cannot mend, and any other error as it is."""
+    return error if error.retry_can_help else AirflowFailException(str(error))
+
+
+@contextmanager
+def errors_for_airflow(convert: Callable[[WanError], Exception] = fail_for_good) -> Iterator[None]:
+    """Count each `WanError` that ends a task, and raise it as what Airflow should make of it.
+
+    :param convert: returns what to raise for an error.
+    """
+    try:
+        yield
+    except WanError as error:
+        count_failure(error)
+        raised = convert(error)
+        if raised is error:
+            raise
+        raise raised from error
+
+
+def _identity(context: Context) -> dict[str, Any]:
+    """Return which try of which task instance this is."""
+    instance = context["ti"]
+    return {
+        "dag_id": instance.dag_id,
+        "run_id": instance.run_id,
+        "task_id": instance.task_id,
+        "map_index": -1 if instance.map_index is None else instance.map_index,
+        "try_number": instance.try_number,
+    }

@@ -1,4 +1,4 @@
-"""What a DAG file pays for importing airflow_wan.operators.wan, on top of what it pays for airflow.sdk."""
+"""Measures how much time the import of airflow_wan.operators.wan adds to a DAG file that imports airflow.sdk."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import statistics
 import subprocess
 import sys
 
-# In a fresh process, after the names of airflow.sdk that every DAG file uses. Processor time, so that a busy machine
-# does not count.
+# Runs in a new process, after the import of the names that every DAG file uses. It measures processor time, so that
+# other load on the machine does not count.
 _MEASURED = """
 import time
 from airflow.sdk import DAG, BaseOperator, Param, task
@@ -20,11 +20,11 @@ print(time.process_time() - started)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--processes", type=int, default=15, help="how many fresh processes to measure in")
+    parser.add_argument("--processes", type=int, default=15, help="number of new processes to measure in")
     processes = parser.parse_args().processes
-    _measure()  # writes the bytecode, as any second run has it
+    _measure()  # the first run only writes the bytecode
     milliseconds = sorted(_measure() for _ in range(processes))
     print(
         f"import airflow_wan.operators.wan after airflow.sdk: median {statistics.median(milliseconds):.0f} ms "

@@ -1,7 +1,7 @@
-"""A clip a day as an asset: one DAG makes it, another runs whenever there is a new one and reads what it cost.
+"""A clip a day as an asset: one DAG makes the clip, another runs for each new clip and reads what it cost.
 
-`max_cost` holds the task to what it may spend. `reuse`, which is the default, makes no second video for the same
-request at the same path.
+`max_cost` limits what the task may spend. With `reuse`, which is the default, a task that runs again returns the clip
+that is there instead of buying a second one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ with DAG(dag_id="example_wan_clip_published", schedule=[clip_of_the_day], tags=[
 
     @task
     def publish(triggering_asset_events: Any = None) -> list[str]:
-        """Hand each new clip on; in earnest, an upload."""
+        """Print each new clip; a real DAG would upload it."""
         clips = [event.extra for event in triggering_asset_events[clip_of_the_day]]
         for clip in clips:
             print(f"{clip['path']}: {clip['duration_s']} s, {clip['cost_usd']} USD, sha256 {clip['sha256']}")  # noqa: T201

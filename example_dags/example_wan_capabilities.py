@@ -1,4 +1,4 @@
-"""One task for each of the other things the models do: words, references with a voice, and editing, in a row."""
+"""Three tasks in a row, one for each other capability: text to video, references with a voice, and editing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ with DAG(
     schedule=None,
     catchup=False,
     tags=["wan", "example"],
-    params={"media": Param("https://your-cdn.com", type="string", description="Where the media lie")},
+    params={"media": Param("https://your-cdn.com", type="string", description="Folder of the media")},
 ) as dag:
     words = WanTextToVideoOperator(
         task_id="words",

@@ -1,7 +1,7 @@
-"""From a bucket to a bucket: an image and a voice from S3, a video with a poster and its record back to S3.
+"""From a bucket to a bucket: reads an image and a voice from S3, and writes a video, its poster and its record to S3.
 
-`aws_default` in the URIs is an Airflow connection. The gateway gets presigned URLs, valid as long as the video is
-waited for; it never sees the connection.
+`aws_default` in the URIs is an Airflow connection. The gateway never sees it: it gets signed URLs, which stay valid for
+longer than the longest wait.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ with DAG(
     schedule=None,
     catchup=False,
     tags=["wan", "example"],
-    params={"bucket": Param("s3://aws_default@your-bucket", type="string", description="Where the media lie")},
+    params={"bucket": Param("s3://aws_default@your-bucket", type="string", description="Bucket of the media")},
 ) as dag:
     WanImageToVideoOperator(
         task_id="talk",

@@ -1,4 +1,4 @@
-"""The smallest image-to-video DAG: one task submits, waits without a worker, downloads and hands on the path."""
+"""The smallest image-to-video DAG: one task submits, waits without a worker, downloads and returns the path."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Many clips a day by dynamic task mapping, with a pool that bounds how many jobs are at the gateway at a time.
+"""Many clips a day by dynamic task mapping, with a pool that limits how many jobs run at the gateway at the same time.
 
-Make the pool with deferred tasks counted, or it bounds nothing while they wait:
-`airflow pools set --include-deferred wan 4 "Wan jobs at a time"`. APIYI advises no more than 4 to 8.
+Create a pool that counts deferred tasks too; otherwise it does not limit the tasks that wait:
+`airflow pools set --include-deferred wan 4 "Wan jobs at the same time"`. APIYI recommends at most 4 to 8.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ with DAG(
     max_active_runs=1,
     default_args={"wan_conn_id": "wan_default", "retries": 2, "retry_delay": timedelta(minutes=2)},
     tags=["wan", "example"],
-    params={"images": Param("https://your-cdn.com/products", type="string", description="Where the images lie")},
+    params={"images": Param("https://your-cdn.com/products", type="string", description="Folder of the images")},
 ) as dag:
 
     @task
     def todays_clips(params: dict[str, str] | None = None) -> list[dict[str, str]]:
-        """Which clips to make; in earnest, a query."""
+        """Return the arguments of each clip; a real DAG would query a database."""
         base = (params or {})["images"]
         return [
             {"first_frame": f"{base}/mug.png", "prompt": "The mug turns slowly; steam rises."},
@@ -43,7 +43,7 @@ with DAG(
 
     @task
     def publish(paths: list[str]) -> int:
-        """Hand the day's files on; in earnest, an upload."""
+        """Print the paths of the day; a real DAG would upload the files."""
         for path in paths:
             print(path)  # noqa: T201
         return len(paths)

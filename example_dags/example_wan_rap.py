@@ -1,4 +1,4 @@
-"""A portrait raps to a voice track: submit → sensor → a task that opens the file by the path it got through XCom."""
+"""A portrait raps to a voice track: submit → sensor → a task that gets the path through XCom and opens the file."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ with DAG(
 
     @task
     def check(video: str) -> int:
-        """Open the file, as any next step would, and return its size in bytes."""
+        """Open the file, as any next task would, and return its size in bytes."""
         with ObjectStoragePath(video).open("rb") as file:
             header = file.read(12)
         if header[4:8] != b"ftyp":
-            raise ValueError(f"{video} is no mp4")
+            raise ValueError(f"{video} is not an mp4 file")
         return ObjectStoragePath(video).stat().st_size
 
     check(wait.output)

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Resolves what the tests install beside each Airflow: constraints/airflow-VERSION.txt. What is pinned stays as it is
-# unless UPGRADE=yes.
-# The newest Airflow gets today's newest packages, for every Python. An older one gets what was there soon after its
-# release, for Python 3.12: later packages break it (its own constraints, which this cannot fetch, say the same).
+# Resolves the packages that the tests install with each Airflow, and writes them to constraints/airflow-VERSION.txt.
+# Versions that are pinned there stay, unless UPGRADE=yes.
+# The newest Airflow gets today's newest packages, for every Python. An older one gets the packages of a few days after
+# its release, for Python 3.12, because later packages break it. (Airflow's own constraints pin the same packages, but
+# this script cannot fetch them.)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 uv=${UV:-.venv/bin/uv}
-# common-compat and tinytag must be newer: this provider needs what 1.23 and 2.2 brought.
+# common-compat and tinytag must be newer: this provider needs 1.23 and 2.2.
 compat=apache-airflow-providers-common-compat
 
 resolve() {

@@ -1,4 +1,4 @@
-"""`make demo`: the example of a rapping portrait, whole, in a real Airflow, to an mp4 on disk."""
+"""`make demo`: runs the example of a rapping portrait in a real Airflow, and prints the path of the mp4."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 from demo_stage import AIRFLOW, DEMO, REPOSITORY, Gateway, confirm_spending, gateway, prepare_airflow
 
 DAG_ID = "example_wan_rap"
-# What the example asks for.
-MODEL, RESOLUTION, SECONDS = "wan2.7-i2v", "720P", 10
+# What the example requests.
+MODEL, RESOLUTION, DURATION_S = "wan2.7-i2v", "720P", 10
 
 _LOG = DEMO / "demo.log"
-# Airflow writes a time, the level in brackets, words, the logger in brackets, then details.
-_LOG_LINE = re.compile(r"^\S+ \[(?P<level>\w+) *\] (?P<words>.*?) *\[(?P<logger>[\w.]+)\]")
+# A line of Airflow's log: time, [level], message, [logger], details.
+_LOG_LINE = re.compile(r"^\S+ \[(?P<level>\w+) *\] (?P<message>.*?) *\[(?P<logger>[\w.]+)\]")
 _TASK_STARTS = re.compile(r"\[DAG TEST\] starting task_id=(\w+)")
 
 
@@ -28,32 +28,32 @@ def main() -> None:
     with gateway(pending_s=1, running_s=2) as wan:
         prepare_airflow(wan, poll_interval_s=1)
         if wan.is_real:
-            confirm_spending(f"This sends a paid request: {MODEL}, {RESOLUTION}, {SECONDS} s. {_cost_sentence(wan)}")
+            confirm_spending(f"This sends a paid request: {MODEL}, {RESOLUTION}, {DURATION_S} s. {_cost_sentence(wan)}")
         print(
-            f"Running the DAG {DAG_ID} ({'a real gateway' if wan.is_real else 'the emulator'}; all of its log: {_LOG})"
+            f"Running the DAG {DAG_ID} against {'a real gateway' if wan.is_real else 'the emulator'} (full log: {_LOG})"
         )
         if not _run_dag(wan):
-            sys.exit(f"The DAG run failed; see {_LOG}.")
+            sys.exit(f"The DAG run failed. See {_LOG}.")
     _report(_last_video(), wan, time.monotonic() - started)
 
 
 def _cost_sentence(wan: Gateway) -> str:
-    """What the run costs, or would cost."""
-    # Only here: these load Airflow, whose home is set by now.
+    """Return a sentence about what the run costs, or would cost."""
+    # Not at the top of the file: these load Airflow, and AIRFLOW_HOME must be set before.
     from airflow_wan.hooks.wan import WanHook  # noqa: PLC0415
     from airflow_wan.purchases.prices import RATES_AS_OF, estimate_cost  # noqa: PLC0415
 
     name = WanHook().account.gateway.name
-    cost = estimate_cost(name, MODEL, RESOLUTION, SECONDS)
+    cost = estimate_cost(name, MODEL, RESOLUTION, DURATION_S)
     if cost is None:
-        return f"No rate is known for it at {name}: set [wan] usd_per_second."
+        return f"The cost is not known: there is no rate for {MODEL} at {name}. Set it in [wan] usd_per_second."
     tense = "costs" if wan.is_real else "would have cost"
-    source = f"by [wan] usd_per_second, or by list prices of {RATES_AS_OF}"
-    return f"At {name} it {tense} about {cost:.2f} USD: an estimate {source}."
+    source = f"[wan] usd_per_second, or the list prices of {RATES_AS_OF}"
+    return f"At {name} it {tense} about {cost:.2f} USD. This is an estimate; its source is {source}."
 
 
 def _run_dag(wan: Gateway) -> bool:
-    """Run the DAG by `airflow dags test` and show, of its log, what happens to the video."""
+    """Run the DAG with `airflow dags test`, and print what its log says about the video."""
     command = [str(AIRFLOW), "dags", "test", DAG_ID, "--conf", json.dumps(wan.conf)]
     with (
         _LOG.open("w") as log,
@@ -75,11 +75,11 @@ def _show(line: str) -> None:
     if task := _TASK_STARTS.search(line):
         print(f"  {task[1]}", flush=True)
     elif (entry := _LOG_LINE.match(line)) and "airflow_wan" in entry["logger"] and entry["level"] != "debug":
-        print(f"    {entry['words']}", flush=True)
+        print(f"    {entry['message']}", flush=True)
 
 
 def _last_video() -> dict[str, Any]:
-    """The metadata that the sensor left in XCom."""
+    """Return the metadata that the sensor has pushed to XCom."""
     with sqlite3.connect(DEMO / "airflow" / "airflow.db") as database:
         query = "SELECT value FROM xcom WHERE dag_id = ? AND key = 'wan_video' ORDER BY timestamp DESC LIMIT 1"
         (value,) = database.execute(query, (DAG_ID,)).fetchone()
@@ -102,4 +102,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("TransferInterrupted.")
+        sys.exit("Interrupted.")

@@ -1,4 +1,4 @@
-"""Media of our own making for the demo: a painted boy under a railway bridge, a beat, and three products."""
+"""Makes the media of the demo: a painted boy under a railway bridge, a beat, and three products."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SIZE = (1280, 720)
-_RATE = 16_000  # samples a second
+_RATE = 16_000  # samples per second
 _BEATS_A_MINUTE = 92
 _BARS = 2
 
 
 def make_media(folder: Path) -> Path:
-    """Make every file that the example DAGs name, and return their folder."""
+    """Make every file that the example DAGs use, and return their folder."""
     (folder / "products").mkdir(parents=True, exist_ok=True)
     _draw_first_frame(folder / "rap.png")
     _play_driving_audio(folder / "rap.wav")
@@ -33,7 +33,7 @@ def make_media(folder: Path) -> Path:
 
 
 def _film_clip(path: Path, still: Path) -> None:
-    """A clip to be edited: the emulator's own camera over the first frame."""
+    """Make the clip that the editing example changes: the emulator zooms into the first frame."""
     path.write_bytes(render(Scene(Image.open(still), None, None, *_SIZE, seconds=3)))
 
 
@@ -114,7 +114,7 @@ def _boy(draw: ImageDraw.ImageDraw) -> None:
     draw.rounded_rectangle((676, 404, 776, 424), radius=10, fill=cap)
     for x in (612, 668):
         draw.ellipse((x - 9, 430, x + 9, 452), fill=ink)
-    draw.chord((614, 448, 666, 500), 0, 180, fill=ink)  # he sings
+    draw.chord((614, 448, 666, 500), 0, 180, fill=ink)  # open mouth
     draw.line((712, 476, 684, 466), fill=ink, width=16)
     draw.ellipse((664, 450, 694, 480), fill=(205, 210, 225, 255))
 
@@ -125,13 +125,13 @@ def _play_driving_audio(path: Path) -> None:
     noise = random.Random(3)
     samples = []
     for number in range(int(_BARS * 4 * beat * _RATE)):
-        at = number / _RATE
-        in_beat, in_half = at % beat, at % (beat / 2)
+        at_s = number / _RATE
+        in_beat, in_half = at_s % beat, at_s % (beat / 2)
         kick = math.sin(2 * math.pi * (50 * in_beat + 3 * (1 - math.exp(-30 * in_beat)))) * math.exp(-9 * in_beat)
-        snare = noise.uniform(-1, 1) * math.exp(-22 * in_beat) if int(at / beat) % 2 else 0.0
+        snare = noise.uniform(-1, 1) * math.exp(-22 * in_beat) if int(at_s / beat) % 2 else 0.0
         hat = noise.uniform(-1, 1) * math.exp(-70 * in_half)
-        pitch = (55.0, 55.0, 65.4, 49.0)[int(at / beat) % 4]
-        bass = math.sin(2 * math.pi * pitch * at) * math.exp(-2 * in_half)
+        pitch = (55.0, 55.0, 65.4, 49.0)[int(at_s / beat) % 4]
+        bass = math.sin(2 * math.pi * pitch * at_s) * math.exp(-2 * in_half)
         samples.append(0.5 * kick + 0.25 * snare + 0.08 * hat + 0.3 * bass)
     with wave.open(str(path), "wb") as sound:
         sound.setnchannels(1)

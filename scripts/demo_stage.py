@@ -1,4 +1,4 @@
-"""What `make demo` and `make ui` share: an Airflow of their own under .demo/, and who plays the gateway."""
+"""What `make demo` and `make ui` share: an Airflow of their own under .demo/, and the gateway or its emulator."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from airflow_wan.emulator.testing import MediaServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# An end by `kill` cleans up like one by Ctrl-C.
+# `kill` then cleans up in the same way as Ctrl-C.
 signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -35,13 +35,11 @@ _EMULATOR_START_S = 20.0
 
 @dataclass(frozen=True)
 class Gateway:
-    """Where the demo submits.
+    """The gateway that the demo submits to.
 
-    Attributes:
-        is_real: whether a submit costs money.
-        connection: the Airflow connection, as JSON.
-        conf: what the example DAG is run with.
-
+    :param is_real: whether a submit costs money.
+    :param connection: the Airflow connection, as JSON.
+    :param conf: the ``conf`` of the example DAG's run.
     """
 
     is_real: bool
@@ -50,26 +48,26 @@ class Gateway:
 
 
 def confirm_spending(sentence: str) -> None:
-    """Go on only if the person at the keyboard has agreed to pay."""
+    """Print what would be paid, and exit unless the user has agreed to pay."""
     print(sentence)
     if os.environ.get("CONFIRM") != "yes":
-        sys.exit("Nothing was sent. To go on, add CONFIRM=yes to the command.")
+        sys.exit("Nothing was sent. To continue, add CONFIRM=yes to the command.")
 
 
 @contextmanager
 def gateway(*, pending_s: float, running_s: float) -> Iterator[Gateway]:
-    """The real gateway if the environment has a key for one, else the emulator, while the `with` block lasts.
+    """Yield the real gateway if the environment has a key for it, otherwise an emulator that ends with the block.
 
-    Args:
-        pending_s: seconds that the emulator's tasks are queued.
-        running_s: seconds that they then run.
-
+    :param pending_s: how long the emulator's tasks are queued, in seconds.
+    :param running_s: how long they then run, in seconds.
     """
     if os.environ.get("WAN_API_KEY"):
         yield _real_gateway()
         return
     if os.environ.get("WAN_BASE_URL"):
-        sys.exit("WAN_BASE_URL is set and WAN_API_KEY is not. Set both for a real gateway, neither for the emulator.")
+        sys.exit(
+            "WAN_BASE_URL is set, but WAN_API_KEY is not. Set both for a real gateway, or neither for the emulator."
+        )
     with MediaServer(make_media(DEMO / "media")) as media, _emulator(media, pending_s, running_s) as base_url:
         connection = {"conn_type": "wan", "password": "sk-emulated-key", "host": base_url}
         yield Gateway(is_real=False, connection=json.dumps(connection), conf={})
@@ -80,8 +78,8 @@ def _real_gateway() -> Gateway:
     missing = [name.upper() for name, url in media.items() if not url]
     if missing:
         sys.exit(
-            f"A real gateway fetches its media from the internet: set {' and '.join(missing)} to public https URLs "
-            "(a picture; a wav or mp3 of 2 to 30 s)."
+            f"A real gateway fetches the media from the internet. Set {' and '.join(missing)} to a public https URL "
+            "(FIRST_FRAME: an image; DRIVING_AUDIO: a wav or mp3 of 2 to 30 s). Nothing was sent."
         )
     connection = {
         "conn_type": "wan",
@@ -94,9 +92,9 @@ def _real_gateway() -> Gateway:
 
 @contextmanager
 def _emulator(media: MediaServer, pending_s: float, running_s: float) -> Iterator[str]:
-    """The emulator as a process of its own; yields its URL.
+    """Run the emulator as a process of its own, and yield its URL.
 
-    The public addresses in the example DAGs lead to our own media, so that the DAGs run as they are.
+    It fetches the public URLs in the example DAGs from the demo's own media, so that the DAGs run unchanged.
     """
     port = free_port()
     command = [sys.executable, "-m", "airflow_wan.emulator", "--port", str(port)]
@@ -120,30 +118,28 @@ def _wait_until_answering(url: str, process: subprocess.Popen[bytes]) -> None:
                 return
         except OSError:
             time.sleep(0.05)
-    sys.exit(f"The emulator did not start; see {DEMO / 'emulator.log'}.")
+    sys.exit(f"The emulator did not start. See {DEMO / 'emulator.log'}.")
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """Return a port that nobody listens on at the moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def prepare_airflow(wan: Gateway, *, poll_interval_s: float) -> None:
-    """Point this process, and those it starts, at the demo's Airflow, and make its database if there is none.
+    """Make this process, and those that it starts, use the demo's Airflow; create its database if there is none.
 
-    Args:
-        wan: where its connection leads.
-        poll_interval_s: seconds between two asks of the emulator; a real gateway is asked as seldom as it wants.
-
+    :param wan: the gateway of its connection.
+    :param poll_interval_s: seconds between two status requests to the emulator; a real gateway gets the default.
     """
     for name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
         del os.environ[name]
     home = DEMO / "airflow"
     home.mkdir(exist_ok=True)
     os.environ |= {
-        # `airflow standalone` starts its parts by name.
+        # `airflow standalone` finds its parts on PATH.
         "PATH": f"{AIRFLOW.parent}{os.pathsep}{os.environ['PATH']}",
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "example_dags"),
@@ -156,13 +152,13 @@ def prepare_airflow(wan: Gateway, *, poll_interval_s: float) -> None:
         os.environ["AIRFLOW__WAN__POLL_INTERVAL"] = str(poll_interval_s)
     migrated = home / f"migrated-{importlib.metadata.version('apache-airflow')}"
     if not migrated.exists():
-        print("Making Airflow's database, once (some 15 s) …", flush=True)
+        print("Creating Airflow's database; this happens once and takes about 15 s …", flush=True)
         run_quietly(AIRFLOW, "db", "migrate")
         migrated.touch()
 
 
 def run_quietly(*command: str | Path) -> None:
-    """Run a command; say something only if it fails."""
+    """Run a command, and print its output only if it fails."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         sys.exit(f"{done.stdout}\n`{' '.join(map(str, command))}` failed.")

@@ -1,4 +1,4 @@
-"""`make ui`: the demo's Airflow with its web interface, to click through; Ctrl-C ends all of it."""
+"""`make ui`: starts the demo's Airflow with its web interface, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,46 +24,46 @@ _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
 def main() -> None:
-    """Serve until interrupted."""
+    """Run until Ctrl-C."""
     url = f"http://localhost:{os.environ.get('PORT') or free_port()}"
-    # Slow enough to watch, and for Airflow, which takes a deferral of a second for a task changed from outside.
+    # Slow enough to watch. Besides, Airflow treats a task that is deferred for a second as changed from outside.
     with gateway(pending_s=5, running_s=15) as wan:
         if wan.is_real:
-            confirm_spending("Every DAG run triggered in this Airflow sends paid requests to a real gateway.")
+            confirm_spending("Each DAG run that you trigger in this Airflow sends paid requests to a real gateway.")
         prepare_airflow(wan, poll_interval_s=5)
-        # The pool that example_wan_many_clips asks for.
-        run_quietly(AIRFLOW, "pools", "set", "--include-deferred", "wan", "4", "Wan jobs at a time")
-        print(f"Starting Airflow (its log: {_LOG}) …", flush=True)
+        # example_wan_many_clips uses this pool.
+        run_quietly(AIRFLOW, "pools", "set", "--include-deferred", "wan", "4", "Wan jobs at the same time")
+        print(f"Starting Airflow (log: {_LOG}) …", flush=True)
         with _standalone(url) as airflow, suppress(KeyboardInterrupt):
             _wait_until_healthy(url, airflow)
             print(
                 f"\n  {url}\n\n"
-                "Open it (no log-in), choose the DAG example_wan_rap and press Trigger; the defaults will do.\n"
-                f"Videos go to {DEMO / 'videos'}. Ctrl-C ends it.",
+                "Open this page (no login), choose the DAG example_wan_rap, and press Trigger. Keep the defaults.\n"
+                f"Videos are saved in {DEMO / 'videos'}. Press Ctrl-C to stop.",
                 flush=True,
             )
             airflow.wait()
-            sys.exit(f"Airflow ended by itself; see {_LOG}.")
+            sys.exit(f"Airflow ended unexpectedly. See {_LOG}.")
         print("\nStopped.")
 
 
 @contextmanager
 def _standalone(url: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`airflow standalone` with all its processes, ended together."""
+    """Run `airflow standalone`, and end all its processes together."""
     os.environ |= {
         "AIRFLOW__API__PORT": url.rpartition(":")[2],
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__PARALLELISM": "4",
-        # s; the first call of the API that tasks use takes a slow machine longer than the usual 5.
+        # Seconds. On a slow machine, the first call of the execution API takes longer than the default of 5.
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
-        # Another Airflow on this machine may have the usual ones.
+        # Another Airflow on this machine may use the default ports.
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
     }
     with (
         _LOG.open("w") as log,
-        # In a process group of its own, so that Ctrl-C reaches only this script, which then ends the whole group.
+        # In a process group of its own: Ctrl-C then reaches only this script, which ends the whole group.
         subprocess.Popen([AIRFLOW, "standalone"], stdout=log, stderr=log, start_new_session=True) as airflow,
     ):
         try:
@@ -79,7 +79,7 @@ def _end_group(leader: subprocess.Popen[bytes]) -> None:
             deadline = time.monotonic() + _STOP_S
             while time.monotonic() < deadline:
                 leader.poll()
-                os.killpg(leader.pid, 0)  # raises once the last of them is gone
+                os.killpg(leader.pid, 0)  # raises when the last process has ended
                 time.sleep(0.1)
 
 
@@ -91,7 +91,7 @@ def _wait_until_healthy(url: str, airflow: subprocess.Popen[bytes]) -> None:
             if all(health[name]["status"] == "healthy" for name in _COMPONENTS):
                 return
         time.sleep(0.5)
-    sys.exit(f"Airflow did not start; see {_LOG}.")
+    sys.exit(f"Airflow did not start. See {_LOG}.")
 
 
 if __name__ == "__main__":

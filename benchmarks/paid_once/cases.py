@@ -1,4 +1,4 @@
-"""What goes wrong, and with which ways of writing the DAG."""
+"""The cases of the comparison (what goes wrong), and its contenders (the ways to write the DAG)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HELD_BYTES = 2000
 
 
 class Kill(Enum):
-    """When the process that talks to the gateway gets its SIGKILL: once it is sure to be in the midst of this call."""
+    """The call during which the process that talks to the gateway gets SIGKILL."""
 
     DURING_CREATE = "create"
     DURING_POLL = "poll"
@@ -22,10 +22,10 @@ class Kill(Enum):
 class Case:
     """One thing that goes wrong.
 
-    :param title: its row in the table.
-    :param fault: what `RunningEmulator.add_fault` takes; None for nothing.
-    :param timeout: the client's own, s; None leaves each with its default.
-    :param kill: whom to kill while the fault holds an answer back.
+    :param title: the title of its row in the table.
+    :param fault: arguments of `RunningEmulator.add_fault`; None for no fault.
+    :param timeout: the client's timeout, in seconds; None for the default of each client.
+    :param kill: the call during which to kill the process; the fault must delay the answer of that call.
     """
 
     title: str
@@ -59,7 +59,7 @@ CASES = (
         {"on": "download", "kind": "hold", "at_bytes": HELD_BYTES},
         kill=Kill.DURING_DOWNLOAD,
     ),
-    # The last, for it may take the triggerer with it, and that serves all runs.
+    # The last one: it may kill the triggerer, which all runs share.
     Case("SIGKILL during a poll", {"on": "poll", "kind": "hold"}, kill=Kill.DURING_POLL),
 )
 
@@ -68,9 +68,9 @@ CASES = (
 class Contender:
     """One way to write the DAG.
 
-    :param title: its column in the table.
-    :param dag_id: its DAG in `dags/`.
-    :param conn_type: the type of its connection.
+    :param title: the title of its column in the table.
+    :param dag_id: the id of its DAG in `dags/`.
+    :param conn_type: the type of its Airflow connection.
     """
 
     title: str
@@ -78,7 +78,7 @@ class Contender:
     conn_type: str
 
     def connection(self, host: str, key: str, timeout: float | None) -> dict[str, Any]:
-        """The fields of the connection it uses, without its id."""
+        """Return the fields of its connection, without the id."""
         extra: dict[str, Any] = {}
         if timeout is not None:
             extra["read_timeout" if self.conn_type == "wan" else "timeout"] = timeout

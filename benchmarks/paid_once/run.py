@@ -1,6 +1,6 @@
-"""The same video ordered in four ways, through the same faults: how often it is paid for, and whether it arrives.
+"""Orders the same video in four ways with the same faults, and counts how often it is paid for and whether it arrives.
 
-One real Airflow runs every DAG; every run has an emulator of its own, so that nobody trips over another's fault.
+One real Airflow runs all DAGs. Each run has its own emulator, so that a fault strikes only its own run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from PIL import Image
 from report import Outcome, page, table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# The Airflow whose parts can be killed is the system tests'.
+# The system tests have an Airflow whose processes can be killed.
 sys.path.insert(0, str(REPOSITORY / "tests" / "system"))
 
 from airflow_processes import PRELOAD, Airflow, wait_for  # noqa: E402
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 IN_FLIGHT = 8
 LONGEST_RUN_S = 300.0
-LOOK_S = 0.3
-# What the tasks would otherwise each load anew; see PRELOAD.
+PAUSE_BETWEEN_LOOKS_S = 0.3
+# Modules that each task would otherwise load itself; see PRELOAD.
 PRELOADED = """
     import airflow.providers.http.operators.http
     import airflow.providers.http.sensors.http
@@ -57,7 +57,7 @@ class Run:
     _is_killed: bool = False
 
     def start(self) -> None:
-        """Plant the fault and trigger the DAG run, on a connection of its own."""
+        """Add the fault to the emulator, and trigger the DAG run with a connection of its own."""
         self._emulator.__enter__()
         if self.case.fault:
             self._emulator.add_fault(**self.case.fault)
@@ -75,16 +75,16 @@ class Run:
         self._deadline = time.monotonic() + LONGEST_RUN_S
 
     def look(self) -> Outcome | None:
-        """Do the killing when it is time; return the outcome when there is one."""
+        """Kill the process if it is time to; return the outcome if the run has ended."""
         if self.case.kill and not self._is_killed and any(row["holding"] for row in self._emulator.faults()):
-            self._is_killed = self._kill_who_waits()
+            self._is_killed = self._kill_waiting_process()
         state = self._state()
         if state in ("success", "failed"):
             return self._outcome(state)
         return self._outcome("unfinished") if time.monotonic() > self._deadline else None
 
     def close(self) -> None:
-        """End the emulator."""
+        """Stop the emulator."""
         self._emulator.__exit__()
 
     @property
@@ -101,8 +101,8 @@ class Run:
             return str(self.airflow.rest.get(path)["state"])
         return "unknown"
 
-    def _kill_who_waits(self) -> bool:
-        """SIGKILL to the process that waits for the held answer: a task's own, or the triggerer with its all."""
+    def _kill_waiting_process(self) -> bool:
+        """Kill the process that waits for the held answer: a task's own, or the whole triggerer."""
         for component in list(self.airflow.components.values()):
             for process in component.family():
                 if not _talks_to(process, self._emulator.base_url):
@@ -117,7 +117,7 @@ class Run:
 
     def _outcome(self, state: str) -> Outcome:
         if any(row["left"] for row in self._emulator.faults()) or (self.case.kill and not self._is_killed):
-            raise RuntimeError(f"{self.conn_id} ended {state}, and nothing had gone wrong on the way as it should.")
+            raise RuntimeError(f"{self.conn_id} ended as {state}, but its fault or kill has not happened.")
         files = [path for path in self._folder.rglob("*") if path.is_file()]
         return Outcome(
             billed=sum(row["billed"] for row in self._emulator.ledger()),
@@ -144,10 +144,12 @@ def _is_whole_video(path: Path) -> bool:
 
 
 def main() -> None:
-    """Run everything, write the page and print its table."""
+    """Run all cases, print the table, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=REPOSITORY / "docs" / "paid_once_comparison.md")
-    parser.add_argument("--only", default="", help="cases whose title has this in it; nothing is written then")
+    parser.add_argument(
+        "--only", default="", help="run only cases whose title contains this text; the page is not written then"
+    )
     chosen = parser.parse_args()
     started = time.monotonic()
     cases = [case for case in CASES if chosen.only in case.title]
@@ -187,7 +189,7 @@ def _run_together(waiting: list[Run]) -> dict[tuple[Case, Contender], Outcome]:
             run = waiting.pop(0)
             run.start()
             in_flight.append(run)
-        time.sleep(LOOK_S)
+        time.sleep(PAUSE_BETWEEN_LOOKS_S)
         for run in list(in_flight):
             outcome = run.look()
             if outcome is None:

@@ -1,4 +1,4 @@
-"""One video with this package: one task, which waits without a worker."""
+"""One video with this package: one task, which waits in the triggerer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same video with Alibaba's SDK: all of it in one task, or the download in a second one.
+"""The same video with Alibaba's SDK: everything in one task, or the download in a second task.
 
 ``VideoSynthesis.call`` creates, polls and returns the finished task, as in the SDK's own examples.
 """
@@ -20,7 +20,7 @@ RETRIED = {"retries": 3, "retry_delay": timedelta(seconds=1)}
 
 
 def generate(conn_id: str, first_frame: str) -> str:
-    """Create a video, wait for it, and return its link."""
+    """Create a video, wait for it, and return its URL."""
     connection = BaseHook.get_connection(conn_id)
     dashscope.base_http_api_url = f"{connection.host}/api/v1"
     response = dashscope.VideoSynthesis.call(
@@ -40,7 +40,7 @@ def generate(conn_id: str, first_frame: str) -> str:
 
 
 def save(video_url: str, output_path: str) -> str:
-    """Stream the video to its file."""
+    """Stream the video into its file."""
     path = Path(output_path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with requests.get(video_url, stream=True, timeout=60) as response:
@@ -55,7 +55,7 @@ with DAG("with_dashscope_sdk", schedule=None, params=PARAMS, default_args=RETRIE
 
     @task
     def video(conn_id: str, first_frame: str, output_path: str) -> str:
-        """Generate and download."""
+        """Generate the video and download it."""
         return save(generate(conn_id, first_frame), output_path)
 
     video("{{ params.conn_id }}", "{{ params.first_frame }}", "{{ params.output_path }}")

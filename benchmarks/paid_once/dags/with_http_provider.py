@@ -24,7 +24,7 @@ CHUNK_BYTES = 1 << 20
 
 
 def video_url_when_done(response: Response) -> PokeReturnValue:
-    """The link as soon as there is one; a failed task ends the sensor, for asking again cannot mend it."""
+    """Return the URL when there is one; a failed task ends the sensor, because waiting longer cannot help."""
     output = response.json()["output"]
     if output["task_status"] in ("FAILED", "CANCELED", "UNKNOWN"):
         raise AirflowFailException(f"{output['task_status']}: {output.get('code')} {output.get('message')}")
@@ -67,7 +67,7 @@ with DAG(
 
     @task
     def download(video_url: str, output_path: str) -> str:
-        """Stream the video to its file."""
+        """Stream the video into its file."""
         path = Path(output_path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with requests.get(video_url, stream=True, timeout=60) as response:

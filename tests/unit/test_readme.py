@@ -1,0 +1,118 @@
+"""README and docs/ are true: their links lead somewhere, their code runs, and their tables are complete."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_wan import exceptions
+from airflow_wan.api.catalogue import known_model_ids
+from airflow_wan.get_provider_info import get_provider_info
+from airflow_wan.operators import wan as operators
+from airflow_wan.sensors.wan import WanVideoSensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPOSITORY = Path(__file__).parents[2]
+README = (REPOSITORY / "README.md").read_text()
+OPERATORS = [kind for name, kind in vars(operators).items() if name.startswith("Wan") and name.endswith("Operator")]
+
+# The drawing in the module's docstring has two trees: the errors that users meet, and those that the package catches.
+_, PUBLIC_TREE, _ = (exceptions.__doc__ or "").split("    WanError\n")
+PUBLIC_ERRORS = set(re.findall(r"── (\w+)", PUBLIC_TREE))
+
+
+def read_page(name: str) -> str:
+    return (REPOSITORY / "docs" / name).read_text()
+
+
+def find_links(text: str) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", text)
+
+
+def table_heads(text: str) -> set[str]:
+    """The names in the first cell of each row of all tables."""
+    cells = re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) <= 900
+
+
+def test_the_readme_names_every_error_that_users_meet() -> None:
+    assert len(PUBLIC_ERRORS) > 15
+    assert table_heads(README) >= PUBLIC_ERRORS
+
+
+def test_the_readme_has_no_relative_link_for_the_package_index_has_no_files() -> None:
+    assert [link for link in find_links(README) if not link.startswith("https://")] == []
+
+
+def test_every_repository_file_that_the_readme_links_to_exists() -> None:
+    urls = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["urls"]
+    links = [link for link in [*find_links(README), *urls.values()] if link.startswith(urls["Source"] + "/")]
+    paths = [re.sub(r"^/(?:blob|tree)/main/|#.*$", "", link.removeprefix(urls["Source"])) for link in links]
+
+    assert len(paths) > 10
+    assert [path for path in paths if path != "/issues" and not (REPOSITORY / path).exists()] == []
+
+
+def test_the_readmes_dag_can_be_parsed_and_has_only_real_arguments() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict[str, object] = {}
+
+    # An operator refuses an argument that it does not know.
+    exec(compile(block, "README.md", "exec"), names)
+
+    assert names["WanImageToVideoOperator"] is operators.WanImageToVideoOperator
+
+
+def relative_links() -> Iterator[tuple[Path, str]]:
+    for page in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")]:
+        yield from ((page, link) for link in find_links(page.read_text()) if "://" not in link)
+
+
+def test_every_link_between_pages_leads_to_a_file_and_a_heading() -> None:
+    dead = []
+    for page, link in relative_links():
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if heading and target.is_file() else []
+        anchors = {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+        if not target.exists() or (heading and heading not in anchors):
+            dead.append(f"{page.name}: {link}")
+
+    assert dead == []
+
+
+def test_the_index_names_every_page() -> None:
+    pages = {path.name for path in (REPOSITORY / "docs").iterdir()} - {"README.md"}
+
+    assert set(find_links(read_page("README.md"))) >= pages
+
+
+def test_the_page_on_errors_names_each_error_that_users_meet() -> None:
+    assert table_heads(read_page("errors.md")) >= PUBLIC_ERRORS | {"WanError"}
+
+
+@pytest.mark.parametrize("kind", [*OPERATORS, WanVideoSensor], ids=lambda kind: kind.__name__)
+def test_the_page_on_operators_names_each_class_and_argument(kind: type) -> None:
+    ours = [base for base in kind.__mro__ if base.__module__.startswith("airflow_wan.") and "__init__" in vars(base)]
+    arguments = {name for base in ours for name in inspect.signature(base.__init__).parameters} - {"self", "kwargs"}
+
+    assert table_heads(read_page("operators.md")) >= arguments | {kind.__name__}
+
+
+def test_the_page_on_operators_names_each_model() -> None:
+    assert table_heads(read_page("operators.md")) >= set(known_model_ids())
+
+
+def test_the_page_on_options_names_each_option() -> None:
+    assert table_heads(read_page("options.md")) >= set(get_provider_info()["config"]["wan"]["options"])

@@ -1,4 +1,4 @@
-"""WanVideoTrigger: asks for a task on the event loop until it ends. It only reads, so it may run twice."""
+"""WanVideoTrigger: asks for a Wan task on the event loop until it ends. It only reads, so it may run twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL, Decision, Verdict, VideoWatch
-from airflow_wan.exceptions import AuthenticationFailed, GatewayUnavailable, WanConnectionError, WanError, error_to_dict
+from airflow_wan.exceptions import (
+    AuthenticationFailed,
+    GatewayUnavailable,
+    WanConnectionError,
+    WanError,
+    error_to_dict,
+)
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.redaction import redact
 
@@ -19,24 +25,25 @@ if TYPE_CHECKING:
 
     from airflow_wan.api.client import AsyncWanClient
 
+__all__ = ["WanVideoTrigger"]
 
-LONGEST_ASK = 180.0
-"""s for one ask in all. The connection's read timeout is for each byte: an answer that drips would outlast it."""
+LONGEST_READ_S = 180.0
+"""Seconds for one read in all. The connection's read timeout starts again with each byte; this one does not."""
 
 
 class WanVideoTrigger(BaseTrigger):
     """Waits for a Wan task to end and yields one event; never a URL, a key or a file.
 
     The event: ``{"status": "success" | "error", "wan_task_id": …, "wan_conn_id": …, "base_url": …, "seen": …}``, where
-    ``seen`` says when each of the task's states was first seen, and with ``error`` the fields of the `WanError` that
-    ended the wait.
+    ``seen`` says when each of the task's states was first seen (unix times in s). With ``error`` come the fields of
+    the `WanError` that ended the wait.
 
-    :param wan_task_id: the task to wait for.
+    :param wan_task_id: the Wan task to wait for.
     :param wan_conn_id: the Airflow connection to ask with.
     :param started: when the wait began, unix time in s.
-    :param deadline: when to give up, unix time in s; absolute, so that a restarted triggerer does not start afresh.
-    :param poll_interval: shortest time between two asks, s.
-    :param base_url: where the task was submitted; by default where the connection leads now.
+    :param deadline: when to give up, unix time in s; absolute, so that a restarted triggerer does not start again.
+    :param poll_interval: shortest time between two reads, s.
+    :param base_url: where the Wan task was submitted; by default where the connection leads now.
     :param cancel_on_kill: whether a user who ends the deferred task also cancels the Wan task, where the gateway can.
     """
 
@@ -61,7 +68,7 @@ class WanVideoTrigger(BaseTrigger):
         self.cancel_on_kill = cancel_on_kill
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """What the database keeps, in plain text."""
+        """Return what the database keeps, as plain text."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -76,14 +83,14 @@ class WanVideoTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Ask until the task ends, the gateway refuses for good, or the deadline passes."""
+        """Ask until the Wan task ends, the gateway refuses for good, or the deadline passes."""
         watch = VideoWatch(self.wan_task_id, self.started, self.deadline, self.poll_interval)
         # The worker asked a moment ago. Besides, Airflow may take an event that comes at once for a failure: its
-        # scheduler has not yet seen the worker's process end.
+        # scheduler has not yet seen that the worker's process has ended.
         await asyncio.sleep(max(0.0, min(self.poll_interval, self.deadline - time.time())))
-        async with _Asker(self._hook) as asker:
+        async with _Reader(self._hook) as reader:
             while True:
-                decision = await asker.ask(watch)
+                decision = await reader.read(watch)
                 for note in decision.notes:
                     self.log.info("Wan task %s: %s", self.wan_task_id, note)
                 if decision.verdict is not Verdict.WAIT:
@@ -122,7 +129,7 @@ class WanVideoTrigger(BaseTrigger):
                 redact(str(error)),
             )
             return
-        # In a thread, as on a worker: one kill handler for both.
+        # In a thread, so that worker and triggerer share one kill handler.
         await asyncio.to_thread(self._hook().cancel_task, self.wan_task_id, wanted=self.cancel_on_kill)
 
     async def _is_still_deferred(self) -> bool:
@@ -135,7 +142,7 @@ class WanVideoTrigger(BaseTrigger):
 
 
 def is_deferred(dag_id: str, run_id: str, task_id: str, map_index: int) -> bool:
-    """Whether Airflow still has a task instance down as deferred. Blocks: it asks the execution API."""
+    """Return whether Airflow still has a task instance down as deferred. Blocks: it asks the execution API."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415 - heavy, and rarely needed
 
     states = RuntimeTaskInstance.get_task_states(
@@ -144,8 +151,11 @@ def is_deferred(dag_id: str, run_id: str, task_id: str, map_index: int) -> bool:
     return "deferred" in states.get(run_id, {}).values()
 
 
-class _Asker:
-    """One client for the whole wait, made when first needed and again after a refusal, in case the key was changed."""
+class _Reader:
+    """Reads with one client for the whole wait; with a new one after a refusal, in case the key was changed.
+
+    :param make_hook: returns a hook that has not looked its connection up yet.
+    """
 
     def __init__(self, make_hook: Callable[[], WanHook]) -> None:
         self._make_hook = make_hook
@@ -158,13 +168,13 @@ class _Asker:
     async def __aexit__(self, *_: object) -> None:
         await self._open.aclose()
 
-    async def ask(self, watch: VideoWatch) -> Decision:
-        """One ask, decided on."""
+    async def read(self, watch: VideoWatch) -> Decision:
+        """Read the Wan task once, and return what the answer means for the wait."""
         try:
-            async with asyncio.timeout(LONGEST_ASK):
+            async with asyncio.timeout(LONGEST_READ_S):
                 task = await (await self._connected(watch.wan_task_id)).get_task(watch.wan_task_id)
         except TimeoutError:
-            error = GatewayUnavailable(f"No answer within {LONGEST_ASK:.0f} s.", wan_task_id=watch.wan_task_id)
+            error = GatewayUnavailable(f"No answer within {LONGEST_READ_S:.0f} s.", wan_task_id=watch.wan_task_id)
             return watch.see_error(error, time.time())
         except WanError as error:
             if isinstance(error, AuthenticationFailed):
@@ -178,7 +188,7 @@ class _Asker:
             try:
                 client = await self._make_hook().get_async_conn()
             except WanConnectionError as error:
-                raise AuthenticationFailed(str(error), wan_task_id=wan_task_id) from error
+                raise AuthenticationFailed(error.message, wan_task_id=wan_task_id) from error
             except Exception as error:  # Airflow's own API may be away for a while; the video is not
                 message = f"The Airflow connection cannot be read: {type(error).__name__}: {error}"
                 raise GatewayUnavailable(message, wan_task_id=wan_task_id) from error

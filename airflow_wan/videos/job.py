@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_wan.api.polling import Decision, Verdict, VideoWatch
-from airflow_wan.exceptions import LedgerUnreadable, PosterError, VideoTaskFailed, WanError, error_from_dict
+from airflow_wan.exceptions import (
+    DestinationError,
+    LedgerUnreadable,
+    PosterError,
+    VideoDownloadFailed,
+    VideoTaskFailed,
+    WanError,
+    error_from_dict,
+)
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.purchases.record import Purchase
 from airflow_wan.purchases.submitted_order import find_order
@@ -201,8 +209,11 @@ def resume(
         end_wait(error_from_dict(event.get("error") or {}), ledger)
     # The trigger asked where the Wan task was submitted.
     hook = WanHook(event.get("wan_conn_id") or task.wan_conn_id, base_url=event.get("base_url"))
-    job = prepare_job(task, context, hook, ledger)
     wan_task_id = event["wan_task_id"]
+    try:
+        job = prepare_job(task, context, hook, ledger)
+    except DestinationError as error:  # by now the video is paid for, and the user has to know it
+        raise VideoDownloadFailed(error.message, wan_task_id=wan_task_id) from error
     return job, job.deliver(wan_task_id, event.get("seen") or {}, job.known_purchase(wan_task_id))
 
 

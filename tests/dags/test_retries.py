@@ -25,9 +25,9 @@ PICTURE = "https://your-cdn.com/rap.png"
 class DiesAfterTheDownload(WanImageToVideoOperator):
     """Its first try ends between the download and the moment Airflow records the success."""
 
-    def deliver(self, context: Any, *args: Any, **kwargs: Any) -> str:
-        path = super().deliver(context, *args, **kwargs)
-        if context["ti"].try_number == 1:
+    def hand_over(self, job: Any, video: Any) -> str:
+        path = super().hand_over(job, video)
+        if job.context["ti"].try_number == 1:
             raise RuntimeError("the worker is gone")
         return path
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
-from airflow_wan.operators.wan import WanSubmitVideoOperator
+from airflow_wan.api.requests import VideoRequest
+from airflow_wan.exceptions import VideoRejected
+from airflow_wan.operators.wan import WanGenerateVideoOperator, WanSubmitVideoOperator
 from airflow_wan.sensors.wan import WanVideoSensor
 
 if TYPE_CHECKING:
+    import pytest
+
     from airflow_wan.emulator.testing import RunningEmulator
 
 MODES: dict[str, dict[str, Any]] = {
@@ -42,7 +48,106 @@ def test_every_mode_waits_for_one_submit_and_brings_its_own_copy_home(
     assert len({run.xcom(name) for name in MODES}) == len(MODES)
     for name in MODES:
         assert watch_film(run.xcom(name)).seconds == 2.0
-        assert run.xcom(name, key="wan_video")["wan_task_id"] == bill["task_id"] == run.xcom("submit")
+        video = run.xcom(name, key="wan_video")
+        assert video["wan_task_id"] == bill["task_id"] == run.xcom("submit")
+        # What the submit ordered has reached the sensor.
+        assert (video["model"], video["estimated_cost_usd"]) == ("wan2.7-i2v", 0.168)
+        record = json.loads(Path(f"{video['path']}.json").read_text())
+        assert record["request"]["input"]["prompt"] == "a kite"
+        assert {"intent", "submitted"} <= record["times"].keys()
+
+
+def test_a_sensor_hands_on_the_same_facts_as_the_one_task_operator(run_dag: Any, wan_emulator: RunningEmulator) -> None:
+    order: dict[str, Any] = {
+        "model": "wan2.7-i2v",
+        "prompt": "a kite",
+        "media": [{"type": "first_frame", "url": "https://your-cdn.com/rap.png"}],
+        "parameters": {"duration": 2, "seed": 7},
+    }
+    with DAG("both_ways", schedule=None) as dag:
+        WanGenerateVideoOperator(task_id="one_task", **order)
+        submit = WanSubmitVideoOperator(task_id="submit", **order)
+        WanVideoSensor(task_id="wait", wan_task_id=submit.output)
+
+    run = run_dag(dag)
+
+    one, two = (run.xcom(name, key="wan_video") for name in ("one_task", "wait"))
+    own = {"path", "wan_task_id", "request_id", "sha256", "bytes"}
+    assert {name: value for name, value in one.items() if name not in own} == {
+        name: value for name, value in two.items() if name not in own
+    }
+    records = [json.loads(Path(f"{video['path']}.json").read_text()) for video in (one, two)]
+    for part in ("request", "fingerprint", "sources", "generation", "cost"):
+        assert records[0][part] == records[1][part], part
+    for record in records:
+        assert {"intent", "submitted", "seen_succeeded", "downloaded", "published"} <= record["times"].keys()
+
+
+def test_a_mapped_sensor_finds_the_order_of_its_own_submit(run_dag: Any, wan_emulator: RunningEmulator) -> None:
+    with DAG("mapped_pairs", schedule=None) as dag:
+        submit = WanSubmitVideoOperator.partial(
+            task_id="submit",
+            model="wan2.7-i2v",
+            media=[{"type": "first_frame", "url": "https://your-cdn.com/rap.png"}],
+            parameters={"duration": 2},
+        ).expand(prompt=["a kite", "a balloon"])
+
+        @task
+        def the_other_way_round(wan_task_ids: Any) -> list[str]:
+            return list(reversed(list(wan_task_ids)))
+
+        WanVideoSensor.partial(task_id="wait").expand(wan_task_id=the_other_way_round(submit.output))
+
+    run = run_dag(dag)
+
+    prompts = [
+        json.loads(Path(f"{run.xcom('wait', map_index=index)}.json").read_text())["generation"]["prompt"]
+        for index in (0, 1)
+    ]
+    assert prompts == ["a balloon", "a kite"]
+
+
+def test_a_video_that_is_not_what_the_submit_ordered_is_not_accepted(
+    run_dag: Any, wan_emulator: RunningEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The submit writes 7 s down where it asks the gateway for 2, so that the gateway makes what was not ordered.
+    monkeypatch.setattr(VideoRequest, "seconds", property(lambda _: 7))
+    with DAG("another_length", schedule=None) as dag:
+        submit = WanSubmitVideoOperator(
+            task_id="submit",
+            model="wan2.7-i2v",
+            prompt="a kite",
+            media=[{"type": "first_frame", "url": "https://your-cdn.com/rap.png"}],
+            parameters={"duration": 2},
+        )
+        WanVideoSensor(task_id="wait", wan_task_id=submit.output)
+
+    run = run_dag(dag)
+
+    assert run.task_state("wait") == "failed"
+    error = run.error("wait")
+    assert isinstance(error, VideoRejected)
+    assert "7 s" in str(error)
+
+
+def test_nothing_secret_is_in_what_a_submit_leaves_for_the_sensor(
+    run_dag: Any, wan_emulator: RunningEmulator, wan_api_key: str
+) -> None:
+    with DAG("secrets", schedule=None) as dag:
+        WanSubmitVideoOperator(
+            task_id="submit",
+            model="wan2.7-i2v",
+            prompt="a kite",
+            media=[{"type": "first_frame", "url": "https://your-cdn.com/rap.png?Signature=TOPSECRET&Expires=1"}],
+            parameters={"duration": 2},
+        )
+
+    run = run_dag(dag)
+
+    left = json.dumps(run.xcom("submit", key="wan_order"))
+    assert "rap.png" in left
+    for secret in ("TOPSECRET", "Expires", wan_api_key):
+        assert secret not in left
 
 
 def test_a_task_nobody_knows_ends_every_mode_without_a_retry(run_dag: Any, wan_emulator: RunningEmulator) -> None:

@@ -1,0 +1,111 @@
+"""A try asks once for each thing it needs; each operator declares its arguments once, and describes all of them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_wan.hooks.wan import WanHook
+from airflow_wan.operators import wan as operators
+from airflow_wan.sensors.wan import WanVideoSensor
+from airflow_wan.videos.destination import Destination
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OPERATORS = [getattr(operators, name) for name in operators.__all__]
+OURS = [*OPERATORS, WanVideoSensor]
+
+
+@pytest.fixture
+def counts(runner: Any, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often a try looks its connection up, reads its ledger and prepares its destination."""
+    counted: Counter[str] = Counter()
+
+    def count(owner: Any, name: str, what: str) -> None:
+        original = getattr(owner, name)
+
+        def counting(*args: Any, **kwargs: Any) -> Any:
+            counted[what] += 1
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counting)
+
+    count(WanHook, "_look_up", "connection look-ups")
+    count(runner.store, "get", "ledger reads")
+    count(Destination, "prepare", "destinations prepared")
+    return counted
+
+
+ONCE = {"connection look-ups": 1, "ledger reads": 1, "destinations prepared": 1}
+
+
+@pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
+def test_a_try_that_waits_on_a_worker_asks_for_everything_once(
+    film: Callable[..., Any], gateway: Any, runner: Any, counts: Counter[str]
+) -> None:
+    runner.run(film(deferrable=False))
+
+    assert counts == ONCE
+
+
+@pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
+def test_a_retry_that_finds_what_was_bought_asks_for_everything_once(
+    film: Callable[..., Any], gateway: Any, runner: Any, counts: Counter[str]
+) -> None:
+    with pytest.raises(Exception, match="No result within"):
+        runner.run(film(timeout=0.01, deferrable=False))
+    counts.clear()
+    runner.run(film(deferrable=False))
+
+    assert counts == ONCE
+
+
+@pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
+def test_a_deferred_try_asks_once_before_and_once_after_its_trigger(
+    film: Callable[..., Any], gateway: Any, runner: Any, counts: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_wan.api.polling import Decision, Verdict
+    from airflow_wan.videos import job
+
+    # The first read finds the video running, however fast the emulator is.
+    monkeypatch.setattr(job, "ask", lambda *_: Decision(Verdict.WAIT))
+    runner.run(film())
+
+    assert len(runner.events) == 1
+    assert counts == {what: 2 * times for what, times in ONCE.items()}
+
+
+@pytest.mark.parametrize("operator", OURS, ids=lambda operator: operator.__name__)
+def test_every_argument_is_described_in_the_docstring(operator: type) -> None:
+    arguments = {
+        name
+        for kind in operator.__mro__
+        if kind.__module__.startswith("airflow_wan.")
+        for name, parameter in inspect.signature(kind.__init__).parameters.items()  # type: ignore[misc]
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+    described = re.findall(r"^:param (\w+):", inspect.cleandoc(operator.__doc__ or ""), re.MULTILINE)
+    assert sorted(described) == sorted(arguments)
+    assert (operator.__doc__ or "").count(":returns:") == 1
+
+
+@pytest.mark.parametrize("operator", OURS, ids=lambda operator: operator.__name__)
+def test_every_templated_argument_says_so(operator: Any) -> None:
+    documented = inspect.cleandoc(operator.__doc__)
+
+    assert set(re.findall(r"^:param (\w+): \([^)]*templated\)", documented, re.MULTILINE)) == set(
+        operator.template_fields
+    )
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.__name__)
+def test_media_are_declared_once_and_are_template_fields(operator: Any) -> None:
+    for role in getattr(operator, "media_roles", ()):
+        assert role in operator.template_fields
+        assert role in inspect.signature(operator.__init__).parameters

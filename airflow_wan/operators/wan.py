@@ -189,7 +189,7 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
 
     def make_ready(self, hook: WanHook, request: VideoRequest, client: WanClient) -> Offer:
         """What a request needs before it may be sent: its media measured and reachable, its cost within bounds."""
-        from airflow_wan.media.sources import prepare_media  # noqa: PLC0415 - heavy, and only where something is bought
+        from airflow_wan.media.prepare import prepare_media  # noqa: PLC0415 - heavy, and only where something is bought
 
         gateway = hook.account.gateway.name
         prepared = prepare_media(
@@ -314,7 +314,7 @@ class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
 
     def find_there(self, context: Context, destination: Destination, request: VideoRequest) -> FinishedVideo | None:
         """The video at the destination, if it is this very request's."""
-        from airflow_wan.media.sources import identify  # noqa: PLC0415 - heavy, and only on a worker
+        from airflow_wan.media.prepare import identify  # noqa: PLC0415 - heavy, and only on a worker
 
         purchase = open_ledger(context).read()
         if purchase is None and not (self.reuse and self.sidecar):

@@ -235,7 +235,7 @@ def test_a_file_that_is_no_video_at_all_is_kept_beside(
     from airflow_wan.media import mp4 as inspection
 
     def no_video(_path: Path) -> Any:
-        raise inspection.NotAVideoError("The file is no complete mp4: it has no moov box.")
+        raise inspection.NotAVideoError("The file is not a complete mp4: it has no moov box.")
 
     with monkeypatch.context() as broken:
         broken.setattr(inspection, "inspect_video", no_video)

@@ -1,11 +1,29 @@
-"""Media that the test folders share."""
+"""Images and sounds that several test folders use."""
 
 from __future__ import annotations
 
 import io
 import math
+import random
 import struct
 import wave
+from typing import Any
+
+from PIL import Image
+
+
+def image(mode: str = "RGB", kind: str = "PNG", size: tuple[int, int] = (640, 360), **options: Any) -> bytes:
+    """An image of one colour."""
+    target = io.BytesIO()
+    Image.new(mode, size).save(target, kind, **options)
+    return target.getvalue()
+
+
+def noise(size: tuple[int, int], kind: str, **options: Any) -> bytes:
+    """An image that does not compress."""
+    target = io.BytesIO()
+    Image.frombytes("RGB", size, random.Random(1).randbytes(size[0] * size[1] * 3)).save(target, kind, **options)
+    return target.getvalue()
 
 
 def tone(seconds: float, rate: int = 16_000) -> bytes:

@@ -1,6 +1,6 @@
-"""What an mp4 says of itself in its header, and whether all of it is there; nothing is decoded, nothing rewritten.
+"""Read the header of an mp4, and check that the file is complete; nothing is decoded.
 
-The layout of boxes is that of ISO/IEC 14496-12 (the ISO base media file format).
+The layout of boxes is defined in ISO/IEC 14496-12 (the ISO base media file format).
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LARGEST_HEADER_BYTES = 64 * 1024 * 1024
-"""A ``moov`` box beyond this is no video of seconds; it is not looked into."""
+MAX_HEADER_BYTES = 64 * 1024 * 1024
+"""Maximum size of the ``moov`` box, in bytes: a video of some seconds has a far smaller one."""
 
 _MAX_BOXES = 10_000
-"""Boxes looked at in one file; a video of seconds has dozens."""
+"""Maximum number of boxes read in one file; a video of some seconds has dozens."""
 
 _C2PA = uuid.UUID("d8fec3d6-1b0e-483c-9297-5828877ec481").bytes
 """The ``uuid`` box that holds Content Credentials (C2PA specification, "Embedding manifests into BMFF")."""
 
 _AIGC = b"AIGC"
-"""The metadata key of China's label for generated content (GB 45438-2025)."""
+"""The metadata key of China's label for AI-generated content (GB 45438-2025)."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What the header says.
+    """What an mp4's header says.
 
-    :param duration_s: length in s.
-    :param width: px, as shown; None where there is no picture.
-    :param height: px, as shown; None where there is no picture.
+    :param duration_s: length in seconds; None if the header does not tell it.
+    :param width: displayed width in pixels; None without a picture track.
+    :param height: displayed height in pixels; None without a picture track.
     :param has_audio: whether there is a sound track.
-    :param c2pa: whether Content Credentials (a C2PA manifest) are in the file.
+    :param c2pa: whether the file holds Content Credentials (a C2PA manifest).
     :param aigc_label: whether the file's metadata label it as generated (key ``AIGC``).
     """
 
@@ -64,28 +64,29 @@ class _Box:
 def inspect_video(path: Path) -> VideoFacts:
     """Read the header of an mp4 on disk; see `inspect_file`.
 
-    :raises NotAVideoError: when it is no mp4, or one that was cut.
+    :param path: the file.
+    :raises NotAVideoError: when it is not an mp4, or is incomplete.
     """
     with path.open("rb") as file:
         return inspect_file(file)
 
 
 def inspect_file(file: BinaryIO) -> VideoFacts:
-    """Read the header of an mp4 and check that every part the file announces is in it.
+    """Read the header of an mp4, and check that every box lies completely in the file.
 
-    Only the beginnings of boxes and a few dozen bytes of some are read; the rest, so the frames, is sought over.
+    Only the beginnings of boxes, and a few dozen bytes of some, are read; the frames are skipped.
 
-    :param file: anything that can seek, and whose ``read(n)`` gives fewer bytes only at the end. It stays open.
-    :raises NotAVideoError: when it is no mp4, or one that was cut.
+    :param file: a seekable file whose ``read(n)`` returns fewer bytes only at its end. It stays open.
+    :raises NotAVideoError: when it is not an mp4, or is incomplete.
     """
     try:
         return _Mp4(file).facts()
     except (struct.error, IndexError) as error:
-        raise NotAVideoError("The file is no complete mp4: its header is cut or broken.") from error
+        raise NotAVideoError("The file is not a complete mp4: its header is cut or broken.") from error
 
 
 class _Mp4:
-    """A file read box by box, in bounded work whatever its bytes are."""
+    """An mp4 that is read box by box; the work is bounded whatever its bytes are."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -99,12 +100,12 @@ class _Mp4:
             c2pa = c2pa or (box.kind == b"uuid" and self._read(box, len(_C2PA)) == _C2PA)
         missing = [kind.decode() for kind in (b"ftyp", b"moov", b"mdat") if kind not in found]
         if missing:
-            raise NotAVideoError(f"The file is no complete mp4: it has no {' and no '.join(missing)} box.")
+            raise NotAVideoError(f"The file is not a complete mp4: it has no {' and no '.join(missing)} box.")
         return self._facts_of(found[b"moov"], c2pa=c2pa)
 
     def _facts_of(self, moov: _Box, *, c2pa: bool) -> VideoFacts:
-        if moov.size > LARGEST_HEADER_BYTES:
-            raise NotAVideoError(f"The file's header of {moov.size} bytes is not one of a video.")
+        if moov.size > MAX_HEADER_BYTES:
+            raise NotAVideoError(f"The file is not a video: its header of {moov.size} bytes is too large for one.")
         duration_s: float | None = None
         width = height = None
         has_audio = False
@@ -119,14 +120,14 @@ class _Mp4:
         return VideoFacts(duration_s, width, height, has_audio, c2pa, self._has_aigc_label(moov))
 
     def _duration(self, mvhd: _Box) -> float | None:
-        """Version 1 of the movie header has 64-bit times."""
+        """Return the length in seconds; version 1 of the movie header has 64-bit times."""
         content = self._read(mvhd, 32)
         layout, offset = (">IQ", 20) if content[0] == 1 else (">II", 12)
         timescale, duration = struct.unpack_from(layout, content, offset)
         return round(duration / timescale, 3) if timescale and duration else None
 
     def _track(self, trak: _Box) -> tuple[bytes, int, int]:
-        """A track's kind, and its width and height as shown."""
+        """Return a track's handler type, and its displayed width and height in pixels."""
         handler, width, height = b"", 0, 0
         for box in self._within(trak):
             if box.kind == b"tkhd":
@@ -142,10 +143,10 @@ class _Mp4:
         try:
             return _AIGC in self._metadata_names(moov)
         except (struct.error, NotAVideoError):
-            return False  # broken metadata label nothing, and are no reason to refuse the video
+            return False  # broken metadata hold no label, and are not a reason to refuse the video
 
     def _metadata_names(self, moov: _Box) -> Iterator[bytes]:
-        """Metadata lie in ``udta``, or under the keys of a ``meta`` box there or beside it."""
+        """Yield the names of metadata: boxes in ``udta``, and the keys of a ``meta`` box in ``udta`` or ``moov``."""
         for place in (moov, *[box for box in self._within(moov) if box.kind == b"udta"]):
             for box in self._within(place):
                 yield box.kind
@@ -153,7 +154,7 @@ class _Mp4:
                     yield from self._keys(box)
 
     def _keys(self, meta: _Box) -> Iterator[bytes]:
-        """The names in a ``keys`` box, whose entries are laid out like boxes after eight bytes of its own."""
+        """Yield the names in a ``keys`` box: after its first eight bytes, its entries have the layout of boxes."""
         # ISO's meta box begins with four bytes of version and flags, QuickTime's does not.
         head = 0 if self._read(meta, 4, 4) == b"hdlr" else 4
         for box in self._boxes(meta.start + head, meta.end):
@@ -165,11 +166,11 @@ class _Mp4:
         return self._boxes(box.start, box.end)
 
     def _boxes(self, start: int, end: int) -> Iterator[_Box]:
-        """The boxes between two offsets, each checked to lie within them."""
+        """Yield the boxes between two offsets, and check that each lies within them."""
         while start < end:
             self._boxes_left -= 1
             if self._boxes_left < 0:
-                raise NotAVideoError(f"The file is no complete mp4: it has more than {_MAX_BOXES} parts.")
+                raise NotAVideoError(f"The file is not a complete mp4: it has more than {_MAX_BOXES} boxes.")
             self._file.seek(start)
             size, kind = struct.unpack(">I4s", self._file.read(8))
             head = 8
@@ -180,12 +181,12 @@ class _Mp4:
                 size = end - start
             if size < head or start + size > end:
                 name = kind.decode("ascii", "replace")
-                raise NotAVideoError(f"The file is no complete mp4: its {name!r} part does not fit into it.")
+                raise NotAVideoError(f"The file is not a complete mp4: its {name!r} box does not fit into it.")
             yield _Box(kind, start + head, size - head)
             start += size
 
     def _read(self, box: _Box, count: int, offset: int = 0) -> bytes:
-        """At most so many bytes of a box's content; none from beyond its bounds."""
+        """Return at most so many bytes of a box's content; none from outside the box."""
         if offset < 0:
             return b""
         self._file.seek(box.start + offset)

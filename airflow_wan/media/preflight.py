@@ -1,7 +1,7 @@
-"""Holds a request's media to the gateway's limits before anything is bought, as far as their headers tell.
+"""Check media against the gateway's limits before anything is bought, by their headers alone.
 
-What is measured and wrong is a problem. What cannot be measured from here is at most a warning: the gateway may well
-reach what a worker does not.
+A file that breaks a limit is a problem. A file that cannot be measured from here is only worth a warning: the gateway
+may be able to read what a worker cannot.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
     from airflow_wan.api.requests import MediaReference
 
-DURATION_SLACK = 0.1
-"""s by which a length may miss its bounds: a coded file rarely lasts exactly what its samples do."""
+DURATION_TOLERANCE_S = 0.1
+"""Seconds by which a length may miss its limits: an encoded file rarely lasts exactly as long as its samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What became of looking at one file.
+    """The result of measuring one file.
 
     :param facts: what its header says, if it could be read.
-    :param problems: what is wrong with it; each sentence has the measured and the allowed value.
+    :param problems: one sentence for each limit that it breaks, with the measured and the allowed value.
     """
 
     facts: MediaFacts | None = None
@@ -50,12 +50,12 @@ _PROBES: Mapping[MediaKind, Callable[[BinaryIO], MediaFacts]] = {
 
 
 def measure(reference: MediaReference, shown: str, file: BinaryIO) -> Measured:
-    """Read a file's header and hold it to its limits.
+    """Read a file's header, and check it against the file's limits.
 
-    :param reference: the part that the file plays, and its limits.
-    :param shown: the file's name in sentences.
+    :param reference: the file's role in the request, and its limits.
+    :param shown: the file's name for messages.
     :param file: the file, opened.
-    :raises OSError: when it cannot be read.
+    :raises OSError: when the file cannot be read.
     """
     probe = _PROBES.get(reference.kind)
     if probe is None:
@@ -64,32 +64,32 @@ def measure(reference: MediaReference, shown: str, file: BinaryIO) -> Measured:
         facts = probe(file)
     except NotMediaError as error:
         formats = getattr(reference.limits, "formats", None)
-        allowed = f"; {_either(formats)} is allowed" if formats else ""
+        allowed = f"; {_alternatives(formats)} is allowed" if formats else ""
         return Measured(problems=(f"{reference.role}: {shown} is not {error}{allowed}.",))
-    wrong = _violations(facts, reference.limits) if reference.limits else ()
-    return Measured(facts, tuple(f"{reference.role}: {shown} {what}." for what in wrong))
+    violations = _violations(facts, reference.limits) if reference.limits else ()
+    return Measured(facts, tuple(f"{reference.role}: {shown} {violation}." for violation in violations))
 
 
 def _violations(facts: MediaFacts, limits: MediaLimits) -> Iterator[str]:
-    """Each rule that a file breaks, as the end of a sentence about it."""
+    """Yield each limit that a file breaks, as the end of a sentence that begins with the file's name."""
     if isinstance(facts, ImageFacts) and isinstance(limits, ImageLimits):
-        yield from _image(facts, limits)
+        yield from _image_violations(facts, limits)
     elif isinstance(facts, AudioFacts) and isinstance(limits, AudioLimits):
         if limits.formats and facts.format not in limits.formats:
-            yield f"is {facts.format}; {_either(limits.formats)} is allowed"
-        yield from _length(facts.duration_s, limits.shortest_s, limits.longest_s)
+            yield f"is {facts.format}; {_alternatives(limits.formats)} is allowed"
+        yield from _duration_violations(facts.duration_s, limits.shortest_s, limits.longest_s)
     elif isinstance(facts, ClipFacts) and isinstance(limits, ClipLimits):
-        yield from _length(facts.duration_s, limits.shortest_s, limits.longest_s)
+        yield from _duration_violations(facts.duration_s, limits.shortest_s, limits.longest_s)
         if facts.width and facts.height:
-            yield from _sides(facts.width, facts.height, limits.shortest_side_px, limits.longest_side_px)
+            yield from _side_violations(facts.width, facts.height, limits.shortest_side_px, limits.longest_side_px)
     if limits.largest_bytes is not None and facts.bytes > limits.largest_bytes:
         yield f"has {facts.bytes / MB:.1f} MB; at most {limits.largest_bytes / MB:g} MB are allowed"
 
 
-def _image(facts: ImageFacts, limits: ImageLimits) -> Iterator[str]:
+def _image_violations(facts: ImageFacts, limits: ImageLimits) -> Iterator[str]:
     if facts.format not in limits.formats:
-        yield f"is {facts.format}; {_either(limits.formats)} is allowed"
-    yield from _sides(facts.width, facts.height, limits.shortest_side_px, limits.longest_side_px)
+        yield f"is {facts.format}; {_alternatives(limits.formats)} is allowed"
+    yield from _side_violations(facts.width, facts.height, limits.shortest_side_px, limits.longest_side_px)
     shorter, longer = sorted((facts.width, facts.height))
     if limits.widest_ratio is not None and longer > limits.widest_ratio * shorter:
         yield (
@@ -100,27 +100,27 @@ def _image(facts: ImageFacts, limits: ImageLimits) -> Iterator[str]:
         yield "is a PNG with transparency (an alpha channel); only one without is allowed"
 
 
-def _sides(width: int, height: int, shortest: int | None, longest: int | None) -> Iterator[str]:
+def _side_violations(width: int, height: int, shortest: int | None, longest: int | None) -> Iterator[str]:
     too_short = shortest is not None and min(width, height) < shortest
     too_long = longest is not None and max(width, height) > longest
     if too_short or too_long:
-        yield f"is {width}x{height} px; {_span(shortest, longest)} px a side are allowed"
+        yield f"is {width}x{height} px; {_allowed_range(shortest, longest)} px a side are allowed"
 
 
-def _length(duration_s: float | None, shortest: float | None, longest: float | None) -> Iterator[str]:
+def _duration_violations(duration_s: float | None, shortest: float | None, longest: float | None) -> Iterator[str]:
     if duration_s is None:
         return
-    too_short = shortest is not None and duration_s < shortest - DURATION_SLACK
-    too_long = longest is not None and duration_s > longest + DURATION_SLACK
+    too_short = shortest is not None and duration_s < shortest - DURATION_TOLERANCE_S
+    too_long = longest is not None and duration_s > longest + DURATION_TOLERANCE_S
     if too_short or too_long:
-        yield f"lasts {duration_s:.2f} s; {_span(shortest, longest)} s are allowed"
+        yield f"lasts {duration_s:.2f} s; {_allowed_range(shortest, longest)} s are allowed"
 
 
-def _span(least: float | None, most: float | None) -> str:
+def _allowed_range(least: float | None, most: float | None) -> str:
     if least is None:
         return f"at most {most:g}"
     return f"at least {least:g}" if most is None else f"{least:g} to {most:g}"
 
 
-def _either(names: tuple[str, ...]) -> str:
+def _alternatives(names: tuple[str, ...]) -> str:
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -1,4 +1,4 @@
-"""What an image, a sound or a clip says of itself in its header; no pixel and no sample is decoded."""
+"""Read the headers of images, sound files and video clips; no pixel and no sample is decoded."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Read by Pillow from their headers alone. Not WEBP, which it reads whole; nor what takes a foreign program to read.
+# Pillow reads these by their headers alone. It reads a WEBP completely, and needs other programs for some formats.
 _PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF")
 
-# Pillow's name for a JPEG with a second picture behind it, as telephones make them.
-_JPEG_IN_DISGUISE = "MPO"
+# Pillow's name for a JPEG that is followed by a second picture; phones make them.
+_MULTI_PICTURE_JPEG = "MPO"
 
-# Kinds of box that begin a QuickTime file from before there was `ftyp` (QuickTime File Format, "Movie atoms").
+# Types of the first box in QuickTime files that are older than the `ftyp` box (QuickTime File Format, "Movie atoms").
 _OLD_QUICKTIME = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """An image's header.
+    """What an image's header says.
 
-    :param format: as Pillow names it: ``JPEG``, ``PNG``, ``WEBP``…
-    :param width: px.
-    :param height: px.
+    :param format: the format's name in Pillow: ``JPEG``, ``PNG``, ``WEBP`` and so on.
+    :param width: width in pixels.
+    :param height: height in pixels.
     :param has_alpha: whether pixels may be transparent.
     :param bytes: size of the file.
     """
@@ -48,10 +48,10 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
-    """A sound file's header.
+    """What a sound file's header says.
 
-    :param format: ``WAV``, ``MP3``, or the kind of any other sound: ``FLAC``, ``OGG``…
-    :param duration_s: s, or None where the header does not tell.
+    :param format: ``WAV``, ``MP3``, or the name of another format, such as ``FLAC`` or ``OGG``.
+    :param duration_s: length in seconds; None if the header does not tell it.
     :param bytes: size of the file.
     """
 
@@ -62,11 +62,11 @@ class AudioFacts:
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
-    """A clip's header.
+    """What a video clip's header says.
 
-    :param duration_s: s, or None where the header does not tell.
-    :param width: px, as shown.
-    :param height: px, as shown.
+    :param duration_s: length in seconds; None if the header does not tell it.
+    :param width: displayed width in pixels.
+    :param height: displayed height in pixels.
     :param bytes: size of the file.
     """
 
@@ -82,27 +82,27 @@ MediaFacts = ImageFacts | AudioFacts | ClipFacts
 def probe_image(file: BinaryIO) -> ImageFacts:
     """Read an image's header.
 
-    :param file: anything that can seek; it stays open. What reading it raises passes through.
-    :raises NotMediaError: when it is no image of a known format, or its header is broken.
+    :param file: a seekable file; it stays open. Errors of reading it are not caught.
+    :raises NotMediaError: when it is not an image of a known format, or its header is broken.
     """
-    return _parsed(file, _image_facts, "an image of a known format")
+    return _parse(file, _image_facts, "an image of a known format")
 
 
 def probe_audio(file: BinaryIO) -> AudioFacts:
-    """Read a sound file's header; of an MP3 without one, some frames, from which the length is reckoned.
+    """Read a sound file's header; the length of an MP3 without one is estimated from some of its frames.
 
-    :param file: anything that can seek; it stays open. What reading it raises passes through.
-    :raises NotMediaError: when it is no sound file of a known format, or its header is broken.
+    :param file: a seekable file; it stays open. Errors of reading it are not caught.
+    :raises NotMediaError: when it is not a sound file of a known format, or its header is broken.
     """
-    return _parsed(file, _audio_facts, "a sound file of a known format")
+    return _parse(file, _audio_facts, "a sound file of a known format")
 
 
 def probe_clip(file: BinaryIO) -> ClipFacts:
-    """Read a clip's header.
+    """Read a video clip's header.
 
-    :param file: anything that can seek; it stays open.
-    :raises NotMediaError: when it is no MP4 or MOV, or one that was cut.
-    :raises OSError: when the file cannot be read, or is a QuickTime file too old to be told.
+    :param file: a seekable file; it stays open.
+    :raises NotMediaError: when it is not an MP4 or MOV, or is incomplete.
+    :raises OSError: when the file cannot be read, or is an old kind of QuickTime file.
     """
     size = _size(file)
     kind = file.read(8)[4:]
@@ -110,7 +110,7 @@ def probe_clip(file: BinaryIO) -> ClipFacts:
         facts = inspect_file(file)
     except NotAVideoError as error:
         if kind in _OLD_QUICKTIME:
-            raise OSError("it is a QuickTime file of an old kind") from None
+            raise OSError("it is an old kind of QuickTime file") from None
         raise NotMediaError(f"an MP4 or MOV clip ({error})") from None
     return ClipFacts(facts.duration_s, facts.width, facts.height, size)
 
@@ -120,19 +120,19 @@ def _image_facts(file: BinaryIO) -> ImageFacts:
     head = file.read(32)
     file.seek(0)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return _webp(head, size)
+        return _webp_facts(head, size)
     if head[4:8] == b"ftyp":
         raise NotMediaError(f"an image of a known format (its kind is {head[8:12].decode('ascii', 'replace')!r})")
     try:
         with Image.open(file, formats=_PILLOW_FORMATS) as image:
-            name = "JPEG" if image.format == _JPEG_IN_DISGUISE else str(image.format)
+            name = "JPEG" if image.format == _MULTI_PICTURE_JPEG else str(image.format)
             return ImageFacts(name, *image.size, image.has_transparency_data, size)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise NotMediaError(f"an image of a sensible size ({error})") from None
 
 
-def _webp(head: bytes, size: int) -> ImageFacts:
-    """RFC 9649: the first chunk tells the size, each of its three kinds in its own way."""
+def _webp_facts(head: bytes, size: int) -> ImageFacts:
+    """Read the first chunk of a WEBP: each of its three types has the image's size in another layout (RFC 9649)."""
     kind = head[12:16]
     if kind == b"VP8X":
         (flags,) = struct.unpack_from("<B", head, 20)
@@ -144,7 +144,7 @@ def _webp(head: bytes, size: int) -> ImageFacts:
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", head, 26)
         return ImageFacts("WEBP", width & 0x3FFF, height & 0x3FFF, has_alpha=False, bytes=size)
-    raise NotMediaError("a whole WEBP image")
+    raise NotMediaError("a complete WEBP image")
 
 
 def _audio_facts(file: BinaryIO) -> AudioFacts:
@@ -153,34 +153,37 @@ def _audio_facts(file: BinaryIO) -> AudioFacts:
     kind = (tag.mime_type or "").partition(";")[0].removeprefix("audio/").removeprefix("x-")
     duration_s = tag.duration or None
     if kind == "mpeg" and duration_s is None:
-        raise NotMediaError("a sound file of a known format")  # it began like an mp3, and not one frame followed
+        raise NotMediaError("a sound file of a known format")  # it begins like an MP3, but no frame follows
     if kind == "wav" and duration_s and tag.bitrate and tag.is_lossless:
-        # Programs that write into a pipe announce 4 GB: there is no more sound than there is file.
+        # Programs that write into a pipe announce 4 GB; the sound cannot be longer than the file.
         duration_s = min(duration_s, size * 8 / (tag.bitrate * 1000))
     return AudioFacts({"mpeg": "MP3"}.get(kind, kind.upper()), duration_s, size)
 
 
-def _parsed(file: BinaryIO, read_facts: Callable[[BinaryIO], T], what: str) -> T:
-    """Run a parser, which may raise anything on bytes it was not made for; that a file cannot be read is another thing.
+def _parse(file: BinaryIO, read_facts: Callable[[BinaryIO], T], expected: str) -> T:
+    """Run a parser, and tell a file that it cannot parse from a file that cannot be read.
 
-    :param what: what the file should be.
+    :param file: the file.
+    :param read_facts: the parser; it may raise any error on unexpected bytes.
+    :param expected: what the file should be, for the message.
+    :raises NotMediaError: when the parser fails.
     """
-    view = _View(file)
+    recording = _RecordingFile(file)
     try:
-        return read_facts(cast("BinaryIO", view))
+        return read_facts(cast("BinaryIO", recording))
     except NotMediaError:
         raise
     except Exception as error:  # noqa: BLE001 - Pillow and tinytag raise a dozen kinds
-        if view.failure is not None:
-            raise view.failure from None
+        if recording.failure is not None:
+            raise recording.failure from None
         unknown = isinstance(error, (UnidentifiedImageError, UnsupportedFormatError))
-        raise NotMediaError(what if unknown else f"{what} whose header can be read") from None
+        raise NotMediaError(expected if unknown else f"{expected} with a readable header") from None
 
 
-class _View:
-    """A file as a parser sees it, which remembers why reading failed, whatever the parser makes of that.
+class _RecordingFile:
+    """A file that records the error of a failed read, because the parser may hide that error.
 
-    :ivar failure: what went wrong with the file itself.
+    :ivar failure: the error, if reading failed.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -190,7 +193,7 @@ class _View:
         self._file = file
 
     def read(self, size: int = -1) -> bytes:
-        """As the file's own."""
+        """Read from the file."""
         try:
             return self._file.read(size)
         except Exception as error:

@@ -1,1 +1,4 @@
-"""What several rooms share for talking to hosts; no Airflow and no Wan protocol in here."""
+"""Plain networking that several rooms share: addresses, headers, reading files over HTTP, retrying.
+
+Nothing in here knows Airflow or the Wan API.
+"""

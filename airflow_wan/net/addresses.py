@@ -1,4 +1,4 @@
-"""Which hosts are this machine, a private network, or the internet; shared by the protocol and the download."""
+"""Tell whether a host is this machine, in a private network, or on the internet."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import ipaddress
 import socket
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-"""IPv6 addresses that a translator takes to the IPv4 address in their last 32 bits (RFC 6052)."""
+"""IPv6 addresses that a NAT64 gateway translates to the IPv4 address in their last 32 bits (RFC 6052)."""
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether a host name or address is this very machine."""
+    """Return whether a host name or address is this machine."""
     if not host:
         return False
     name = host.lower().strip("[]").rstrip(".")
@@ -23,7 +23,7 @@ def is_loopback(host: str | None) -> bool:
 
 
 def is_private(host: str) -> bool:
-    """Whether a host is written as an address that is not reachable from the internet; names are not looked up."""
+    """Return whether a host is written as an address that the internet cannot reach; names are not looked up."""
     if is_loopback(host):
         return True
     try:
@@ -31,14 +31,14 @@ def is_private(host: str) -> bool:
     except ValueError:
         return False
     if isinstance(address, ipaddress.IPv6Address):
-        address = _inner(address) or address
+        address = _embedded_ipv4(address) or address
     return not address.is_global
 
 
 def resolves_privately(host: str) -> bool:
-    """Whether a host is an address not reachable from the internet, or a name that leads to one; it is looked up.
+    """Return whether a host is a private address, or a name that resolves to one; names are looked up.
 
-    A name that cannot be looked up leads nowhere, and so to none.
+    A name that cannot be resolved counts as not private: nothing can be reached through it.
     """
     if is_private(host):
         return True
@@ -49,8 +49,8 @@ def resolves_privately(host: str) -> bool:
     return any(is_private(str(address[0])) for *_, address in found)
 
 
-def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 address leads to, if it does."""
+def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that packets for this IPv6 address end up at, if there is one."""
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped or address.sixtofour

@@ -1,7 +1,10 @@
-"""Where result files lie, and how they are asked for; nothing is sent to an address a file may not come from.
+"""The HTTP client for files: the finished video, and the media that preflight inspects.
 
-Over the standard library's HTTP client: its connections can be looked at before a request is sent, it hands over bytes
-as they come, and it moves them about twice as fast as httpx (benchmarks/download measures that).
+It contacts no address of this machine or of a private network unless that is allowed: each redirect is checked, and the
+address of the other end is checked after connecting and before anything is sent.
+
+It uses the standard library's HTTP client, whose connections can be checked before a request is sent, which returns
+bytes as soon as they arrive, and which reads about twice as fast as httpx over TLS (see benchmarks/download).
 """
 
 from __future__ import annotations
@@ -25,12 +28,8 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
 MAX_REDIRECTS = 3
-CONNECT_TIMEOUT = 10.0
-"""s until the file host must answer a connection."""
-READ_TIMEOUT = 60.0
-"""s without a byte until a connection is given up."""
 
-_MALFORMED = "The file is offered at a malformed URL."
+_MALFORMED_URL = "The URL of the file is malformed."
 _HEADERS = {
     "Accept": "*/*",
     "Accept-Encoding": "identity",
@@ -39,122 +38,139 @@ _HEADERS = {
 }
 
 
-@contextlib.contextmanager
-def conversation() -> Iterator[None]:
-    """Tells what goes wrong between the host and here; the texts of such errors may hold the URL, their types not."""
-    try:
-        yield
-    except ssl.SSLCertVerificationError as error:
-        raise TransferFailed(f"The file host has no certificate to be trusted: {error.verify_message}.") from None
-    except (UnicodeError, http.client.InvalidURL):
-        raise TransferFailed(_MALFORMED) from None
-    except (OSError, ValueError, http.client.HTTPException) as error:  # http.client lets a ValueError or two through
-        raise TransferInterrupted(f"The connection to the file host failed ({type(error).__name__}).") from None
-
-
 @dataclass(frozen=True, slots=True)
 class FileClient:
-    """Where files may come from, and how they are asked for.
+    """An HTTP client that reads files, and knows from which hosts it may read them.
 
     :param tls: the TLS context to use.
-    :param private_allowed: whether addresses of this machine and of private networks will do.
+    :param private_allowed: whether files may be read from this machine and from private networks, and there over plain
+        http too.
+    :param connect_timeout_s: seconds within which a connection must be established.
+    :param read_timeout_s: seconds without a byte after which a connection counts as broken.
     """
 
     tls: ssl.SSLContext
     private_allowed: bool
+    connect_timeout_s: float = 10.0
+    read_timeout_s: float = 60.0
 
     @contextlib.contextmanager
-    def answer(self, url: str, headers: dict[str, str]) -> Iterator[http.client.HTTPResponse]:
-        """The answer to a GET with these headers besides the usual ones, after redirects; its body is not read yet.
+    def get(self, url: str, headers: dict[str, str]) -> Iterator[http.client.HTTPResponse]:
+        """Send a GET request, follow redirects, and yield the response; `read_some` reads its body.
 
-        :raises TransferFailed: when the file may not come from there.
+        :param url: the URL of the file.
+        :param headers: headers to send in addition to the usual ones.
+        :raises TransferFailed: when the file may not be read from there.
         :raises TransferInterrupted: when no answer came.
         """
-        target = _target(url)
+        target = _parse_url(url)
         for _ in range(MAX_REDIRECTS + 1):
             with contextlib.ExitStack() as opened:
-                with conversation():
+                with _transfer_errors():
                     connection = self._connect(target, opened)
-                    connection.request("GET", _target_path(target), headers=_HEADERS | headers)
+                    connection.request("GET", _request_target(target), headers=_HEADERS | headers)
                     response = opened.enter_context(connection.getresponse())
                 location = response.headers.get("Location")
                 if not location or response.status not in range(300, 400):
                     yield response
                     return
-            target = _target(target.geturl(), location)
+            target = _parse_url(target.geturl(), location)
         raise TransferFailed(f"The file host redirected more than {MAX_REDIRECTS} times.")
 
     def _connect(self, target: SplitResult, opened: contextlib.ExitStack) -> http.client.HTTPConnection:
-        """Connect to where a URL leads, if it may lead there; nothing is sent yet."""
+        """Return a connection to the host of a URL, if that host may be contacted; nothing is sent yet."""
         host = target.hostname
         if not host or not (target.scheme == "https" or (target.scheme == "http" and self.private_allowed)):
             raise _not_https(target)
-        proxy = _proxy(host) if target.scheme == "https" else None
-        # A proxy looks names up itself: then only a host written as an address can be told.
-        self._check(target, private=is_private(host) if proxy else resolves_privately(host))
-        connection = opened.enter_context(contextlib.closing(self._connection(target, host, proxy)))
+        proxy = _proxy_for(host) if target.scheme == "https" else None
+        # A proxy resolves names itself, so only a host that is written as an address can be checked here.
+        self._check_host(target, private=is_private(host) if proxy else resolves_privately(host))
+        connection = opened.enter_context(contextlib.closing(self._new_connection(target, host, proxy)))
         connection.connect()
         if proxy is None:
-            # To connect, the name was looked up once more, and may lead elsewhere by now.
-            self._check(target, private=is_private(connection.sock.getpeername()[0]))
-        connection.sock.settimeout(READ_TIMEOUT)
+            # Connecting resolved the name a second time, perhaps to another address.
+            self._check_host(target, private=is_private(connection.sock.getpeername()[0]))
+        connection.sock.settimeout(self.read_timeout_s)
         return connection
 
-    def _connection(self, target: SplitResult, host: str, proxy: SplitResult | None) -> http.client.HTTPConnection:
+    def _new_connection(self, target: SplitResult, host: str, proxy: SplitResult | None) -> http.client.HTTPConnection:
+        timeout_s = self.connect_timeout_s
         if target.scheme == "http":
-            return http.client.HTTPConnection(host, target.port or 80, timeout=CONNECT_TIMEOUT)
+            return http.client.HTTPConnection(host, target.port or 80, timeout=timeout_s)
         port = target.port or 443
         if proxy is None:
-            return http.client.HTTPSConnection(host, port, timeout=CONNECT_TIMEOUT, context=self.tls)
+            return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self.tls)
         connection = http.client.HTTPSConnection(
-            str(proxy.hostname), proxy.port or 80, timeout=CONNECT_TIMEOUT, context=self.tls
+            str(proxy.hostname), proxy.port or 80, timeout=timeout_s, context=self.tls
         )
         connection.set_tunnel(host, port, headers=_proxy_credentials(proxy))
         return connection
 
-    def _check(self, target: SplitResult, *, private: bool) -> None:
+    def _check_host(self, target: SplitResult, *, private: bool) -> None:
         if private and not self.private_allowed:
             raise TransferFailed(
-                f"The file is offered on host {target.hostname}, which leads to this machine or into a private "
-                "network; that is only followed when the connection's own host is there too."
+                f"The file is on host {target.hostname}, which is this machine or in a private network; such a host is "
+                "contacted only when the Airflow connection's own host is there too."
             )
         if not private and target.scheme == "http":
             raise _not_https(target)
 
 
-def _target(url: str, location: str = "") -> SplitResult:
+def read_some(response: http.client.HTTPResponse, at_most: int) -> bytes:
+    """Return the next bytes of a body as soon as any arrive; no bytes at its end.
+
+    :param response: the response that `FileClient.get` yielded.
+    :param at_most: maximum number of bytes.
+    :raises TransferInterrupted: when the connection failed.
+    """
+    with _transfer_errors():
+        return response.read1(at_most)
+
+
+@contextlib.contextmanager
+def _transfer_errors() -> Iterator[None]:
+    """Turn the errors of a connection into ours. Their texts may hold the signed URL; their types do not."""
+    try:
+        yield
+    except ssl.SSLCertVerificationError as error:
+        raise TransferFailed(f"The certificate of the file host is not trusted: {error.verify_message}.") from None
+    except (UnicodeError, http.client.InvalidURL):
+        raise TransferFailed(_MALFORMED_URL) from None
+    except (OSError, ValueError, http.client.HTTPException) as error:  # http.client lets some ValueErrors through
+        raise TransferInterrupted(f"The connection to the file host failed ({type(error).__name__}).") from None
+
+
+def _parse_url(url: str, location: str = "") -> SplitResult:
+    """Return the parts of a URL, or of the URL that a redirect from it leads to."""
     try:
         target = urlsplit(urljoin(url, location))
-        _ = target.port  # which may be no number
+        _ = target.port  # raises ValueError when it is not a number
     except ValueError:
-        raise TransferFailed(_MALFORMED) from None
+        raise TransferFailed(_MALFORMED_URL) from None
     return target
 
 
 def _not_https(target: SplitResult) -> TransferFailed:
     return TransferFailed(
-        f"The file is offered at a {target.scheme or 'malformed'} URL on host {target.hostname}; "
-        "only https is followed."
+        f"The URL of the file has the scheme {target.scheme or 'none'!r} (host {target.hostname}); only https is read."
     )
 
 
-def _target_path(target: SplitResult) -> str:
-    """What stands in the request line; a character that may not is escaped, and no escape is made anew."""
+def _request_target(target: SplitResult) -> str:
+    """Return the path and query for the request line: forbidden characters are escaped, escapes are kept."""
     path = target.path or "/"
     return quote(f"{path}?{target.query}" if target.query else path, safe=string.punctuation)
 
 
-def _proxy(host: str) -> SplitResult | None:
-    """The proxy that the environment names for https, if it does for this host."""
+def _proxy_for(host: str) -> SplitResult | None:
+    """Return the proxy that the environment names for https to this host, if any."""
     proxies = urllib.request.getproxies()
     url = proxies.get("https") or proxies.get("all")
     if not url or urllib.request.proxy_bypass(host):
         return None
     proxy = urlsplit(url if "://" in url else f"http://{url}")
     if proxy.scheme != "http" or not proxy.hostname:
-        raise TransferFailed(
-            f"HTTPS_PROXY names a proxy of scheme {proxy.scheme!r}; only http:// proxies are spoken to."
-        )
+        raise TransferFailed(f"HTTPS_PROXY names a proxy of scheme {proxy.scheme!r}; only http:// proxies work.")
     return proxy
 
 

@@ -1,13 +1,19 @@
-"""What a host says beside its content, read the same way by the protocol and the download."""
+"""Read the parts of an HTTP answer that the gateways, the upload store and the file hosts have in common."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19})", re.ASCII)
+
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds to wait, given as seconds or as a date; None when there is no header, or none that can be read."""
+    """Return the seconds to wait that a ``Retry-After`` header gives, as a number or as a date.
+
+    :returns: None when there is no header, or its value cannot be read.
+    """
     if not value:
         return None
     try:
@@ -23,10 +29,27 @@ def retry_after(value: str | None) -> float | None:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def oss_error_code(content: bytes) -> str | None:
-    """The code in an XML answer of Alibaba's OSS (``<Code>SignatureDoesNotMatch</Code>``), or None.
+def whole_number(value: str | None) -> int | None:
+    """Return the number in a header such as ``Content-Length``.
 
-    The rest of such an answer is not to be shown: it may hold the key's id and what was signed.
+    :returns: None for anything else, and for a number with more digits than any file size or CRC-64 has.
+    """
+    return int(value) if value and re.fullmatch(r"\d{1,20}", value, re.ASCII) else None
+
+
+def content_range(value: str | None) -> tuple[int, int] | None:
+    """Return the start of a part and the size of the whole file, in bytes, from a ``Content-Range`` header.
+
+    :returns: None when there is no header, or it does not give both.
+    """
+    parts = _CONTENT_RANGE.fullmatch((value or "").strip())
+    return (int(parts[1]), int(parts[2])) if parts else None
+
+
+def oss_error_code(content: bytes) -> str | None:
+    """Return the code in an XML answer of Alibaba's OSS (``<Code>SignatureDoesNotMatch</Code>``), or None.
+
+    Only the code may be shown: the rest of such an answer may hold the key's id and the text that was signed.
     """
     code = content.decode("utf-8", "replace").partition("<Code>")[2].partition("</Code>")[0].strip()
     return code if code.isalnum() else None

@@ -1,4 +1,4 @@
-"""The one retry loop of this package: calls again after errors that may pass, with growing pauses."""
+"""The one retry loop of this package: it repeats a call after errors that may pass, with growing pauses."""
 
 from __future__ import annotations
 
@@ -24,23 +24,26 @@ def retrying(
 ) -> tenacity.Retrying:
     """Return a loop to call a function with: ``retrying(on=RateLimited, attempts=5)(client.create, request)``.
 
-    The last error is raised as it is. Each pause is twice the one before, plus up to 1 s so that tasks that failed
-    together do not return together; an error with a ``retry_after`` sets the pause itself.
+    The loop raises the last error unchanged. Each pause is twice as long as the one before; an error with a
+    ``retry_after`` sets the pause instead. Up to 1 s is added to every pause, so that tasks that failed together do not
+    retry together.
 
     :param on: the errors after which the function is called again.
-    :param attempts: how many calls are made at most; None for no limit.
-    :param give_up: asked after each failed call; True ends the loop.
-    :param first_pause_s: pause after the first failed call, s.
-    :param longest_pause_s: longest pause that the loop chooses itself, s.
-    :param longest_retry_after_s: longest pause that a host may ask for, s. Longer troubles are for Airflow's retries.
+    :param attempts: maximum number of calls; None for no limit.
+    :param give_up: called after each failed call; True ends the loop.
+    :param first_pause_s: pause after the first failed call, in seconds.
+    :param longest_pause_s: longest pause that the loop chooses itself, in seconds.
+    :param longest_retry_after_s: longest pause that a host may ask for, in seconds. If a host needs more time than
+        that, Airflow's own retries serve better.
     """
-    backoff = tenacity.wait_exponential(multiplier=first_pause_s, max=longest_pause_s) + tenacity.wait_random(0, 1)
+    backoff = tenacity.wait_exponential(multiplier=first_pause_s, max=longest_pause_s)
+    jitter = tenacity.wait_random(0, 1)
 
-    def pause(state: tenacity.RetryCallState) -> float:
+    def pause_s(state: tenacity.RetryCallState) -> float:
         asked_s = getattr(_error(state), "retry_after", None)
-        return backoff(state) if asked_s is None else min(float(asked_s), longest_retry_after_s)
+        return jitter(state) + (backoff(state) if asked_s is None else min(float(asked_s), longest_retry_after_s))
 
-    def report(state: tenacity.RetryCallState) -> None:
+    def log_retry(state: tenacity.RetryCallState) -> None:
         seconds = state.next_action.sleep if state.next_action else 0.0
         limit = f" of {attempts}" if attempts else ""
         log.warning("%s Attempt %d%s follows in %.1f s.", _error(state), state.attempt_number + 1, limit, seconds)
@@ -48,8 +51,8 @@ def retrying(
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(on),
         stop=lambda state: give_up() or (attempts is not None and state.attempt_number >= attempts),
-        wait=pause,
-        before_sleep=report,
+        wait=pause_s,
+        before_sleep=log_retry,
         reraise=True,
     )
 

@@ -6,7 +6,7 @@ import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from airflow_wan.media.sources import prepare_media
+from airflow_wan.media.prepare import prepare_media
 from airflow_wan.purchases.buyer import Offer
 from airflow_wan.purchases.prices import check_cost, estimate_request
 from airflow_wan.purchases.record import Order, fingerprint_of

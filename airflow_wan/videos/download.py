@@ -1,65 +1,61 @@
-"""A signed URL → a complete, verified temporary file, however often the connection breaks on the way."""
+"""Download a file from a signed URL, completely and verified, however often the connection breaks."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
-import http.client
 import logging
-import re
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-import tenacity
 from fastcrc import crc64
 
 from airflow_wan.exceptions import TransferFailed, TransferInterrupted
-from airflow_wan.net.file_client import FileClient, conversation
-from airflow_wan.net.host_answers import oss_error_code, retry_after
+from airflow_wan.net.file_client import FileClient, read_some
+from airflow_wan.net.host_answers import content_range, oss_error_code, retry_after, whole_number
+from airflow_wan.net.retrying import retrying
 
 if TYPE_CHECKING:
+    import http.client
     import ssl
-    from collections.abc import Callable, Iterator
-    from concurrent.futures import Future
+    from collections.abc import Callable
     from pathlib import Path
     from typing import BinaryIO
 
 log = logging.getLogger(__name__)
 
-SMALLEST_READ_BYTES = 32 * 1024
-LARGEST_READ_BYTES = 1024 * 1024
-WORTH_A_THREAD_BYTES = 128 * 1024
-"""Less is digested sooner than handed over to another thread."""
-LARGEST_BYTES = 2 * 1024**3
-"""More than any video of seconds."""
-ATTEMPTS_IN_VAIN = 5
-"""Attempts in a row without a byte that was not here before, until a download is given up."""
-MOST_ATTEMPTS = 100
-"""Attempts altogether."""
-LONGEST_PAUSE = 30.0
-"""s between two attempts, unless the host asks for more."""
-LONGEST_RETRY_AFTER = 120.0
-"""s between two attempts, whatever the host asks for."""
+READ_BYTES = 128 * 1024
+"""Maximum number of bytes that one read takes from the connection."""
 
-_JITTER = tenacity.wait_random(0, 1)
+MAX_FILE_BYTES = 2 * 1024**3
+"""Maximum size of a file: more than any video of some seconds needs."""
+
+MAX_ATTEMPTS_WITHOUT_PROGRESS = 5
+"""Attempts in a row that bring no new byte, after which a download fails."""
+
+MAX_ATTEMPTS = 100
+"""Attempts altogether, after which a download fails."""
+
+LONGEST_PAUSE_S = 8.0
+"""Longest pause between two attempts, in seconds, unless the host asks for more."""
+
+_MAX_ERROR_BYTES = 4096
 _LINK_REFUSED = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
-_FOR_NOW = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19})", re.ASCII)
+_TEMPORARY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadedFile:
-    """A file that arrived whole.
+    """A file that arrived completely.
 
-    :param path: where it lies.
+    :param path: where it is on local disk.
     :param bytes: its size.
     :param sha256: its digest, hexadecimal.
-    :param attempts: how many it took.
-    :param checks: what it was held against: ``length``, ``crc64`` and ``md5``, as far as the host told them.
+    :param attempts: how many attempts the download took.
+    :param checks: what was compared with the values in the host's headers: ``length``, and ``crc64`` or else ``md5``.
     """
 
     path: Path
@@ -75,181 +71,165 @@ def download(
     *,
     tls: ssl.SSLContext,
     private_allowed: bool = False,
-    largest_bytes: int = LARGEST_BYTES,
+    max_bytes: int = MAX_FILE_BYTES,
 ) -> DownloadedFile:
-    """Fetch a file, going on after a break where it broke off, and verify it.
+    """Download a file, resume it after each break, and verify it.
 
-    The requests carry no ``Authorization``: with one, the file host takes the signature for wrong and answers 403.
+    The requests carry no ``Authorization`` header: with one, the file host checks that instead of the URL's signature,
+    and answers HTTP 403.
 
-    :param fresh_url: returns a signed URL; called once, and again when the host refused the one before (403, 404, 410).
-        What it raises passes through.
-    :param path: the file to write; it is left incomplete when this raises.
+    :param fresh_url: returns a signed URL. It is called once, and again each time the host refuses the URL (HTTP 403,
+        404, 410). Its exceptions are not caught.
+    :param path: the file to write; it is incomplete when this function raises.
     :param tls: the TLS context to use.
-    :param private_allowed: whether the file may lie on this machine or in a private network, and there on plain http.
-    :param largest_bytes: size beyond which a file is refused.
-    :raises TransferFailed: when the file did not arrive whole, or may not come from where it is.
-    :raises OSError: when it cannot be written.
+    :param private_allowed: whether the file may be on this machine or in a private network, and there on plain http.
+    :param max_bytes: maximum size of the file.
+    :returns: the complete file.
+    :raises TransferFailed: when the file did not arrive completely, or may not be read from its host.
+    :raises OSError: when the file cannot be written.
     """
-    with path.open("wb") as file, ThreadPoolExecutor(2, "wan-digest") as beside:
-        client = FileClient(tls, private_allowed=private_allowed)
-        transfer = _Transfer(client, fresh_url, path, file, beside, largest_bytes)
-        attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TransferInterrupted),
-            stop=lambda _: transfer.is_hopeless,
-            wait=transfer.pause,
-            before_sleep=transfer.report,
-            reraise=True,
-        )
+    client = FileClient(tls, private_allowed=private_allowed)
+    with path.open("wb") as file:
+        transfer = _Transfer(client, fresh_url, path, file, max_bytes)
+        attempts = retrying(TransferInterrupted, give_up=transfer.is_hopeless, longest_pause_s=LONGEST_PAUSE_S)
         try:
             content = attempts(transfer.attempt)
         except TransferInterrupted as error:
-            sentence = f"{error} {transfer.progress}; given up after {transfer.attempts} attempts."
-            raise TransferFailed(sentence, link_refused=error.link_refused) from None
+            message = f"{error} The download failed after {transfer.attempts} attempts."
+            raise TransferFailed(message, link_refused=error.link_refused) from None
     done = DownloadedFile(path, content.bytes, content.sha256.hexdigest(), transfer.attempts, content.checks)
     log.info(
-        "Downloaded %s bytes in %s; checked against the host's: %s.",
+        "Downloaded %s bytes in %s; compared with the values in the host's headers: %s.",
         f"{done.bytes:,}",
         "one attempt" if done.attempts == 1 else f"{done.attempts} attempts",
-        ", ".join(done.checks) or "nothing, as it told nothing",
+        ", ".join(done.checks) or "nothing, because it sent none",
     )
     return done
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# One file, over as many attempts as it takes
-
-
 class _Content:
-    """What has arrived of one file, and what its host said of the whole."""
+    """The part of a file that has arrived, and what the host's headers say about the whole file."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         headers = response.headers
         self.bytes = 0
         self.sha256 = hashlib.sha256()
         # With a Transfer-Encoding, a Content-Length means nothing (RFC 9112, 6.3).
-        self.total = None if response.chunked else _whole_number(headers.get("Content-Length"))
-        self.told_crc64 = _whole_number(headers.get("x-oss-hash-crc64ecma"))
-        self.told_md5 = _md5_of(headers.get("Content-MD5"))
+        self.total = None if response.chunked else whole_number(headers.get("Content-Length"))
         self.validator = _validator(response)
+        self._expected_crc64 = whole_number(headers.get("x-oss-hash-crc64ecma"))
         self._crc64 = 0
-        self._md5 = hashlib.md5(usedforsecurity=False) if self.told_md5 else None
+        self._expected_md5 = _md5_digest(headers.get("Content-MD5")) if self._expected_crc64 is None else None
+        self._md5 = hashlib.md5(usedforsecurity=False)
 
     @property
-    def left(self) -> int | None:
-        """Bytes still to come, if their number was told."""
+    def missing(self) -> int | None:
+        """Number of bytes still to come, if the host told the file's size."""
         return None if self.total is None else self.total - self.bytes
 
     @property
-    def digests(self) -> list[Callable[[bytes], None]]:
-        """What takes the next bytes into the digests; each may run in a thread of its own."""
-        return [self._update] if self._md5 is None else [self._update, self._md5.update]
-
-    def _update(self, piece: bytes) -> None:
-        self.sha256.update(piece)
-        if self.told_crc64 is not None:
-            self._crc64 = crc64.xz(piece, self._crc64)  # OSS's crc64ecma is the one that xz uses
-
-    @property
     def checks(self) -> tuple[str, ...]:
-        """What the host told and the file was held against."""
-        told = {"length": self.total, "crc64": self.told_crc64, "md5": self.told_md5}
-        return tuple(name for name, value in told.items() if value is not None)
+        """Names of the values that the host's headers gave."""
+        expected = {"length": self.total, "crc64": self._expected_crc64, "md5": self._expected_md5}
+        return tuple(name for name, value in expected.items() if value is not None)
+
+    def add(self, piece: bytes) -> None:
+        """Take the next bytes into account."""
+        self.bytes += len(piece)
+        self.sha256.update(piece)
+        if self._expected_crc64 is not None:
+            self._crc64 = crc64.xz(piece, self._crc64)  # OSS's crc64ecma is the CRC-64 of xz
+        if self._expected_md5 is not None:
+            self._md5.update(piece)
 
     def mismatch(self) -> str | None:
-        """The checksum that is another than the host's, if one is."""
-        if self.told_crc64 is not None and self._crc64 != self.told_crc64:
+        """Return the name of the checksum that differs from the host's, if one does."""
+        if self._expected_crc64 is not None and self._crc64 != self._expected_crc64:
             return "CRC-64"
-        if self._md5 is not None and self._md5.digest() != self.told_md5:
+        if self._expected_md5 is not None and self._md5.digest() != self._expected_md5:
             return "MD5"
         return None
 
-    def goes_on_with(self, response: http.client.HTTPResponse) -> bool:
-        """Whether a 206 answer is the rest of this very file; it then tells the size of a file that told none."""
-        told = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if told is None:
+    def is_continued_by(self, response: http.client.HTTPResponse) -> bool:
+        """Return whether a 206 answer is the rest of this file; its headers also give a size that was unknown."""
+        part = content_range(response.headers.get("Content-Range"))
+        if part is None:
             return False
-        start, total = int(told[1]), int(told[2])
+        start, total = part
         if start != self.bytes or start >= total or self.total not in (None, total):
             return False
-        name, value = self.validator or ("", "")
         self.total = total
+        name, value = self.validator or ("", "")
         return response.headers.get(name, value) == value
 
 
 @dataclass
 class _Transfer:
-    """One file on its way, and how the attempts to get it went.
+    """One download, over all its attempts.
 
-    :param beside: makes the digests of large pieces.
     :param url: the signed URL in use; None when a fresh one is needed.
-    :param furthest: the most bytes that were ever here.
-    :param in_vain: attempts since then.
+    :param content: what has arrived; None when the next attempt starts from the beginning.
+    :param most_bytes: the largest number of bytes that any attempt reached.
+    :param without_progress: attempts since that number last grew.
     """
 
     client: FileClient
     fresh_url: Callable[[], str]
     path: Path
     file: BinaryIO
-    beside: ThreadPoolExecutor
-    largest_bytes: int
+    max_bytes: int
     url: str | None = None
     content: _Content | None = None
-    furthest: int = 0
+    most_bytes: int = 0
     attempts: int = 0
-    in_vain: int = 0
+    without_progress: int = 0
 
-    @property
-    def progress(self) -> str:
-        """How much is here, in words."""
-        here, total = (self.content.bytes, self.content.total) if self.content else (0, None)
-        return f"{here:,} of {total:,} bytes are here" if total else f"{here:,} bytes are here"
-
-    @property
     def is_hopeless(self) -> bool:
-        """Whether another attempt is no longer worth it."""
-        return self.in_vain >= ATTEMPTS_IN_VAIN or self.attempts >= MOST_ATTEMPTS
-
-    def pause(self, state: tenacity.RetryCallState) -> float:
-        """S until the next attempt: longer each time nothing came, and no shorter than the host asked for."""
-        asked = getattr(state.outcome and state.outcome.exception(), "retry_after", None) or 0.0
-        pause = max(min(0.5 * 2.0**self.in_vain, LONGEST_PAUSE), min(asked, LONGEST_RETRY_AFTER))
-        return pause + _JITTER(state)
-
-    def report(self, state: tenacity.RetryCallState) -> None:
-        """Say why there will be another attempt."""
-        error = state.outcome and state.outcome.exception()
-        seconds = state.next_action.sleep if state.next_action else 0.0
-        log.warning("%s %s; attempt %s in %.1f s.", error, self.progress, self.attempts + 1, seconds)
+        """Return whether another attempt is no longer worthwhile."""
+        return self.without_progress >= MAX_ATTEMPTS_WITHOUT_PROGRESS or self.attempts >= MAX_ATTEMPTS
 
     def attempt(self) -> _Content:
-        """Get what is missing, or all of it when what is here cannot be gone on with."""
+        """Download what is missing, or the whole file when it cannot be resumed.
+
+        :raises TransferInterrupted: when another attempt may succeed; the message says how much has arrived.
+        """
         self.attempts += 1
-        self.in_vain += 1
+        self.without_progress += 1
+        try:
+            return self._attempt()
+        except TransferInterrupted as error:
+            arrived, total = (self.content.bytes, self.content.total) if self.content else (0, None)
+            progress = f"{arrived:,} of {total:,} bytes" if total else f"{arrived:,} bytes"
+            raise TransferInterrupted(
+                f"{error} {progress} have arrived.", link_refused=error.link_refused, retry_after=error.retry_after
+            ) from None
+
+    def _attempt(self) -> _Content:
         self.url = self.url or self.fresh_url()
-        headers = self._condition()
-        with self.client.answer(self.url, headers) as response:
-            content = self.content = self._begun(response, resumed="Range" in headers)
+        headers = self._range_headers()
+        with self.client.get(self.url, headers) as response:
+            content = self.content = self._content_of(response, resumed="Range" in headers)
             self._check_room(content)
             self._receive(content, response)
         if not content.bytes:
-            raise self._start_over("The file host sent an empty file.")
-        if content.left:
+            raise self._restart("The file host sent an empty file.")
+        if content.missing:
             raise TransferInterrupted("The connection to the file host failed: it ended too early.")
         if (name := content.mismatch()) is not None:
-            raise self._start_over(f"The file does not have the {name} checksum that its host told.")
+            raise self._restart(f"The file does not have the {name} checksum in the headers of its host.")
         return content
 
-    def _condition(self) -> dict[str, str]:
-        """The headers that ask for the rest of the same file, or for all of it if it is another by now.
+    def _range_headers(self) -> dict[str, str]:
+        """Return the headers that ask for the rest of the same file, or for the whole file if it has changed.
 
-        Without a validator, two files could be mixed up: then it is always all of it.
+        Without a validator, parts of two different files could be mixed up: then the whole file is asked for.
         """
         if self.content is None or not self.content.bytes or self.content.validator is None:
             return {}
         return {"Range": f"bytes={self.content.bytes}-", "If-Range": self.content.validator[1]}
 
-    def _begun(self, response: http.client.HTTPResponse, *, resumed: bool) -> _Content:
-        """The content that an answer's body belongs to."""
+    def _content_of(self, response: http.client.HTTPResponse, *, resumed: bool) -> _Content:
+        """Return the content that an answer's body belongs to: a new one, or the one that it continues."""
         if response.status == HTTPStatus.OK:
             if response.headers.get_content_type() == "text/html":
                 raise TransferInterrupted(
@@ -259,110 +239,88 @@ class _Transfer:
             self.file.truncate()
             return _Content(response)
         if resumed and response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise self._start_over("The file host no longer has the rest of the file (HTTP 416).")
+            raise self._restart("The file host no longer has the rest of the file (HTTP 416).")
         if resumed and response.status == HTTPStatus.PARTIAL_CONTENT and self.content is not None:
-            if self.content.goes_on_with(response):
+            if self.content.is_continued_by(response):
                 return self.content
-            raise self._start_over("The file host sent another part than the one asked for.")
+            raise self._restart("The file host sent another part than the one asked for.")
         if response.status in _LINK_REFUSED:
             self.url = None
         raise _refusal(response)
 
-    def _start_over(self, sentence: str) -> TransferInterrupted:
-        """Forget what is here; return the error that says why."""
+    def _restart(self, message: str) -> TransferInterrupted:
+        """Discard what has arrived, and return the error that says why."""
         self.content = None
-        return TransferInterrupted(sentence)
+        return TransferInterrupted(message)
 
     def _check_room(self, content: _Content) -> None:
-        missing = content.left
-        if missing is None:
+        """Check the size of the file and the free disk space before anything is written.
+
+        :raises TransferFailed: when the file is too large for either.
+        """
+        if content.missing is None:
             return
-        self._check_size(content.bytes + missing)
+        self._check_size(content.bytes + content.missing)
         free = shutil.disk_usage(self.path.parent).free
-        if missing > free:
+        if content.missing > free:
             raise TransferFailed(
-                f"The disk is too full for the file: {missing:,} bytes are still to come, and {free:,} bytes are free "
-                f"in {self.path.parent}."
+                f"The disk is too full for the file: {content.missing:,} bytes are still to come, and {free:,} bytes "
+                f"are free in {self.path.parent}."
             )
 
     def _check_size(self, size: int) -> None:
-        if size > self.largest_bytes:
-            raise TransferFailed(f"The file has more than the {self.largest_bytes:,} bytes that a video may have.")
+        if size > self.max_bytes:
+            raise TransferFailed(f"The file has more than the {self.max_bytes:,} bytes that a video may have.")
 
     def _receive(self, content: _Content, response: http.client.HTTPResponse) -> None:
-        """Write the body; large pieces are digested meanwhile, as hashlib lets other threads run."""
-        pending: list[Future[None]] = []
-        try:
-            for piece in _pieces(response, content):
-                self._check_size(content.bytes + len(piece))
-                _wait_for(pending)
-                pending = self._digest(content, piece)
-                self.file.write(piece)
-                content.bytes += len(piece)
-                if content.bytes > self.furthest:
-                    self.furthest, self.in_vain = content.bytes, 0
-        finally:
-            _wait_for(pending)  # after a break too, for the next attempt goes on with the same digests
-
-    def _digest(self, content: _Content, piece: bytes) -> list[Future[None]]:
-        if len(piece) >= WORTH_A_THREAD_BYTES:
-            return [self.beside.submit(update, piece) for update in content.digests]
-        for update in content.digests:
-            update(piece)
-        return []
-
-
-def _wait_for(pending: list[Future[None]]) -> None:
-    for digested in pending:
-        digested.result()
-
-
-def _pieces(response: http.client.HTTPResponse, content: _Content) -> Iterator[bytes]:
-    """The body as it comes, so that a break loses nothing, and no more of it than was announced."""
-    with conversation():
-        room = SMALLEST_READ_BYTES
-        while content.left != 0 and (piece := response.read1(min(room, content.left or room))):
-            yield piece
-            room = min(max(SMALLEST_READ_BYTES, 2 * len(piece)), LARGEST_READ_BYTES)
+        """Write the body piece by piece, so that a break loses nothing; no more is read than was announced."""
+        while content.missing != 0 and (piece := read_some(response, min(READ_BYTES, content.missing or READ_BYTES))):
+            self._check_size(content.bytes + len(piece))
+            self.file.write(piece)
+            content.add(piece)
+            if content.bytes > self.most_bytes:
+                self.most_bytes, self.without_progress = content.bytes, 0
 
 
 def _validator(response: http.client.HTTPResponse) -> tuple[str, str] | None:
-    """The header that tells this file from a later one at its URL. A weak ETag does not."""
+    """Return name and value of the header that distinguishes this file from a later one at the same URL.
+
+    A weak ETag does not do that.
+    """
     etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
     if etag and etag.startswith('"'):
         return "ETag", etag
     return ("Last-Modified", modified) if modified else None
 
 
-def _whole_number(text: str | None) -> int | None:
-    """A header's number; None for anything else, and for what no file's size or CRC-64 has the digits of."""
-    return int(text) if text and re.fullmatch(r"\d{1,20}", text, re.ASCII) else None
-
-
-def _md5_of(text: str | None) -> bytes | None:
+def _md5_digest(header: str | None) -> bytes | None:
+    """Return the digest in a ``Content-MD5`` header; None when it holds none."""
     try:
-        digest = base64.b64decode(text or "", validate=True)
+        digest = base64.b64decode(header or "", validate=True)
     except (binascii.Error, ValueError):
         return None
     return digest if len(digest) == hashlib.md5(usedforsecurity=False).digest_size else None
 
 
 def _refusal(response: http.client.HTTPResponse) -> TransferFailed:
-    """What an answer without the file means for the next attempt."""
+    """Return the error for an answer without the file; its class says whether another attempt may succeed."""
     status = response.status
-    sentence = f"The file host answered HTTP {status}{_oss_code(response)}."
+    message = f"The file host answered HTTP {status}{_oss_code(response)}."
     if status in _LINK_REFUSED:
-        return TransferInterrupted(sentence, link_refused=True)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _FOR_NOW:
-        return TransferInterrupted(sentence, retry_after=retry_after(response.headers.get("Retry-After")))
-    return TransferFailed(sentence)
+        return TransferInterrupted(message, link_refused=True)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TEMPORARY:
+        # A host that asks for no pause at all gets the usual one.
+        return TransferInterrupted(message, retry_after=retry_after(response.headers.get("Retry-After")) or None)
+    return TransferFailed(message)
 
 
 def _oss_code(response: http.client.HTTPResponse) -> str:
-    """The store's own word for a refusal, for a sentence."""
+    """Return the error code of an Alibaba OSS answer, in brackets; empty when there is none."""
+    body = b""
     try:
-        with conversation():
-            code = oss_error_code(response.read(4096))
+        while len(body) < _MAX_ERROR_BYTES and (piece := read_some(response, _MAX_ERROR_BYTES - len(body))):
+            body += piece
     except TransferFailed:
         return ""
+    code = oss_error_code(body)
     return f" ({code})" if code else ""

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from airflow_wan.exceptions import DestinationError, GatewayUnavailable
-from airflow_wan.media.sources import identify
+from airflow_wan.media.prepare import identify
 from airflow_wan.purchases.record import Intent, Purchase, fingerprint_of
 from airflow_wan.telemetry.metrics import count_reuse
 from airflow_wan.videos.acceptance import leave_poster

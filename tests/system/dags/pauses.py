@@ -68,7 +68,7 @@ def _before_download(hold: Callable[[], None]) -> None:
     """The signed URL is in hand."""
     from airflow_wan.net.file_client import FileClient
 
-    _lay(FileClient, "answer", before=lambda *_: hold())
+    _lay(FileClient, "get", before=lambda *_: hold())
 
 
 def _during_download(hold: Callable[[], None]) -> None:
@@ -78,7 +78,7 @@ def _during_download(hold: Callable[[], None]) -> None:
 
     from airflow_wan.videos import download
 
-    download.SMALLEST_READ_BYTES = download.LARGEST_READ_BYTES = 16 * 1024
+    download.READ_BYTES = 16 * 1024
     reads = itertools.count()
     _lay(http.client.HTTPResponse, "read1", before=lambda *_: hold() if next(reads) == 2 else None)
 

@@ -75,7 +75,7 @@ def test_a_file_cut_anywhere_is_no_complete_video(
 
     for cut in sorted(cuts):
         if cut < needed:
-            with pytest.raises(NotAVideoError, match="no complete mp4"):
+            with pytest.raises(NotAVideoError, match="not a complete mp4"):
                 inspect(content[:cut], tmp_path)
 
 
@@ -98,7 +98,7 @@ def test_a_file_cut_anywhere_is_no_complete_video(
     ids=range(12),
 )
 def test_what_is_no_mp4_is_refused(content: bytes, tmp_path: Path) -> None:
-    with pytest.raises(NotAVideoError, match="no complete mp4"):
+    with pytest.raises(NotAVideoError, match="not a complete mp4"):
         inspect(content, tmp_path)
 
 
@@ -156,7 +156,7 @@ def test_a_header_without_a_duration_says_so(timescale: int, duration: int, tmp_
     ids=range(9),
 )
 def test_a_broken_header_is_refused(moov: bytes, tmp_path: Path) -> None:
-    with pytest.raises(NotAVideoError, match="no complete mp4"):
+    with pytest.raises(NotAVideoError, match="not a complete mp4"):
         inspect(box(b"ftyp") + box(b"moov", moov) + box(b"mdat"), tmp_path)
 
 
@@ -172,7 +172,7 @@ def test_a_header_of_more_parts_than_a_video_has_is_given_up(tmp_path: Path) -> 
     # Each of them fits: only their number bounds the work.
     crowd = box(b"trak", box(b"free") * 300) * 300
 
-    with pytest.raises(NotAVideoError, match="more than 10000 parts"):
+    with pytest.raises(NotAVideoError, match="more than 10000 boxes"):
         inspect(box(b"ftyp") + box(b"moov", crowd) + box(b"mdat"), tmp_path)
 
 
@@ -182,7 +182,7 @@ def test_a_header_that_is_too_big_for_a_video_is_not_looked_into(tmp_path: Path)
         file.write(box(b"ftyp") + box(b"mdat") + struct.pack(">I4s", 65 * 1024 * 1024, b"moov"))
         file.truncate(16 + 65 * 1024 * 1024)  # a hole: takes no room
 
-    with pytest.raises(NotAVideoError, match="is not one of a video"):
+    with pytest.raises(NotAVideoError, match=str(65 * 1024 * 1024 - 8)):
         inspect_video(path)
 
 

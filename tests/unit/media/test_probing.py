@@ -1,46 +1,28 @@
-"""Headers of real images, sounds and clips, on disk and behind hosts of every kind; and how little of them is read."""
+"""Headers of real images, sound files and clips, and how little of each file is read."""
 
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
 import math
-import random
 import struct
-import time
 import warnings
 import wave
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from media_files import image, noise
 from PIL import Image
 
 from airflow_wan.exceptions import MediaUnreadable, NotMediaError
-from airflow_wan.media import ranged
+from airflow_wan.media.bounded import BLOCK_BYTES, MAX_BYTES, BoundedFile, bounded
 from airflow_wan.media.probing import probe_audio, probe_clip, probe_image
-from airflow_wan.media.ranged import BLOCK_BYTES, MOST_BYTES, RangedFile, WebFile
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
-    from http.server import BaseHTTPRequestHandler
-
-
-def image(mode: str = "RGB", kind: str = "PNG", size: tuple[int, int] = (640, 360), **options: Any) -> bytes:
-    target = io.BytesIO()
-    Image.new(mode, size).save(target, kind, **options)
-    return target.getvalue()
-
-
-def noise(size: tuple[int, int], kind: str, **options: Any) -> bytes:
-    """An image that does not compress."""
-    target = io.BytesIO()
-    Image.frombytes("RGB", size, random.Random(1).randbytes(size[0] * size[1] * 3)).save(target, kind, **options)
-    return target.getvalue()
 
 
 def wav(seconds: float, rate: int = 16_000, channels: int = 1) -> bytes:
@@ -94,16 +76,24 @@ def id3(size: int) -> bytes:
 
 
 class Counted:
-    """A file that tells how many bytes were fetched of it."""
+    """A file that counts how many of its bytes were fetched."""
 
     def __init__(self, content: bytes) -> None:
         self.fetched = 0
         self._content = content
-        self.file = RangedFile(self._fetch, len(content)).buffered()
+        self.file = BoundedFile(self._fetch, len(content)).buffered()
 
     def _fetch(self, start: int, stop: int) -> bytes:
         self.fetched += stop - start
         return self._content[start:stop]
+
+
+def test_an_open_file_is_read_within_the_bound() -> None:
+    content = bytes(2 * MAX_BYTES)
+
+    with pytest.raises(MediaUnreadable, match="bytes"):
+        bounded(io.BytesIO(content), len(content)).read()
+    assert len(bounded(io.BytesIO(content), len(content)).read(MAX_BYTES)) == MAX_BYTES
 
 
 class TestImages:
@@ -259,7 +249,7 @@ class TestSounds:
             return id3(200_000)[start:stop]
 
         with pytest.raises(MediaUnreadable, match="gone"):
-            probe_audio(RangedFile(fetch, 400_000).buffered())
+            probe_audio(BoundedFile(fetch, 400_000).buffered())
 
 
 class TestClips:
@@ -288,30 +278,6 @@ class TestClips:
             probe_clip(io.BytesIO(b"\0\0\0\x08wide\0\0\0\x08mdat"))
 
 
-def serves_ranges(host: Any, path: str, content: bytes, **headers: str) -> None:
-    """Answer as a file host does that knows Range."""
-
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        first, _, last = handler.headers["Range"].removeprefix("bytes=").partition("-")
-        part = content[int(first) : int(last) + 1]
-        handler.send_response(206)
-        handler.send_header("Content-Range", f"bytes {first}-{int(first) + len(part) - 1}/{len(content)}")
-        handler.send_header("Content-Length", str(len(part)))
-        for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.send_header("Connection", "close")
-        handler.end_headers()
-        handler.wfile.write(part)
-
-    host.answers[path] = answer
-
-
-@pytest.fixture
-def context(tls: Any) -> ssl.SSLContext:
-    client: ssl.SSLContext = tls.client
-    return client
-
-
 WHOLE = (
     *(image(kind=kind) for kind in ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")),
     wav(0.1),
@@ -337,157 +303,4 @@ def test_whatever_the_bytes_are_nothing_but_a_verdict_comes_out(
         counted = Counted(bytes(broken[: len(broken) - cut]))
         with contextlib.suppress(NotMediaError), warnings.catch_warnings(action="ignore"):
             probe(counted.file)
-        assert counted.fetched <= MOST_BYTES
-
-
-class TestWebFiles:
-    def test_a_file_is_read_by_parts(self, host: Any, context: ssl.SSLContext) -> None:
-        content = random.Random(2).randbytes(5_000_000)
-        serves_ranges(host, "/a", content, ETag='"abc"')
-
-        with WebFile(host.url("/a"), tls=context) as web:
-            file = web.open()
-            parts = [(file.seek(at), file.read(100_000))[1] for at in (0, 4_900_000, 65_000)]
-
-        assert parts == [content[at : at + 100_000] for at in (0, 4_900_000, 65_000)]
-        assert web.etag == "abc"
-        assert len(host.requests) == 6  # blocks 0 and 1, 74 to 76, and 2: each once
-
-    def test_no_key_is_sent_along(self, host: Any, context: ssl.SSLContext) -> None:
-        serves_ranges(host, "/a", b"content")
-
-        with WebFile(host.url("/a"), tls=context) as web:
-            web.open()
-
-        assert "authorization" not in host.requests[0][1]
-
-    def test_a_weak_etag_tells_no_content_from_another(self, host: Any, context: ssl.SSLContext) -> None:
-        serves_ranges(host, "/a", b"content", ETag='W/"abc"')
-
-        with WebFile(host.url("/a"), tls=context) as web:
-            web.open()
-
-        assert web.etag is None
-
-    def test_a_host_that_knows_no_parts_is_read_from_the_beginning(self, host: Any, context: ssl.SSLContext) -> None:
-        content = noise((900, 900), "PNG")
-        host.serves("/a", 200, content)
-
-        with WebFile(host.url("/a"), tls=context) as web:
-            facts = probe_image(web.open())
-
-        assert (facts.width, facts.bytes) == (900, len(content))
-        assert len(web._begin) < len(content) / 2
-        assert len(host.requests) == 1
-
-    def test_of_such_a_host_no_more_than_the_bound_is_read(self, host: Any, context: ssl.SSLContext) -> None:
-        host.serves("/a", 200, bytes(MOST_BYTES + 2_000_000))
-
-        with WebFile(host.url("/a"), tls=context) as web:
-            file = web.open()
-            file.seek(-10, io.SEEK_END)
-            with pytest.raises(MediaUnreadable, match="parts"):
-                file.read(10)
-
-        assert len(web._begin) <= MOST_BYTES
-
-    def test_a_host_that_tells_no_size_is_read_to_the_end_if_that_is_near(
-        self, host: Any, context: ssl.SSLContext
-    ) -> None:
-        host.serves("/near", 200, image(), announced=-1)
-        host.serves("/far", 200, bytes(MOST_BYTES + 1), announced=-1)
-
-        with WebFile(host.url("/near"), tls=context) as web:
-            assert probe_image(web.open()).bytes == len(image())
-        with WebFile(host.url("/far"), tls=context) as web, pytest.raises(MediaUnreadable, match="size"):
-            web.open()
-
-    def test_bytes_are_bounded(self, host: Any, context: ssl.SSLContext) -> None:
-        serves_ranges(host, "/a", bytes(2 * MOST_BYTES))
-
-        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(MediaUnreadable, match="bytes"):
-            web.open().read()
-
-        assert len(host.requests) == MOST_BYTES // BLOCK_BYTES
-
-    def test_time_is_bounded(self, host: Any, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
-        def trickle(handler: BaseHTTPRequestHandler) -> None:
-            handler.send_response(200)
-            handler.send_header("Content-Length", "1000")
-            handler.end_headers()
-            for _ in range(1000):
-                handler.wfile.write(b"x")
-                time.sleep(0.02)
-
-        host.answers["/a"] = trickle
-        monkeypatch.setattr(ranged, "MOST_SECONDS", 0.2)
-        began = time.monotonic()
-
-        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(MediaUnreadable, match=r"slower than 0\.2 s"):
-            web.open()
-
-        assert time.monotonic() - began < 5
-
-    @pytest.mark.parametrize("status", [401, 403, 404, 416, 500, 302])
-    def test_an_answer_without_the_file_says_nothing_about_it(
-        self, host: Any, context: ssl.SSLContext, status: int
-    ) -> None:
-        host.serves("/a", status, b"sorry")
-
-        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(MediaUnreadable, match=str(status)):
-            web.open()
-
-    @pytest.mark.parametrize(
-        ("body", "kind"), [(b"please log in", "text/html; charset=utf-8"), (b"\n<!DOCTYPE HTML><html>", "image/png")]
-    )
-    def test_a_web_page_is_not_the_file(self, host: Any, context: ssl.SSLContext, body: bytes, kind: str) -> None:
-        host.serves("/a", 200, body, Content_Type=kind)
-
-        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(MediaUnreadable, match="web page"):
-            web.open()
-
-    def test_a_file_that_comes_compressed_is_not_judged(self, host: Any, context: ssl.SSLContext) -> None:
-        host.serves("/a", 200, gzip.compress(image()), Content_Encoding="gzip")
-
-        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(MediaUnreadable, match="compressed"):
-            web.open()
-
-    def test_another_part_than_was_asked_for_is_not_judged(self, host: Any, context: ssl.SSLContext) -> None:
-        host.serves("/a", 206, b"content", Content_Range="bytes 1000-1006/2000")
-
-        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(MediaUnreadable, match="other bytes"):
-            web.open()
-
-    def test_a_connection_that_breaks_off_says_nothing_about_the_file(self, host: Any, context: ssl.SSLContext) -> None:
-        host.breaks_off("/a", b"begin", 1000)
-
-        with WebFile(host.url("/a"), tls=context) as web, pytest.raises(MediaUnreadable, match="broke off"):
-            web.open()
-
-    @pytest.mark.parametrize("address", ["https://127.0.0.1:1/a", "https://no-such-host.invalid/a"])
-    def test_a_host_that_cannot_be_reached_is_told_soon_and_without_the_signature(
-        self, context: ssl.SSLContext, address: str
-    ) -> None:
-        with WebFile(f"{address}?Signature=TOPSECRET", tls=context) as web, pytest.raises(MediaUnreadable) as raised:
-            web.open()
-
-        assert "TOPSECRET" not in str(raised.value)
-        assert raised.value.__cause__ is None
-
-    def test_the_log_has_no_signature(
-        self, host: Any, context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        serves_ranges(host, "/a", b"content")
-
-        with caplog.at_level("INFO", logger="httpx"), WebFile(host.url("/a"), tls=context) as web:
-            web.open()
-
-        assert "/a" in caplog.text
-        assert "TOPSECRET" not in caplog.text
-
-    def test_redirects_are_followed(self, host: Any, context: ssl.SSLContext) -> None:
-        host.redirects("/old", "/new")
-        serves_ranges(host, "/new", b"content")
-
-        with WebFile(host.url("/old"), tls=context) as web:
-            assert web.open().read() == b"content"
+        assert counted.fetched <= MAX_BYTES

@@ -236,7 +236,7 @@ def test_a_file_that_is_no_video_at_all_is_kept_beside(
     from airflow_wan.videos import delivery
 
     def no_video(_path: Path) -> Any:
-        raise NotAVideoError("The file is no complete mp4: it has no moov box.")
+        raise NotAVideoError("The file is not a complete mp4: it has no moov box.")
 
     with monkeypatch.context() as broken:
         broken.setattr(delivery, "inspect_video", no_video)

@@ -142,7 +142,7 @@ def test_a_file_that_is_no_video_is_fetched_once_more_and_then_kept_aside(
 ) -> None:
     host.task, host.file = host.succeeded(), b"no film" * 1000
 
-    with pytest.raises(VideoRejected, match="no complete mp4"):
+    with pytest.raises(VideoRejected, match="not a complete mp4"):
         bring_home()
 
     assert host.downloads == 2

@@ -8,6 +8,7 @@ import socket
 import time
 import urllib.request
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,15 @@ from airflow_wan.api.gateways import APIYI, Account
 from airflow_wan.api.requests import build_video_request
 from airflow_wan.exceptions import TransferFailed
 from airflow_wan.media.mp4 import inspect_video
-from airflow_wan.net import file_client
-from airflow_wan.net.file_client import MAX_REDIRECTS
+from airflow_wan.net.file_client import MAX_REDIRECTS, FileClient
 from airflow_wan.videos import download as module
-from airflow_wan.videos.download import ATTEMPTS_IN_VAIN, LARGEST_READ_BYTES, MOST_ATTEMPTS, DownloadedFile, download
+from airflow_wan.videos.download import (
+    MAX_ATTEMPTS,
+    MAX_ATTEMPTS_WITHOUT_PROGRESS,
+    READ_BYTES,
+    DownloadedFile,
+    download,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,7 +98,7 @@ def failure(url: str | Links, path: Path, **options: Any) -> TransferFailed:
 
 
 def test_a_whole_file_is_written_with_its_size_and_digest(host: FileHost, tmp_path: Path) -> None:
-    assert len(CONTENT) > LARGEST_READ_BYTES
+    assert len(CONTENT) > READ_BYTES
     host.serves("/x.mp4", 200, CONTENT, Content_Type="video/mp4")
 
     file = fetch(host.url("/x.mp4"), tmp_path / "x.part")
@@ -122,9 +128,12 @@ def test_no_log_line_shows_the_signature(host: FileHost, tmp_path: Path, caplog:
     with caplog.at_level(logging.DEBUG):
         fetch(host.url("/x.mp4"), tmp_path / "x.part")
 
-    assert "The file host answered HTTP 503. 0 bytes are here; attempt 2 in" in caplog.text
-    assert "failed (ConnectionResetError). 1,000 of 1,280,000 bytes are here; attempt 3 in" in caplog.text
-    assert "Downloaded 1,280,000 bytes in 3 attempts; checked against the host's: length." in caplog.text
+    assert "HTTP 503. 0 bytes have arrived. Attempt 2 follows in" in caplog.text
+    assert "(ConnectionResetError). 1,000 of 1,280,000 bytes have arrived. Attempt 3 follows in" in caplog.text
+    assert (
+        "Downloaded 1,280,000 bytes in 3 attempts; compared with the values in the host's headers: length."
+        in caplog.text
+    )
     assert "TOPSECRET" not in caplog.text
 
 
@@ -186,7 +195,7 @@ def test_a_film_of_the_emulators_arrives_and_the_key_stays_home(ready: Ready, tm
 
     file = fetch(url, tmp_path / "x.mp4")
 
-    assert file.checks == ("length", "crc64", "md5")
+    assert file.checks == ("length", "crc64")
     facts = inspect_video(file.path)
     assert facts.duration_s == pytest.approx(2, abs=0.1)
     assert facts.has_audio
@@ -261,12 +270,12 @@ def test_ten_breaks_fetch_no_byte_twice(host: FileHost, tmp_path: Path) -> None:
 
 def test_the_digests_of_a_large_file_go_on_over_ten_breaks(host: FileHost, tmp_path: Path) -> None:
     content = CONTENT * 24
-    told = {"x-oss-hash-crc64ecma": str(crc64.xz(content)), "Content-MD5": md5(content)}
+    told = {"x-oss-hash-crc64ecma": str(crc64.xz(content))}
     host.keeps("/x.mp4", content, ETAG | told, breaks=[len(content) // 12] * 10)
 
     file = fetch(host.url("/x.mp4"), tmp_path / "x")
 
-    assert file.checks == ("length", "crc64", "md5")
+    assert file.checks == ("length", "crc64")
     assert (file.sha256, file.attempts) == (hashlib.sha256(content).hexdigest(), 11)
     assert host.body_bytes == len(content)
 
@@ -460,9 +469,8 @@ def test_a_link_refused_again_and_again_is_given_up(host: FileHost, tmp_path: Pa
 
     error = failure(links, tmp_path / "x")
 
-    assert str(error) == (
-        "The file host answered HTTP 403 (SignatureDoesNotMatch). 0 bytes are here; given up after 5 attempts."
-    )
+    assert str(error).startswith("The file host answered HTTP 403 (SignatureDoesNotMatch). 0 bytes have arrived.")
+    assert "after 5 attempts" in str(error)
     assert error.link_refused
     assert (links.calls, len(host.requests)) == (5, 5)
 
@@ -480,7 +488,8 @@ def test_a_download_that_only_crawls_comes_to_an_end(host: FileHost, tmp_path: P
 
     error = failure(host.url("/x.mp4"), tmp_path / "x")
 
-    assert f"100 of {SIZE:,} bytes are here; given up after {MOST_ATTEMPTS} attempts." in str(error)
+    assert f"100 of {SIZE:,} bytes" in str(error)
+    assert f"after {MAX_ATTEMPTS} attempts" in str(error)
 
 
 def test_fetching_the_same_bytes_over_and_over_is_no_progress(host: FileHost, tmp_path: Path) -> None:
@@ -488,7 +497,7 @@ def test_fetching_the_same_bytes_over_and_over_is_no_progress(host: FileHost, tm
 
     failure(host.url("/x.mp4"), tmp_path / "x")
 
-    assert len(host.requests) == 1 + ATTEMPTS_IN_VAIN
+    assert len(host.requests) == 1 + MAX_ATTEMPTS_WITHOUT_PROGRESS
 
 
 @pytest.fixture
@@ -526,11 +535,20 @@ def test_a_host_may_ask_for_a_longer_pause_within_a_bound(
 # What is checked -----------------------------------------------------------------------------------------------------
 
 
-def test_what_the_host_tells_is_checked_over_a_resume(host: FileHost, tmp_path: Path) -> None:
-    told = ETAG | {"x-oss-hash-crc64ecma": CRC64, "Content-MD5": MD5}
-    host.keeps("/x.mp4", CONTENT, told, breaks=[1000])
+@pytest.mark.parametrize(
+    ("told", "checks"),
+    [
+        ({"x-oss-hash-crc64ecma": CRC64}, ("length", "crc64")),
+        ({"Content-MD5": MD5}, ("length", "md5")),
+        ({"x-oss-hash-crc64ecma": CRC64, "Content-MD5": MD5}, ("length", "crc64")),
+    ],
+)
+def test_checksums_in_the_headers_are_checked_over_a_resume(
+    told: dict[str, str], checks: tuple[str, ...], host: FileHost, tmp_path: Path
+) -> None:
+    host.keeps("/x.mp4", CONTENT, ETAG | told, breaks=[1000])
 
-    assert fetch(host.url("/x.mp4"), tmp_path / "x").checks == ("length", "crc64", "md5")
+    assert fetch(host.url("/x.mp4"), tmp_path / "x").checks == checks
 
 
 @pytest.mark.parametrize("told", [{"x-oss-hash-crc64ecma": CRC64}, {"Content-MD5": MD5}])
@@ -550,8 +568,8 @@ def test_a_file_that_stays_spoilt_is_refused(told: dict[str, str], name: str, ho
 
     error = failure(host.url("/x.mp4"), tmp_path / "x")
 
-    assert str(error).startswith(f"The file does not have the {name} checksum that its host told.")
-    assert len(host.requests) == 1 + ATTEMPTS_IN_VAIN
+    assert str(error).startswith(f"The file does not have the {name} checksum")
+    assert len(host.requests) == 1 + MAX_ATTEMPTS_WITHOUT_PROGRESS
 
 
 @pytest.mark.parametrize(
@@ -581,12 +599,12 @@ def test_more_than_was_announced_is_not_taken(host: FileHost, tmp_path: Path) ->
 def test_a_file_beyond_the_ceiling_is_refused(announced: int | None, host: FileHost, tmp_path: Path) -> None:
     host.serves("/x.mp4", 200, CONTENT, announced=announced)
 
-    error = failure(host.url("/x.mp4"), tmp_path / "x", largest_bytes=len(CONTENT) - 1)
+    error = failure(host.url("/x.mp4"), tmp_path / "x", max_bytes=len(CONTENT) - 1)
 
-    assert str(error) == "The file has more than the 1,279,999 bytes that a video may have."
+    assert "more than the 1,279,999 bytes" in str(error)
     assert len(host.requests) == 1
     assert (tmp_path / "x").stat().st_size < len(CONTENT)
-    assert fetch(host.url("/x.mp4"), tmp_path / "x", largest_bytes=len(CONTENT)).bytes == len(CONTENT)
+    assert fetch(host.url("/x.mp4"), tmp_path / "x", max_bytes=len(CONTENT)).bytes == len(CONTENT)
 
 
 def test_a_disk_without_room_for_what_is_to_come_is_told_before_anything_is_written(
@@ -598,10 +616,8 @@ def test_a_disk_without_room_for_what_is_to_come_is_told_before_anything_is_writ
 
     error = failure(host.url("/x.mp4"), tmp_path / "x")
 
-    assert str(error) == (
-        "The disk is too full for the file: 1,279,000 bytes are still to come, and 1,278,999 bytes are free in "
-        f"{tmp_path}."
-    )
+    assert "1,279,000 bytes are still to come, and 1,278,999 bytes are free" in str(error)
+    assert str(tmp_path) in str(error)
     assert len(host.requests) == 2
 
 
@@ -628,15 +644,13 @@ def test_a_file_shorter_than_announced_is_refused(announced: int, host: FileHost
 
     error = failure(host.url("/x.mp4"), tmp_path / "x")
 
-    assert str(error) == (
-        f"The connection to the file host failed: it ended too early. {SIZE:,} of {announced:,} bytes are here; "
-        f"given up after {ATTEMPTS_IN_VAIN + 1} attempts."
-    )
+    assert f"{SIZE:,} of {announced:,} bytes have arrived" in str(error)
+    assert f"after {MAX_ATTEMPTS_WITHOUT_PROGRESS + 1} attempts" in str(error)
     assert not error.link_refused
 
 
 def test_a_host_that_falls_silent_is_given_up(host: FileHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_client, "READ_TIMEOUT", 0.05)
+    monkeypatch.setattr(module, "FileClient", partial(FileClient, read_timeout_s=0.05))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.mp4?Signature=TOPSECRET"
 
@@ -655,7 +669,7 @@ def test_a_certificate_nobody_vouches_for_is_a_failed_download(
 
     error = failure(stranger.url("/x.mp4"), tmp_path / "x")
 
-    assert str(error) == "The file host has no certificate to be trusted: self-signed certificate."
+    assert "not trusted: self-signed certificate" in str(error)
     assert stranger.requests == []
 
 
@@ -701,7 +715,7 @@ def test_an_emulator_opens_no_door_beyond_http_to_private_hosts(
 ) -> None:
     names["files.example"] = [["93.184.216.34"]]
 
-    assert "only https is followed" in str(failure(url, tmp_path / "x"))
+    assert "only https is read" in str(failure(url, tmp_path / "x"))
 
 
 def test_a_private_host_may_be_named(names: dict[str, list[list[str]]], host: FileHost, tmp_path: Path) -> None:
@@ -721,7 +735,7 @@ def test_no_file_is_fetched_from_a_private_address(
 
     error = failure(f"https://{place}:{port}/x.mp4?Signature=TOPSECRET", tmp_path / "x", private_allowed=False)
 
-    assert f"on host {place.strip('[]')}, which leads to this machine or into a private network" in str(error)
+    assert f"on host {place.strip('[]')}, which is this machine or in a private network" in str(error)
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["93.184.216.34", "10.0.0.1"]])
@@ -732,7 +746,7 @@ def test_no_file_is_fetched_from_a_name_that_leads_to_a_private_address(
 
     error = failure("https://files.example/x.mp4?Signature=TOPSECRET", tmp_path / "x", private_allowed=False)
 
-    assert "leads to this machine or into a private network" in str(error)
+    assert "is this machine or in a private network" in str(error)
 
 
 def test_a_name_that_leads_elsewhere_when_it_is_connected_to_is_sent_nothing(
@@ -743,7 +757,7 @@ def test_a_name_that_leads_elsewhere_when_it_is_connected_to_is_sent_nothing(
     names["files.example"] = [["93.184.216.34"], ["127.0.0.1"]]
     link = Links(target.url("/x.mp4").replace("127.0.0.1", "files.example"))
 
-    with pytest.raises(TransferFailed, match="leads to this machine or into a private network"):
+    with pytest.raises(TransferFailed, match="is this machine or in a private network"):
         download(link, tmp_path / "x", tls=tls.client)
 
     assert target.requests == []
@@ -756,7 +770,7 @@ def test_a_redirect_to_a_private_address_is_refused(
     proxied(public)
     public.redirects("/x.mp4", private.url("/y.mp4"))
 
-    with pytest.raises(TransferFailed, match=r"on host 127\.0\.0\.1, which leads to this machine"):
+    with pytest.raises(TransferFailed, match=r"on host 127\.0\.0\.1, which is this machine"):
         download(Links("https://files.example/x.mp4"), tmp_path / "x", tls=tls.client)
 
     assert len(public.requests) == 1
@@ -801,7 +815,7 @@ def test_a_proxy_behind_tls_is_refused_in_plain_words(
 
     error = failure("https://files.example/x.mp4", tmp_path / "x", private_allowed=False)
 
-    assert str(error) == "HTTPS_PROXY names a proxy of scheme 'https'; only http:// proxies are spoken to."
+    assert "HTTPS_PROXY names a proxy of scheme 'https'; only http:// proxies" in str(error)
 
 
 def test_a_redirect_to_https_is_followed(
@@ -824,7 +838,7 @@ def test_a_redirect_to_http_beyond_private_networks_is_refused_even_for_an_emula
     names["files.example"] = [["93.184.216.34"]]
     host.redirects("/x.mp4", "http://files.example/y.mp4?Signature=TOPSECRET")
 
-    assert "http URL on host files.example" in str(failure(host.url("/x.mp4"), tmp_path / "x"))
+    assert "the scheme 'http' (host files.example)" in str(failure(host.url("/x.mp4"), tmp_path / "x"))
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -909,4 +923,4 @@ def test_any_answers_make_a_whole_file_or_a_failed_download(
         assert content
         assert told == f"{file.bytes} {file.sha256}"
     assert "TOPSECRET" not in told
-    assert len(host.requests) <= (MAX_REDIRECTS + 1) * (len(answers) + ATTEMPTS_IN_VAIN)
+    assert len(host.requests) <= (MAX_REDIRECTS + 1) * (len(answers) + MAX_ATTEMPTS_WITHOUT_PROGRESS)

@@ -1,4 +1,4 @@
-"""Files from everywhere, and what either gateway is sent for them."""
+"""Media from every kind of source, and what each gateway is sent for them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from airflow_wan.api.client import WanClient
 from airflow_wan.api.gateways import GATEWAYS, Account, GatewayName
 from airflow_wan.api.requests import MediaReference, VideoRequest
 from airflow_wan.exceptions import InvalidVideoRequest, RequestRejected
-from airflow_wan.media import sources
-from airflow_wan.media.sources import PreparedMedia, SourceFacts, identify, prepare_media
+from airflow_wan.media import gateway_access, inspection
+from airflow_wan.media.prepare import PreparedMedia, identify, prepare_media
+from airflow_wan.media.sources import SourceFacts
 from airflow_wan.redaction import unsigned_body
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def urls(prepared: PreparedMedia) -> list[str]:
 
 
 def make_video(prepared: PreparedMedia, account: Account) -> Any:
-    """Buy it, and wait for its end."""
+    """Submit the request, and wait until its task has ended."""
     deadline = time.monotonic() + 30
     with WanClient(account) as client:
         task = client.create(prepared.request)
@@ -111,7 +112,7 @@ def voice(tmp_path: Path) -> Path:
 
 
 class Store(MemoryFileSystem):
-    """An object store in memory; as a test says, it signs URLs."""
+    """An object store in memory, which signs URLs if a test says so."""
 
     protocol = "memory"
     cachable = False
@@ -129,7 +130,7 @@ class Store(MemoryFileSystem):
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """What `memory://` leads to, with and without a connection."""
+    """The store behind `memory://`, with and without a connection."""
     from airflow.sdk.io import store as stores
 
     fs = Store()
@@ -185,7 +186,7 @@ class TestOnTheWire:
     def test_an_image_beyond_the_bound_cannot_go_to_apiyi(
         self, apiyi: Account, frame: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sources, "MOST_INLINE_BYTES", 100)
+        monkeypatch.setattr(gateway_access, "MAX_INLINE_BYTES", 100)
 
         with pytest.raises(InvalidVideoRequest, match="only an image"):
             prepare(order(first_frame=str(frame)), apiyi)
@@ -231,11 +232,11 @@ class TestOnTheWire:
         with pytest.raises(RequestRejected, match="an upload may have 100 MB"):
             prepare(order(file=str(large)), dashscope)
 
-    def test_a_file_of_the_temporary_store_is_for_dashscope_alone(self, dashscope: Account, apiyi: Account) -> None:
+    def test_only_dashscope_takes_a_file_of_its_temporary_store(self, dashscope: Account, apiyi: Account) -> None:
         request = order(first_frame="oss://dashscope-instant/abc/2026-11-25/a.png")
 
         assert prepare(request, dashscope).request == request
-        with pytest.raises(InvalidVideoRequest, match="closed to APIYI"):
+        with pytest.raises(InvalidVideoRequest, match="APIYI cannot read"):
             prepare(request, apiyi)
 
 
@@ -266,13 +267,13 @@ class TestObjectStores:
             "http://bucket.example.com/a.png?Signature=TOPSECRET",
             "https://10.0.0.7/a.png?Signature=TOPSECRET",
             "https://minio:9000/a.png?Signature=TOPSECRET",
-            "https://minio.cellar.example/a.png?Signature=TOPSECRET",
+            "https://minio.private.example/a.png?Signature=TOPSECRET",
             "https://localhost/a.png?Signature=TOPSECRET",
             "memory://bucket/first.png",
             "",
         ],
     )
-    def test_a_url_for_a_host_in_the_cellar_is_not_sent(
+    def test_a_signed_url_that_the_gateway_cannot_reach_is_not_sent(
         self,
         store: Store,
         frame: Path,
@@ -286,12 +287,12 @@ class TestObjectStores:
             socket,
             "getaddrinfo",
             lambda host, *rest, **named: look_up(
-                "10.0.0.7" if host == "minio.cellar.example" else host, *rest, **named
+                "10.0.0.7" if host == "minio.private.example" else host, *rest, **named
             ),
         )
         store.pipe("/bucket/first.png", frame.read_bytes())
         store.signs = signed
-        # The URL is judged as for a gateway on the internet; there is none here, so the upload fails.
+        # This gateway is not on loopback, so the URL must be a public one; the upload fails, as nobody answers there.
         far = replace(dashscope, base_url="http://127.0.0.1.nip.invalid")
 
         (sent,) = urls(prepare(order(first_frame="memory://bucket/first.png"), far))
@@ -299,7 +300,7 @@ class TestObjectStores:
         assert sent.startswith("data:image/png")
         assert "TOPSECRET" not in caplog.text
 
-    def test_an_object_that_is_missing_is_told_before_anything_is_bought(
+    def test_a_missing_object_is_reported_before_anything_is_bought(
         self, account: Account, store: Store, gateway: SimpleNamespace
     ) -> None:
         with pytest.raises(InvalidVideoRequest, match=r"first_frame: there is no file memory://bucket/none\.png"):
@@ -309,7 +310,7 @@ class TestObjectStores:
 
     @pytest.mark.parametrize("preflight", [True, False])
     @pytest.mark.parametrize(("url", "package"), [("abfs://b/a.png", "[azure]"), ("gs://b/a.png", "[gcs]")])
-    def test_a_store_without_its_package_is_told_which(
+    def test_a_store_without_its_package_is_reported_with_the_package(
         self, apiyi: Account, url: str, package: str, preflight: bool
     ) -> None:
         with pytest.raises(InvalidVideoRequest, match="cannot be opened") as raised:
@@ -317,7 +318,7 @@ class TestObjectStores:
 
         assert package in str(raised.value)
 
-    def test_a_store_in_trouble_is_a_warning_and_then_an_error(
+    def test_a_failing_store_is_a_warning_in_preflight_and_then_an_error(
         self, dashscope: Account, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         def fail(*_: Any, **__: Any) -> Any:
@@ -362,7 +363,7 @@ class TestPreflight:
         assert urls(prepare(request, dashscope, preflight=False))[0].startswith("oss://")
 
     @pytest.mark.parametrize("preflight", [True, False])
-    def test_a_missing_empty_or_odd_file_is_told_either_way(
+    def test_a_missing_empty_or_odd_file_is_reported_with_and_without_preflight(
         self, account: Account, tmp_path: Path, preflight: bool
     ) -> None:
         (tmp_path / "empty.png").touch()
@@ -380,7 +381,7 @@ class TestPreflight:
         assert f"first_frame: there is no file {tmp_path / 'none.png'} on this worker" in text
         assert f"last_frame: {tmp_path / 'empty.png'} is empty" in text
         assert f"driving_audio: {tmp_path} is a folder" in text
-        assert "reference_image: data:image/png;base64,… is no valid base64" in text
+        assert "reference_image: data:image/png;base64,… is not valid base64" in text
 
     @pytest.mark.parametrize(
         "url",
@@ -399,16 +400,25 @@ class TestPreflight:
         prepared = prepare(request, account)
 
         assert prepared.request == request
-        assert "The gateway may reach it all the same" in caplog.text
+        assert "could not be checked from here" in caplog.text
         assert "TOPSECRET" not in caplog.text
-        assert time.monotonic() - began < sources.PATIENCE
+        assert time.monotonic() - began < inspection.MAX_SECONDS
 
-    def test_what_never_ends_is_let_be(
+    def test_a_private_host_is_not_contacted_for_a_gateway_on_the_internet(
+        self, apiyi: Account, media: MediaServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        request = order(first_frame=media.url("frame.png"), driving_audio=media.url("frame.png"))
+        far = replace(apiyi, base_url="https://gateway.invalid")
+
+        assert prepare(request, far).request == request
+        assert caplog.text.count("could not be checked from here") == 2
+
+    def test_a_source_that_never_answers_is_skipped(
         self, apiyi: Account, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         over = threading.Event()
         monkeypatch.setattr(store, "info", lambda *_, **__: over.wait(60))
-        monkeypatch.setattr(sources, "PATIENCE", 0.2)
+        monkeypatch.setattr(inspection, "MAX_SECONDS", 0.2)
         store.signs = "https://bucket.example.com/first.png?Signature=TOPSECRET"
         began = time.monotonic()
 
@@ -421,7 +431,7 @@ class TestPreflight:
 
 
 class TestIdentity:
-    def test_files_are_told_apart_by_what_is_in_them(self, frame: Path, store: Store, tmp_path: Path) -> None:
+    def test_files_are_identified_by_their_content(self, frame: Path, store: Store, tmp_path: Path) -> None:
         copy = tmp_path / "copy.png"
         copy.write_bytes(frame.read_bytes())
         data = f"data:image/png;base64,{base64.b64encode(frame.read_bytes()).decode()}"
@@ -433,7 +443,7 @@ class TestIdentity:
             SourceFacts("reference_image", unsigned_body(data), digest),
         )
 
-    def test_what_cannot_be_told_is_unknown_and_no_error(self, tmp_path: Path, store: Store) -> None:
+    def test_a_file_that_cannot_be_read_has_no_digest_and_is_no_error(self, tmp_path: Path, store: Store) -> None:
         facts = identify(
             order(
                 first_frame=str(tmp_path / "none.png"),
@@ -450,7 +460,7 @@ class TestIdentity:
             ("memory://bucket/none.wav", None),
         ]
 
-    def test_preparing_tells_the_same_and_the_length_of_sounds(
+    def test_preparing_finds_the_same_digests_and_the_length_of_sounds(
         self, dashscope: Account, frame: Path, voice: Path
     ) -> None:
         request = order(first_frame=str(frame), driving_audio=str(voice))
@@ -460,7 +470,7 @@ class TestIdentity:
         assert [facts.digest for facts in prepared.sources] == [facts.digest for facts in identify(request)]
         assert [facts.duration_s for facts in prepared.sources] == [None, pytest.approx(3.0)]
 
-    def test_an_object_is_told_by_its_etag(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_object_is_identified_by_its_etag(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         info = {"type": "file", "size": 5, "ETag": '"abc"'}
         monkeypatch.setattr(store, "info", lambda *_, **__: info)
 

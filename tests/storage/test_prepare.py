@@ -1,4 +1,4 @@
-"""Files on disk, in S3 and on the web become videos, through the requests that are sent in earnest."""
+"""Files on disk, in S3 and on the web become videos, through real requests to an S3 server and an emulator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from airflow_wan.api.gateways import DASHSCOPE, GATEWAYS, Account, GatewayName
 from airflow_wan.api.requests import MediaReference, VideoRequest
 from airflow_wan.emulator.testing import MediaServer, RunningEmulator
 from airflow_wan.exceptions import InvalidVideoRequest
-from airflow_wan.media.sources import PreparedMedia, identify, prepare_media
+from airflow_wan.media.prepare import PreparedMedia, identify, prepare_media
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,7 +115,9 @@ def test_files_from_a_disk_a_bucket_and_the_web_make_one_video(
     assert [facts.duration_s for facts in prepared.sources] == [None, None, pytest.approx(3.0)]
 
 
-def test_an_object_is_handed_on_by_a_url_that_outlives_the_wait(account: Account, bucket: str, frame: bytes) -> None:
+def test_an_object_is_sent_as_a_url_that_is_valid_longer_than_the_wait(
+    account: Account, bucket: str, frame: bytes
+) -> None:
     (signed,) = urls(prepare(order(first_frame=f"{bucket}/first frame.png"), account))
 
     query = {name: values[0] for name, values in parse_qs(urlsplit(signed).query).items()}
@@ -124,7 +126,7 @@ def test_an_object_is_handed_on_by_a_url_that_outlives_the_wait(account: Account
     assert httpx.get(signed).content == frame
 
 
-def test_objects_are_told_apart_by_their_etags(bucket: str, s3: Any, frame: bytes) -> None:
+def test_objects_are_identified_by_their_etags(bucket: str, s3: Any, frame: bytes) -> None:
     request = order(first_frame=f"{bucket}/first frame.png")
     before = identify(request)
     same = identify(request)
@@ -145,7 +147,7 @@ def test_an_object_that_breaks_a_limit_is_refused_before_anything_is_bought(
 
 
 @pytest.mark.parametrize("key", ["none.png", "../in"])
-def test_an_object_that_is_not_there_is_told(account: Account, bucket: str, key: str) -> None:
+def test_a_missing_object_is_reported(account: Account, bucket: str, key: str) -> None:
     with pytest.raises(InvalidVideoRequest, match="there is no file"):
         prepare(order(first_frame=f"{bucket}/{key}"), account)
 

@@ -1,0 +1,144 @@
+"""Give a gateway access to a file: by a signed URL, by an upload, or inside the request."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from airflow_wan.api.catalogue import MB, MediaKind
+from airflow_wan.exceptions import InvalidVideoRequest, NotMediaError, WanError
+from airflow_wan.media.probing import probe_image
+from airflow_wan.media.sources import (
+    InlineImage,
+    ReadableFile,
+    Source,
+    StoredObject,
+    UploadedFile,
+    WebUrl,
+    describe_error,
+)
+from airflow_wan.net.addresses import is_loopback, resolves_privately
+
+if TYPE_CHECKING:
+    from airflow_wan.api.client import WanClient
+    from airflow_wan.api.gateways import Account
+    from airflow_wan.api.requests import MediaReference
+
+log = logging.getLogger(__name__)
+
+MAX_INLINE_BYTES = 10 * MB
+"""Maximum size of an image that is sent inside the request. In base64 it has 13.4 MB, and a request may hold several.
+Neither gateway documents how large a request may be; DashScope's own limit for an image is 20 MB."""
+
+SIGNATURE_MARGIN_S = 3600.0
+"""Seconds for which a signed URL works longer than the wait: clocks differ, and a queue may be long."""
+
+MAX_SIGNATURE_S = 7 * 24 * 3600.0
+"""Maximum validity of a signed URL, in seconds; S3 and Google refuse to sign for longer."""
+
+_INLINE_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "BMP": "image/bmp", "WEBP": "image/webp"}
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayAccess:
+    """Gives one gateway access to the files of one request.
+
+    :param model: the model of the request: DashScope keeps an upload for one model only.
+    :param account: the account that the request is sent with.
+    :param client: a client of that account.
+    :param valid_for_s: seconds from now during which the gateway may still fetch the files.
+    """
+
+    model: str
+    account: Account
+    client: WanClient
+    valid_for_s: float
+
+    def url_for(self, source: Source, reference: MediaReference) -> str:
+        """Return the URL to send for a source.
+
+        :raises InvalidVideoRequest: when this gateway cannot be given access to it.
+        :raises WanError: when the file cannot be read or uploaded now.
+        """
+        gateway = self.account.gateway
+        if isinstance(source, (WebUrl, InlineImage)):
+            return reference.url
+        if isinstance(source, UploadedFile):
+            if not gateway.can_upload:
+                raise _refusal(
+                    reference, source, f"is in DashScope's temporary store, which {gateway.title} cannot read."
+                )
+            return source.url
+        if isinstance(source, StoredObject):
+            signed = source.signed_url(min(self.valid_for_s + SIGNATURE_MARGIN_S, MAX_SIGNATURE_S))
+            if signed and self._is_reachable(signed):
+                return signed
+        try:
+            return self._upload(source, reference) if gateway.can_upload else self._inline(source, reference)
+        except WanError:
+            raise
+        except Exception as error:  # noqa: BLE001 - each store has its own errors
+            raise WanError(
+                f"{reference.role}: {source.shown} could not be read ({describe_error(error)}). Nothing was sent."
+            ) from None
+
+    def _upload(self, file: ReadableFile, reference: MediaReference) -> str:
+        """Upload a file to the gateway's temporary store; an image that cannot be uploaded is sent inline."""
+        try:
+            with file.open() as content:
+                url = self.client.upload(content, model=self.model, name=file.name, size=file.size())
+        except WanError as error:
+            data_uri = _data_uri(file, reference)
+            if data_uri is None:
+                raise
+            log.warning(
+                "%s: %s could not be uploaded and is sent inside the request: %s", reference.role, file.shown, error
+            )
+            return data_uri
+        log.info("%s: uploaded %s to the temporary store of %s", reference.role, file.shown, self.account.gateway.title)
+        return url
+
+    def _inline(self, file: ReadableFile, reference: MediaReference) -> str:
+        data_uri = _data_uri(file, reference)
+        if data_uri is None:
+            raise _refusal(
+                reference,
+                file,
+                f"cannot be fetched by {self.account.gateway.title}, and only an image ({', '.join(_INLINE_TYPES)}) of "
+                f"at most {MAX_INLINE_BYTES / MB:g} MB can be sent inside the request. Put the file into a bucket that "
+                "signs public URLs and name it as s3://… or gs://…, or give a public https:// URL, or use a connection "
+                "to DashScope, which accepts uploads.",
+            )
+        return data_uri
+
+    def _is_reachable(self, url: str) -> bool:
+        """Return whether the gateway can reach the host of a URL.
+
+        Private stores (MinIO in a VPC) sign URLs for hosts that the gateway cannot reach.
+        """
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if self.account.on_loopback and is_loopback(host):
+            return True
+        return parts.scheme == "https" and "." in host and not resolves_privately(host)
+
+
+def _data_uri(file: ReadableFile, reference: MediaReference) -> str | None:
+    """Return a file as a data URI; None when it is not an image, or too large."""
+    if reference.kind is not MediaKind.IMAGE or file.size() > MAX_INLINE_BYTES:
+        return None
+    with file.open() as opened:
+        content = opened.read(MAX_INLINE_BYTES)
+    try:
+        media_type = _INLINE_TYPES.get(probe_image(io.BytesIO(content)).format)
+    except NotMediaError:
+        return None
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}" if media_type else None
+
+
+def _refusal(reference: MediaReference, source: Source, why: str) -> InvalidVideoRequest:
+    return InvalidVideoRequest([f"{reference.role}: {source.shown} {why}"])

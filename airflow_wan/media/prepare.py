@@ -1,0 +1,99 @@
+"""Check the media of a request, and replace each by a URL that the gateway can fetch.
+
+This happens before the create request and costs nothing, so a retry may do it again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_wan.api.catalogue import MediaKind
+from airflow_wan.exceptions import InvalidVideoRequest
+from airflow_wan.media.gateway_access import GatewayAccess
+from airflow_wan.media.inspection import Inspected, inspect_media
+from airflow_wan.media.sources import Source, SourceFacts, find_sources
+from airflow_wan.redaction import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_wan.api.client import WanClient
+    from airflow_wan.api.gateways import Account
+    from airflow_wan.api.requests import MediaReference, VideoRequest
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedMedia:
+    """A request that can be sent.
+
+    :param request: the request with URLs that the gateway can fetch. They may be signed: neither log nor store them.
+    :param sources: what is known of each file, in the order of the original request.
+    """
+
+    request: VideoRequest
+    sources: tuple[SourceFacts, ...]
+
+    @property
+    def clip_seconds(self) -> list[float | None]:
+        """Lengths of the videos among the files, in seconds; None for one that was not measured."""
+        clips = [reference.kind is MediaKind.VIDEO for reference in self.request.media]
+        return [source.duration_s for source, is_clip in zip(self.sources, clips, strict=True) if is_clip]
+
+
+def identify(request: VideoRequest) -> tuple[SourceFacts, ...]:
+    """Return what identifies each file of a request, for comparing requests; nothing is fetched from the web.
+
+    Nothing is raised: a file that is missing, or cannot be reached, has no digest.
+    """
+    sources, _ = find_sources(request)
+    return _facts(request, sources, inspect_media(request, sources, preflight_for=None))
+
+
+def prepare_media(
+    request: VideoRequest, *, account: Account, client: WanClient, valid_for_s: float, preflight: bool = True
+) -> PreparedMedia:
+    """Check a request's media, and make them available to the gateway.
+
+    https URLs and data URIs stay as they are. An object gets a signed URL if its store can give one that is public. Any
+    other file is uploaded to DashScope's temporary store, or, if it is a small image, sent as a data URI.
+
+    :param request: the request, with its media as the user named them.
+    :param account: the account that the request will be sent with.
+    :param client: a client of that account.
+    :param valid_for_s: seconds from now during which the gateway may still fetch the media.
+    :param preflight: whether to check the media against the gateway's limits.
+    :raises InvalidVideoRequest: when a file is missing, breaks a limit, or cannot be given to this gateway; the error
+        has all problems of all files.
+    :raises WanError: when a file cannot be read or uploaded now.
+    """
+    sources, problems = find_sources(request)
+    inspected = inspect_media(request, sources, preflight_for=account if preflight else None)
+    problems += [problem for file in inspected.values() for problem in file.problems]
+    if problems:
+        raise InvalidVideoRequest(problems)
+    access = GatewayAccess(request.model, account, client, valid_for_s)
+    urls: dict[str, str] = {}
+    for reference in request.media:
+        try:
+            urls[reference.url] = urls.get(reference.url) or access.url_for(sources[reference.url], reference)
+        except InvalidVideoRequest as error:
+            problems += error.problems
+    if problems:
+        raise InvalidVideoRequest(problems)
+    return PreparedMedia(request.with_urls(urls), _facts(request, sources, inspected))
+
+
+def _facts(
+    request: VideoRequest, sources: Mapping[str, Source], inspected: Mapping[MediaReference, Inspected]
+) -> tuple[SourceFacts, ...]:
+    unknown = Inspected()
+    return tuple(
+        SourceFacts(
+            role=reference.role,
+            url=sources[reference.url].shown if reference.url in sources else redact(reference.url),
+            digest=inspected.get(reference, unknown).digest,
+            duration_s=getattr(inspected.get(reference, unknown).facts, "duration_s", None),
+        )
+        for reference in request.media
+    )

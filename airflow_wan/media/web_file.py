@@ -1,0 +1,119 @@
+"""Read the header of a file on the web, by Range requests and within small limits of bytes and time."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, BinaryIO
+
+from airflow_wan.exceptions import MediaUnreadable, TransferFailed
+from airflow_wan.media.bounded import BLOCK_BYTES, MAX_BYTES, BoundedFile
+from airflow_wan.net.file_client import FileClient, read_some
+from airflow_wan.net.host_answers import content_range, whole_number
+
+if TYPE_CHECKING:
+    import http.client
+    import ssl
+
+CONNECT_TIMEOUT_S = 3.0
+"""Seconds within which a host must accept a connection: a worker without internet access should find that out soon."""
+
+READ_TIMEOUT_S = 5.0
+"""Seconds without a byte after which a connection counts as broken."""
+
+MAX_SECONDS = 10.0
+"""Seconds that reading one file may take altogether; a header takes a fraction of one."""
+
+
+class WebFile:
+    """A file behind a URL, of which only the header is read.
+
+    From a host that ignores Range, the first 4 MiB are read at once, and everything that is asked for must be in them.
+
+    :param url: an https URL, or http on loopback.
+    :param tls: the TLS context to use.
+    :param private_allowed: whether the file may be on this machine or in a private network.
+    """
+
+    def __init__(self, url: str, *, tls: ssl.SSLContext, private_allowed: bool) -> None:
+        self._url = url
+        self._client = FileClient(
+            tls, private_allowed=private_allowed, connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=READ_TIMEOUT_S
+        )
+        self._deadline = time.monotonic() + MAX_SECONDS
+        self._beginning = b""
+        self._ignores_range = False
+        self.etag: str | None = None
+        """The host's identifier for this exact content, if it sent a strong one."""
+
+    def open(self) -> BinaryIO:
+        """Return the file, its beginning already fetched.
+
+        :raises MediaUnreadable: when the host does not answer with a file.
+        """
+        response, self._beginning = self._get(0, BLOCK_BYTES)
+        headers = response.headers
+        etag = headers.get("ETag", "")
+        self.etag = etag.strip('"') if etag.startswith('"') else None
+        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise MediaUnreadable("its host sends it compressed, although no compression was accepted")
+        if _is_page(response, self._beginning):
+            raise MediaUnreadable("its host answered with a web page")
+        self._ignores_range = response.status == HTTPStatus.OK
+        size = self._size(response)
+        if size is None:
+            raise MediaUnreadable("its host does not tell its size")
+        return BoundedFile(self._fetch, size).buffered()
+
+    def _size(self, response: http.client.HTTPResponse) -> int | None:
+        if not self._ignores_range:
+            part = content_range(response.headers.get("Content-Range"))
+            return part[1] if part else None
+        announced = None if response.chunked else whole_number(response.headers.get("Content-Length"))
+        if announced is None and len(self._beginning) < MAX_BYTES:
+            return len(self._beginning)  # that is the whole file
+        return announced
+
+    def _fetch(self, start: int, stop: int) -> bytes:
+        if self._ignores_range and start >= MAX_BYTES:
+            raise MediaUnreadable(
+                f"its host does not answer Range requests, and its first {MAX_BYTES} bytes are not enough"
+            )
+        if self._ignores_range or stop <= len(self._beginning):
+            return self._beginning[start:stop]
+        response, content = self._get(start, stop)
+        if response.status != HTTPStatus.PARTIAL_CONTENT:
+            raise MediaUnreadable("its host no longer answers Range requests")
+        return content
+
+    def _get(self, start: int, stop: int) -> tuple[http.client.HTTPResponse, bytes]:
+        """Return the answer to a Range request and its body; of a whole file, the first `MAX_BYTES`."""
+        try:
+            with self._client.get(self._url, {"Range": f"bytes={start}-{stop - 1}"}) as response:
+                if response.status == HTTPStatus.OK:
+                    return response, self._read(response, MAX_BYTES)
+                if response.status != HTTPStatus.PARTIAL_CONTENT:
+                    raise MediaUnreadable(f"its host answered HTTP {response.status}")
+                part = content_range(response.headers.get("Content-Range"))
+                if part is None or part[0] != start:
+                    raise MediaUnreadable("its host sent another part than the one asked for, or not the file's size")
+                content = self._read(response, stop - start + 1)
+        except TransferFailed as error:
+            raise MediaUnreadable(str(error)) from None
+        if len(content) > stop - start:
+            raise MediaUnreadable("its host sent more than was asked for")
+        return response, content
+
+    def _read(self, response: http.client.HTTPResponse, at_most: int) -> bytes:
+        content = bytearray()
+        while len(content) < at_most and (piece := read_some(response, min(BLOCK_BYTES, at_most - len(content)))):
+            content += piece
+            if time.monotonic() > self._deadline:
+                raise MediaUnreadable(f"its host needed more than {MAX_SECONDS:g} s")
+        return bytes(content)
+
+
+def _is_page(response: http.client.HTTPResponse, beginning: bytes) -> bool:
+    """Return whether an answer is a page for people, such as a login or a proxy's refusal, and not the file."""
+    content_type = response.headers.get("Content-Type", "").lower()
+    return "html" in content_type or beginning.lstrip().lower().startswith((b"<!doctype html", b"<html"))

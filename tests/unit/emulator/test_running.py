@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from airflow_wan.emulator.__main__ import main
-from airflow_wan.emulator.settings import Settings
 from airflow_wan.emulator.testing import AT_ONCE, MediaServer, RunningEmulator
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def test_nothing_is_left_running(i2v: Any) -> None:
     headers = {"Authorization": "Bearer sk-running", "X-DashScope-Async": "enable"}
     path = "/api/v1/services/aigc/video-generation/video-synthesis"
 
-    with RunningEmulator(Settings(pending_s=0, running_s=0)) as emulator:
+    with RunningEmulator(AT_ONCE) as emulator:
         i2v["parameters"]["duration"] = 7
         assert httpx.post(emulator.base_url + path, json=i2v, headers=headers).status_code == 200
 
@@ -94,24 +93,15 @@ def test_help_names_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
 
     told = capsys.readouterr().out
-    for flag in (
-        "--host",
-        "--port",
-        "--pending-s",
-        "--running-s",
-        "--api-key",
-        "--no-qps-limit",
-        "--media-mirror",
-        "--fault",
-    ):
-        assert flag in told
+    flags = "--host --port --pending-s --running-s --api-key --reject-key --no-qps-limit --media-mirror --fault"
+    assert not [flag for flag in flags.split() if flag not in told]
 
 
 def test_a_mirror_without_target_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--media-mirror", "https://your-cdn.com/"])
 
-    assert "is not PREFIX=TARGET" in capsys.readouterr().err
+    assert "PREFIX=TARGET" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("module", ["airflow_wan.emulator.__main__", "airflow_wan.emulator.testing"])
@@ -121,11 +111,9 @@ def test_a_missing_extra_is_one_clear_sentence(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert done.returncode != 0
-    assert (
-        done.stderr.rstrip()
-        .splitlines()[-1]
-        .endswith("The Wan emulator needs the package 'av': pip install 'airflow-provider-wan[emulator]'")
-    )
+    last_line = done.stderr.rstrip().splitlines()[-1]
+    assert "'av'" in last_line
+    assert last_line.endswith("pip install 'airflow-provider-wan[emulator]'")
 
 
 def test_the_emulator_imports_neither_airflow_nor_the_client() -> None:

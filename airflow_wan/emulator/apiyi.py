@@ -1,16 +1,18 @@
-"""APIYI's answers: the create in DashScope's shape, the poll flat and lower-case, errors in its own envelope."""
+"""APIYI's answers: a create as DashScope answers it, a flat poll with lower-case states, errors in its own envelope."""
+
+# ruff: noqa: ARG002  # both gateways have one interface; APIYI's bodies leave out what some of its arguments say
 
 from __future__ import annotations
 
 import uuid
 from typing import Any, Final
 
-from airflow_wan.emulator.gateway import Answer
-from airflow_wan.emulator.orders import GatewayName, Refusal, RefusalKind
+from airflow_wan.emulator.gateway import Answer, GatewayName
 from airflow_wan.emulator.tasks import Snapshot, State, Task
+from airflow_wan.emulator.validation import Refusal, RefusalKind
 
-# APIYI docs: submitted -> in_progress -> completed | failed. It has no cancel and no word for an upstream task that was
-# canceled; the new-api family says failed then.
+# APIYI docs: submitted -> in_progress -> completed | failed. There is no cancel, and no word for an upstream task that
+# was canceled; gateways of the new-api family say failed then.
 _STATUS = {
     State.PENDING: "submitted",
     State.RUNNING: "in_progress",
@@ -20,10 +22,10 @@ _STATUS = {
 }
 
 # HTTP status and envelope type of each refused create. From APIYI docs: 400 for a wrong parameter, 500 for missing
-# media, the type names. Which type goes with which fault is unknown; build_request_failed and parse_request_failed are
-# placed where the new-api family of gateways has them.
+# media, and the names of the types. It is unknown which type belongs to which error; build_request_failed and
+# parse_request_failed are used as in the new-api family of gateways.
 _REFUSALS = {
-    # Unknown status; AccessDenied is 403 at DashScope, whose sentence APIYI repeats.
+    # The status is unknown; AccessDenied is 403 at DashScope, whose sentence APIYI repeats.
     RefusalKind.NOT_ASYNC: (403, "shell_api_error"),
     RefusalKind.NOT_JSON: (400, "parse_request_failed"),
     RefusalKind.WRONG_TYPE: (400, "parse_request_failed"),
@@ -37,24 +39,24 @@ _REFUSALS = {
 
 
 class Apiyi:
-    """The gateway of APIYI."""
+    """The answers of APIYI's gateway."""
 
     name: Final = GatewayName.APIYI
 
     def headers(self, request_id: str) -> dict[str, str]:
-        """Return APIYI's own request id and the upstream's."""
+        """Return APIYI's own request id and that of the upstream gateway."""
         return {"X-Shellapi-Request-Id": request_id, "X-Request-Id": str(uuid.uuid4())}
 
-    def unauthorized(self, *, key_given: bool, request_id: str) -> Answer:  # noqa: ARG002  # one sentence for both
-        """Answer a request without a good key."""
+    def unauthorized(self, *, key_given: bool, request_id: str) -> Answer:
+        """Answer a request without a valid key."""
         return _error(401, f"无效的令牌 (request id: {request_id})", "shell_api_error")
 
     def throttled(self, request_id: str) -> Answer:
-        """Answer one request too many; only the status 429 is documented."""
+        """Answer a request that exceeds the rate limit; only the status 429 is documented."""
         return _error(429, f"Too many requests (request id: {request_id})", "shell_api_error")
 
-    def out_of_balance(self, request_id: str, *, as_throttling: bool) -> Answer:  # noqa: ARG002
-        """Answer a create the account cannot pay for; the docs say 429, the one-api family 403."""
+    def out_of_balance(self, request_id: str, *, as_throttling: bool) -> Answer:
+        """Answer a create that the account cannot pay for; the docs say 429, the one-api family 403."""
         error = {
             "message": "user [25359] quota [12000] preConsumedQuota [210000] is not enough",
             "localized_message": "Insufficient user quota",
@@ -64,8 +66,8 @@ class Apiyi:
         }
         return Answer(429 if as_throttling else 403, {"error": error})
 
-    def broken(self, status: int, request_id: str) -> Answer:  # noqa: ARG002
-        """Answer as seen by a third party: no message, and the upstream's status as a text."""
+    def broken(self, status: int, request_id: str) -> Answer:
+        """Answer as a third party has reported: no message, and the status of the upstream gateway as a text."""
         error = {
             "message": "",
             "type": "shell_api_error",
@@ -74,22 +76,22 @@ class Apiyi:
         }
         return Answer(status, {"error": error})
 
-    def no_route(self, method: str, path: str, request_id: str) -> Answer:  # noqa: ARG002
-        """Answer a path that does not exist, in the words of the one-api family."""
+    def no_route(self, method: str, path: str, request_id: str) -> Answer:
+        """Answer a request for a path that does not exist, in the words of the one-api family."""
         return _error(404, f"Invalid URL ({method} {path})", "invalid_request_error")
 
     def media_dropped(self) -> Answer:
-        """Answer `POST /v1/videos`, which loses `media` on its way (APIYI docs; the status is unknown)."""
+        """Answer `POST /v1/videos`, which does not forward `media` (APIYI docs; the status is unknown)."""
         return _error(400, "[InvalidParameter] Field required: input.media", "task_error")
 
-    def refused(self, refusal: Refusal, request_id: str) -> Answer:  # noqa: ARG002
+    def refused(self, refusal: Refusal, request_id: str) -> Answer:
         """Answer a create that is not accepted."""
         status, kind = _REFUSALS[refusal.kind]
         message = refusal.message
         if refusal.kind is RefusalKind.UNKNOWN_MODEL:
             message = f"当前分组 Wan&HappyHorse 下对于模型 {refusal.message} 无可用渠道: 该模型无可用渠道"
         if kind == "task_error":
-            # The upstream's code in brackets is documented for failed tasks; for a refused create it is assumed.
+            # A code in brackets is documented for failed tasks; for a refused create it is assumed.
             message = f"[InvalidParameter] {message}"
         return _error(status, message, kind)
 
@@ -100,8 +102,8 @@ class Apiyi:
             {"output": {"task_id": task.id, "task_status": State.PENDING.value}, "request_id": task.request_id},
         )
 
-    def task(self, task: Task, snapshot: Snapshot, url: str | None, request_id: str, now: float) -> Answer:  # noqa: ARG002
-        """Answer a poll: the four documented fields, or the failed shape put together from documented names."""
+    def task(self, task: Task, snapshot: Snapshot, url: str | None, request_id: str, now: float) -> Answer:
+        """Answer a poll with the four documented fields, or with a failure made of documented names."""
         body: dict[str, Any] = {
             "status": _STATUS[snapshot.state],
             "progress": _progress(task, snapshot, now),
@@ -114,17 +116,17 @@ class Apiyi:
             body |= {"error": {"message": message}, "fail_reason": message}
         return Answer(200, body)
 
-    def no_task(self, task_id: str, request_id: str) -> Answer:  # noqa: ARG002
-        """Answer a poll for no known task: undocumented, so new-api's answer stands in for it."""
+    def no_task(self, task_id: str, request_id: str) -> Answer:
+        """Answer a poll for an unknown task; it is undocumented, so the answer is that of new-api."""
         return Answer(400, {"code": "task_not_exist", "message": "task_not_exist", "data": None})
 
-    def in_state(self, task_id: str, word: str, request_id: str) -> Answer:  # noqa: ARG002
-        """Answer a poll with any word for the task's state."""
+    def in_state(self, task_id: str, word: str, request_id: str) -> Answer:
+        """Answer a poll with any word as the state of the task."""
         return Answer(200, {"status": word, "progress": 30, "task_id": task_id})
 
 
 def _progress(task: Task, snapshot: Snapshot, now: float) -> int:
-    """Return one of the documented buckets 0, 10, 30, 100; which state shows which of the first two is unknown."""
+    """Return one of the documented values 0, 10, 30 and 100; it is unknown when 0 becomes 10."""
     if snapshot.ended_at is not None:
         return 100
     if snapshot.state is State.RUNNING:

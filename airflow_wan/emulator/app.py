@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import re
@@ -15,40 +16,43 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_wan.emulator import journal, results, sabotage
+from airflow_wan.emulator import faulty_answers, records, results
 from airflow_wan.emulator.apiyi import Apiyi
 from airflow_wan.emulator.clock import Clock
+from airflow_wan.emulator.connections import DroppedResponse
 from airflow_wan.emulator.dashscope import DashScope
 from airflow_wan.emulator.faults import CallKind, Fault, FaultKind, Faults
+from airflow_wan.emulator.gateway import GatewayName
 from airflow_wan.emulator.media import Fetcher
-from airflow_wan.emulator.orders import Failure, GatewayName, Refusal, RefusalKind, read_order
-from airflow_wan.emulator.studio import Studio
+from airflow_wan.emulator.rendering import RenderPool
 from airflow_wan.emulator.tasks import Caller, State, Task, TaskStore
 from airflow_wan.emulator.throttle import Throttle
 from airflow_wan.emulator.uploads import UploadStore
-from airflow_wan.emulator.wire import Dropped
+from airflow_wan.emulator.validation import Failure, Refusal, RefusalKind, validate_create
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from starlette.requests import Request
 
     from airflow_wan.emulator.gateway import Answer, Gateway
-    from airflow_wan.emulator.orders import Order
     from airflow_wan.emulator.settings import Settings
+    from airflow_wan.emulator.validation import Order
 
-_CREATE = "/api/v1/services/aigc/video-generation/video-synthesis"
-_STORE = "/dashscope-instant"
+_CREATE_PATH = "/api/v1/services/aigc/video-generation/video-synthesis"
+_STORE_PATH = "/dashscope-instant"
 _BEARER = re.compile(r"Bearer\s+(\S+)")
 _KEY_PREFIX = "sk-"
+# How long a poll may wait for an mp4: well below the read timeout of any client.
+_LONGEST_POLL_S = 10.0
 
-APIYI = Apiyi()
-DASHSCOPE = DashScope()
+_APIYI = Apiyi()
+_DASHSCOPE = DashScope()
 
 
 @dataclass(frozen=True)
-class Call:
-    """One request of a gateway's client."""
+class _Call:
+    """One request to a gateway."""
 
     request: Request
     body: bytes
@@ -56,58 +60,60 @@ class Call:
 
     @property
     def key(self) -> str:
-        """The bearer's key, or nothing."""
+        """The API key of the request, or an empty text."""
         match = _BEARER.fullmatch(self.request.headers.get("authorization", ""))
         return match[1] if match else ""
 
     @property
     def caller(self) -> Caller:
-        """The key's owner."""
+        """The account of the API key."""
         return Caller.of(self.key)
 
 
 class Emulator:
-    """The state behind the routes; `app` is what a web server runs."""
+    """The state of one emulator; a web server runs its `app`."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clock = Clock()
         self.tasks = TaskStore()
-        self.journal = journal.Journal()
+        self.requests = records.RequestLog()
         self.faults = Faults()
         self.uploads = UploadStore(self.clock)
-        self._studio = Studio(self.clock)
+        self._render_pool = RenderPool(self.clock)
         self._signer = results.Signer()
         self._throttle = Throttle()
         self.app = Starlette(routes=self._routes(), exception_handlers={HTTPException: _no_route})
 
     def reset(self) -> None:
-        """Forget all tasks, requests, faults and clock changes."""
+        """Forget all tasks, requests, uploads, faults and clock changes."""
         self.faults.clear()
         self.tasks.clear()
-        self.journal.clear()
+        self.requests.clear()
         self.uploads.clear()
         self.clock.reset()
         self._throttle.clear()
 
     def close(self) -> None:
-        """Stop the renders."""
-        self._studio.close()
+        """Stop rendering."""
+        self._render_pool.close()
 
     def _routes(self) -> list[Route]:
         create, poll, cancel, listing = CallKind.CREATE, CallKind.POLL, CallKind.CANCEL, CallKind.LIST
         return [
-            Route(f"/wan{_CREATE}", self._served(APIYI, create, self._create_at(APIYI)), methods=["POST"]),
-            Route("/v1/tasks/{task_id}", self._served(APIYI, poll, self._poll_at(APIYI)), methods=["GET"]),
-            Route("/v1/videos", self._served(APIYI, create, self._drop_media), methods=["POST"]),
-            Route(_CREATE, self._served(DASHSCOPE, create, self._create_at(DASHSCOPE)), methods=["POST"]),
-            Route("/api/v1/tasks/{task_id}", self._served(DASHSCOPE, poll, self._poll_at(DASHSCOPE)), methods=["GET"]),
-            Route("/api/v1/tasks/{task_id}/cancel", self._served(DASHSCOPE, cancel, self._cancel), methods=["POST"]),
+            Route(f"/wan{_CREATE_PATH}", self._served(_APIYI, create, self._create_at(_APIYI)), methods=["POST"]),
+            Route("/v1/tasks/{task_id}", self._served(_APIYI, poll, self._poll_at(_APIYI)), methods=["GET"]),
+            Route("/v1/videos", self._served(_APIYI, create, self._drop_media), methods=["POST"]),
+            Route(_CREATE_PATH, self._served(_DASHSCOPE, create, self._create_at(_DASHSCOPE)), methods=["POST"]),
+            Route(
+                "/api/v1/tasks/{task_id}", self._served(_DASHSCOPE, poll, self._poll_at(_DASHSCOPE)), methods=["GET"]
+            ),
+            Route("/api/v1/tasks/{task_id}/cancel", self._served(_DASHSCOPE, cancel, self._cancel), methods=["POST"]),
             # The docs end the path with a slash, the SDK does not.
-            Route("/api/v1/tasks/", self._served(DASHSCOPE, listing, self._list), methods=["GET"]),
-            Route("/api/v1/tasks", self._served(DASHSCOPE, listing, self._list), methods=["GET"]),
+            Route("/api/v1/tasks/", self._served(_DASHSCOPE, listing, self._list), methods=["GET"]),
+            Route("/api/v1/tasks", self._served(_DASHSCOPE, listing, self._list), methods=["GET"]),
             Route("/api/v1/uploads", self._policy, methods=["GET"]),
-            Route(_STORE, self.uploads.receive, methods=["POST"]),
+            Route(_STORE_PATH, self.uploads.receive, methods=["POST"]),
             Route("/result/{name}", self._download, methods=["GET", "HEAD"]),
             Route("/_emulator/ledger", self._ledger, methods=["GET"]),
             Route("/_emulator/requests", self._requests, methods=["GET"]),
@@ -121,66 +127,68 @@ class Emulator:
         ]
 
     def _served(
-        self, gateway: Gateway, kind: CallKind, handle: Callable[[Call], Answer]
+        self, gateway: Gateway, kind: CallKind, handle: Callable[[_Call], Answer]
     ) -> Callable[[Request], Awaitable[Response]]:
-        """Wrap a handler in what all calls of a gateway share.
+        """Return the endpoint of a gateway's handler: it adds the request log, the check of the key, and the faults.
 
-        Every request of either gateway passes here and `kind` says which it is: the place where one goes wrong.
+        :param kind: the kind of request, by which faults choose.
         """
 
         async def endpoint(request: Request) -> Response:
-            call = Call(request, await request.body(), str(uuid.uuid4()))
+            call = _Call(request, await request.body(), str(uuid.uuid4()))
             if kind is not CallKind.CREATE:
                 return await answered(call)
-            entry = self.journal.note(request.method, request.url.path, request.headers, call.body)
+            entry = self.requests.add(request.method, request.url.path, request.headers, call.body)
             response = await answered(call)
-            if not isinstance(response, Dropped):
+            if not isinstance(response, DroppedResponse):
                 entry["status"] = response.status_code
             return response
 
-        async def answered(call: Call) -> Response:
-            def true() -> Response:
-                answer = self._turned_away(gateway, kind, call) or handle(call)
-                return JSONResponse(dict(answer.body), answer.status, headers=gateway.headers(call.request_id))
+        async def answered(call: _Call) -> Response:
+            def answer_without_fault() -> Response:
+                answer = self._rejection(gateway, kind, call) or handle(call)
+                return _json(answer, gateway.headers(call.request_id))
 
-            planted = self.faults.take(kind)
-            if planted is None:
-                return true()
-            struck = sabotage.Struck(self.faults, planted, call.request, call.request_id, true)
-            return await sabotage.gateway_answer(struck, gateway)
+            if kind is CallKind.POLL and self.settings.running_s == 0:
+                await self._wait_for_video(gateway, call)
+            active = self.faults.take(kind)
+            if active is None:
+                return answer_without_fault()
+            faulty = faulty_answers.FaultyCall(self.faults, active, call.request, call.request_id, answer_without_fault)
+            return await faulty_answers.gateway_answer(faulty, gateway)
 
         return endpoint
 
-    def _turned_away(self, gateway: Gateway, kind: CallKind, call: Call) -> Answer | None:
-        if not self._is_good_key(call.key):
+    def _rejection(self, gateway: Gateway, kind: CallKind, call: _Call) -> Answer | None:
+        if not self._is_valid_key(call.key):
             return gateway.unauthorized(key_given=bool(call.key), request_id=call.request_id)
         is_limited = gateway.name is GatewayName.DASHSCOPE and kind is not CallKind.CREATE
         if self.settings.qps_limit and is_limited and not self._throttle.admits(call.caller.digest, kind):
             return gateway.throttled(call.request_id)
         return None
 
-    def _is_good_key(self, key: str) -> bool:
+    def _is_valid_key(self, key: str) -> bool:
         if self.settings.api_key is not None:
             return hmac.compare_digest(key.encode(), self.settings.api_key.encode())
         return key.startswith(_KEY_PREFIX) and key not in self.settings.rejected_keys
 
-    def _create_at(self, gateway: Gateway) -> Callable[[Call], Answer]:
-        def create(call: Call) -> Answer:
+    def _create_at(self, gateway: Gateway) -> Callable[[_Call], Answer]:
+        def create(call: _Call) -> Answer:
             if call.request.headers.get("x-dashscope-async") != "enable":
-                sentence = "current user api does not support synchronous calls"
-                return gateway.refused(Refusal(RefusalKind.NOT_ASYNC, sentence), call.request_id)
-            order = read_order(call.body, gateway.name)
+                message = "current user api does not support synchronous calls"
+                return gateway.refused(Refusal(RefusalKind.NOT_ASYNC, message), call.request_id)
+            order = validate_create(call.body, gateway.name)
             if isinstance(order, Refusal):
                 return gateway.refused(order, call.request_id)
             return gateway.created(self._accept(order, gateway, call))
 
         return create
 
-    def _accept(self, order: Order, gateway: Gateway, call: Call) -> Task:
-        planted = self.faults.take(CallKind.CREATE, outcome=True)
-        fault = planted.fault if planted else None
+    def _accept(self, order: Order, gateway: Gateway, call: _Call) -> Task:
+        active = self.faults.take(CallKind.CREATE, outcome=True)
+        fault = active.fault if active else None
         if fault is not None and fault.kind is FaultKind.TASK_FAILED:
-            order = replace(order, doom=Failure(fault.code, fault.message))
+            order = replace(order, certain_failure=Failure(fault.code, fault.message))
         now = self.clock.now()
         starts_at = now + self.settings.pending_s
         task = Task(
@@ -191,7 +199,7 @@ class Emulator:
             starts_at=starts_at,
             ready_at=starts_at + self.settings.running_s,
             expires_at=now + self.settings.task_ttl_s,
-            work=self._studio.start(order, self._fetcher(order, gateway, call)),
+            work=self._render_pool.start(order, self._fetcher(order, gateway, call)),
             request_id=call.request_id,
         )
         if fault is not None and fault.kind is FaultKind.TASK_CANCELED:
@@ -202,16 +210,23 @@ class Emulator:
         self.tasks.add(task)
         return task
 
-    def _fetcher(self, order: Order, gateway: Gateway, call: Call) -> Fetcher:
-        """Return what fetches the media; `oss://` ones only for DashScope, and only if a header asks for it."""
+    def _fetcher(self, order: Order, gateway: Gateway, call: _Call) -> Fetcher:
+        """Return the fetcher of the media; it resolves `oss://` URLs only for DashScope, if a header asks for it."""
         resolves = call.request.headers.get("x-dashscope-ossresourceresolve") == "enable"
         uploaded = None
         if gateway.name is GatewayName.DASHSCOPE and resolves:
             uploaded = partial(self.uploads.content, caller=call.caller, model=order.model)
         return Fetcher(gateway.name, self.settings.media_mirrors, uploaded)
 
-    def _poll_at(self, gateway: Gateway) -> Callable[[Call], Answer]:
-        def poll(call: Call) -> Answer:
+    async def _wait_for_video(self, gateway: Gateway, call: _Call) -> None:
+        """Wait for the mp4 of the task that is polled, so that its first poll finds it finished."""
+        now = self.clock.now()
+        task = self.tasks.find(call.request.path_params["task_id"], gateway.name, call.caller, now)
+        if task is not None and now >= task.starts_at and not task.work.done():
+            await asyncio.wait([asyncio.wrap_future(task.work)], timeout=_LONGEST_POLL_S)
+
+    def _poll_at(self, gateway: Gateway) -> Callable[[_Call], Answer]:
+        def poll(call: _Call) -> Answer:
             now = self.clock.now()
             task_id = call.request.path_params["task_id"]
             task = self.tasks.find(task_id, gateway.name, call.caller, now)
@@ -223,30 +238,30 @@ class Emulator:
 
         return poll
 
-    def _drop_media(self, call: Call) -> Answer:  # noqa: ARG002
-        return APIYI.media_dropped()
+    def _drop_media(self, _: _Call) -> Answer:
+        return _APIYI.media_dropped()
 
-    def _cancel(self, call: Call) -> Answer:
+    def _cancel(self, call: _Call) -> Answer:
         now = self.clock.now()
-        task = self.tasks.find(call.request.path_params["task_id"], DASHSCOPE.name, call.caller, now)
+        task = self.tasks.find(call.request.path_params["task_id"], _DASHSCOPE.name, call.caller, now)
         if task is None or not task.cancel(now):
-            return DASHSCOPE.not_cancelable(call.request_id)
-        return DASHSCOPE.canceled(call.request_id)
+            return _DASHSCOPE.not_cancelable(call.request_id)
+        return _DASHSCOPE.canceled(call.request_id)
 
-    def _list(self, call: Call) -> Answer:
+    def _list(self, call: _Call) -> Answer:
         now = self.clock.now()
-        tasks = self.tasks.of(DASHSCOPE.name, call.caller, now)
-        return DASHSCOPE.listed(tasks, call.request.query_params, now, call.request_id)
+        tasks = self.tasks.of(_DASHSCOPE.name, call.caller, now)
+        return _DASHSCOPE.listed(tasks, call.request.query_params, now, call.request_id)
 
     async def _policy(self, request: Request) -> Response:
-        call = Call(request, b"", str(uuid.uuid4()))
-        if not self._is_good_key(call.key):
-            return _json(DASHSCOPE.unauthorized(key_given=bool(call.key), request_id=call.request_id))
+        call = _Call(request, b"", str(uuid.uuid4()))
+        if not self._is_valid_key(call.key):
+            return _json(_DASHSCOPE.unauthorized(key_given=bool(call.key), request_id=call.request_id))
         model = request.query_params.get("model", "")
         if request.query_params.get("action") != "getPolicy" or not model:
-            sentence = "Required are action=getPolicy and a model."
-            return _json(DASHSCOPE.refused(Refusal(RefusalKind.WRONG_VALUE, sentence), call.request_id))
-        host = f"{request.url.scheme}://{request.url.netloc}{_STORE}"
+            message = "action=getPolicy and a model are required."
+            return _json(_DASHSCOPE.refused(Refusal(RefusalKind.WRONG_VALUE, message), call.request_id))
+        host = f"{request.url.scheme}://{request.url.netloc}{_STORE_PATH}"
         return JSONResponse(
             {"request_id": call.request_id, "data": self.uploads.grant(call.caller, model, host)},
         )
@@ -258,14 +273,14 @@ class Emulator:
     async def _download(self, request: Request) -> Response:
         request_id = uuid.uuid4().hex.upper()[:24]
 
-        def served(serve: results.Serve = results.serve) -> Response:
+        def serve_by(serve: results.Serve = results.serve) -> Response:
             return self._file(request, request_id, serve)
 
-        planted = self.faults.take(CallKind.DOWNLOAD)
-        if planted is None:
-            return served()
-        struck = sabotage.Struck(self.faults, planted, request, request_id, true=served)
-        return await sabotage.download_answer(struck, served)
+        active = self.faults.take(CallKind.DOWNLOAD)
+        if active is None:
+            return serve_by()
+        faulty = faulty_answers.FaultyCall(self.faults, active, request, request_id, serve_by)
+        return await faulty_answers.download_answer(faulty, serve_by)
 
     def _file(self, request: Request, request_id: str, serve: results.Serve) -> Response:
         now = self.clock.now()
@@ -273,16 +288,16 @@ class Emulator:
         if refusal is not None:
             return refusal
         task = self.tasks.get(request.path_params["name"].removesuffix(".mp4"))
-        film = task.at(now).film if task else None
-        if task is None or film is None:
+        video = task.at(now).video if task else None
+        if task is None or video is None:
             return results.missing(request_id)
-        return serve(request, film.content, task.ready_at, request_id)
+        return serve(request, video.content, task.ready_at, request_id)
 
     async def _ledger(self, _: Request) -> Response:
-        return JSONResponse(journal.ledger(self.tasks, self.clock.now()))
+        return JSONResponse(records.ledger(self.tasks, self.clock.now()))
 
     async def _requests(self, _: Request) -> Response:
-        return JSONResponse(self.journal.entries())
+        return JSONResponse(self.requests.entries())
 
     async def _list_uploads(self, _: Request) -> Response:
         return JSONResponse(self.uploads.rows())
@@ -297,8 +312,8 @@ class Emulator:
 
     async def _add_faults(self, request: Request) -> Response:
         try:
-            told = await request.json()
-            faults = [Fault.read(words) for words in (told if isinstance(told, list) else [told])]
+            body = await request.json()
+            faults = [Fault.from_json(value) for value in (body if isinstance(body, list) else [body])]
         except ValueError as error:
             return JSONResponse({"error": str(error)}, 400)
         return JSONResponse(self.faults.add(faults))
@@ -318,13 +333,13 @@ class Emulator:
         return JSONResponse({})
 
 
-def _json(answer: Answer) -> Response:
-    return JSONResponse(dict(answer.body), answer.status)
+def _json(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse(dict(answer.body), answer.status, headers)
 
 
 async def _no_route(request: Request, _: Exception) -> Response:
-    """Answer in the envelope of the gateway the path would belong to; a wrong method is a wrong path to both."""
-    gateway: Gateway = DASHSCOPE if request.url.path.startswith("/api/") else APIYI
+    """Answer as the gateway that the path would belong to; both treat a wrong method as a wrong path."""
+    gateway: Gateway = _DASHSCOPE if request.url.path.startswith("/api/") else _APIYI
     request_id = str(uuid.uuid4())
     answer = gateway.no_route(request.method, request.url.path, request_id)
-    return JSONResponse(dict(answer.body), answer.status, headers=gateway.headers(request_id))
+    return _json(answer, gateway.headers(request_id))

@@ -1,8 +1,8 @@
 """What each model accepts, as each gateway documents it.
 
-One row for each model, Alibaba's figures first ("Alibaba docs": the Model Studio API reference); what APIYI's pages
-state differently is laid over them ("APIYI docs": docs.apiyi.com), so that one body can be right at one gateway and
-wrong at the other, as it is in life.
+There is one row for each model, with Alibaba's figures ("Alibaba docs": the Model Studio API reference). APIYI's rows
+are made from them, with the differences that APIYI's pages state ("APIYI docs": docs.apiyi.com). One body can therefore
+be right for one gateway and wrong for the other, as it is with the real ones.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Mode(StrEnum):
-    """What a model starts from."""
+    """What a model makes a video from."""
 
     TEXT = "t2v"
     IMAGE = "i2v"
@@ -22,7 +22,7 @@ class Mode(StrEnum):
 
 
 class Legacy(StrEnum):
-    """The wan2.6 input field that carries the media, before `input.media` existed."""
+    """The input field of wan2.6 that carries the media; `input.media` came later."""
 
     NONE = ""
     IMG_URL = "img_url"
@@ -31,7 +31,7 @@ class Legacy(StrEnum):
 
 @dataclass(frozen=True)
 class Count:
-    """How many media items of these types, taken together, a request may hold."""
+    """How many media items of these types, taken together, a request may have."""
 
     types: frozenset[str]
     least: int
@@ -40,7 +40,7 @@ class Count:
 
 @dataclass(frozen=True)
 class MediaRule:
-    """Which media items may stand together; a type no count names is refused."""
+    """Which media items may be combined; a type without a `Count` is refused."""
 
     counts: tuple[Count, ...] = ()
     legal_sets: tuple[frozenset[str], ...] = ()
@@ -48,13 +48,13 @@ class MediaRule:
 
     @property
     def types(self) -> frozenset[str]:
-        """Every media type the model takes."""
+        """Every media type that the model accepts."""
         return frozenset[str]().union(*(count.types for count in self.counts))
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model at one gateway: media, parameters, bounds, defaults."""
+    """One model at one gateway: its media, parameters, limits and defaults."""
 
     name: str
     mode: Mode
@@ -67,7 +67,7 @@ class ModelSpec:
     shortest_s: int = 2
     longest_s: int = 15
     longest_with_video_s: int = 15
-    # Durations outside the span that mean something: 0 = as the source clip, -1 = the model decides.
+    # Durations outside the limits that have a meaning: 0 = as long as the source clip, -1 = the model decides.
     special_durations: frozenset[int] = frozenset()
     default_duration_s: int = 5
     legacy: Legacy = Legacy.NONE
@@ -80,7 +80,7 @@ RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4")
 
 # Alibaba docs and APIYI docs: seed of every Wan model.
 LARGEST_SEED = 2_147_483_647
-# Alibaba docs: a longer negative_prompt is out of range, a longer prompt is merely cut.
+# Alibaba docs: a longer negative_prompt is refused; a prompt that is too long is only cut.
 LONGEST_NEGATIVE_PROMPT = 500
 
 
@@ -191,7 +191,7 @@ _HAPPYHORSE_EDIT = ModelSpec(
     "happyhorse-1.0-video-edit",
     Mode.EDIT,
     _edit_media(0, 5),
-    # It has no `duration`: the span only has to hold the 0 that stands for the source clip's.
+    # It has no `duration` parameter; 0 stands for the duration of the source clip.
     special_durations=frozenset({0}),
     default_duration_s=0,
 )
@@ -230,12 +230,12 @@ _ALIBABA_ROWS = (
 )
 
 # APIYI docs (historical versions): wan2.6 takes wan2.7's body, only the model name changes. Alibaba docs, its SDK and
-# a field test of wan2.6-r2v-flash disagree; the emulator gives each gateway what that gateway documents.
+# a field test of wan2.6-r2v-flash disagree; the emulator does for each gateway what that gateway documents.
 _APIYI_26_MEDIA = {Mode.TEXT: _NO_MEDIA, Mode.IMAGE: _I2V_27_MEDIA, Mode.REFERENCE: _R2V_27_MEDIA}
 
 
 def _at_apiyi(spec: ModelSpec) -> ModelSpec:
-    """Lay what APIYI's pages state differently over Alibaba's row."""
+    """Return Alibaba's row with the differences that APIYI's pages state."""
     if spec.mode is Mode.ANY:
         return spec
     if spec.mode is Mode.EDIT:

@@ -7,7 +7,7 @@ import time
 
 
 class Clock:
-    """Seconds since the epoch, plus what was added by hand."""
+    """The real time plus the seconds by which tests have moved it forward."""
 
     def __init__(self) -> None:
         self._ahead_s = 0.0

@@ -1,4 +1,4 @@
-"""DashScope's answers: nested `output`, upper-case states, times of UTC+8, errors as code and message."""
+"""DashScope's answers: nested `output`, upper-case states, times in UTC+8, errors as code and message."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_wan.emulator.catalogue import Mode
-from airflow_wan.emulator.gateway import Answer
-from airflow_wan.emulator.orders import GatewayName, Refusal, RefusalKind
+from airflow_wan.emulator.gateway import Answer, GatewayName
 from airflow_wan.emulator.tasks import Snapshot, State, Task
+from airflow_wan.emulator.validation import Refusal, RefusalKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +20,8 @@ _LIST_TIME = "%Y%m%d%H%M%S"
 _REGION = "cn-beijing"
 _UNAVAILABLE = 503
 
-# HTTP status and code of each refused create (Alibaba docs, error codes). An unknown model is 400 as a field test saw
-# it, although the error table has a 404 ModelNotFound.
+# HTTP status and code of each refused create (Alibaba docs, error codes). A field test got 400 for an unknown model,
+# although the table of error codes has 404 ModelNotFound.
 _REFUSALS = {
     RefusalKind.NOT_ASYNC: (403, "AccessDenied"),
     RefusalKind.NOT_JSON: (400, "BadRequest.IllegalInput"),
@@ -35,37 +35,37 @@ _REFUSALS = {
 
 
 class DashScope:
-    """Alibaba's own gateway."""
+    """The answers of Alibaba's own gateway."""
 
     name: Final = GatewayName.DASHSCOPE
 
-    def headers(self, request_id: str) -> dict[str, str]:  # noqa: ARG002  # the id is in every body
-        """Return no extra header: none is documented."""
+    def headers(self, request_id: str) -> dict[str, str]:  # noqa: ARG002  # every body contains the id
+        """Return no headers, because none is documented."""
         return {}
 
     def unauthorized(self, *, key_given: bool, request_id: str) -> Answer:
-        """Answer a request without a good key."""
+        """Answer a request without a valid key."""
         message = "Invalid API-key provided." if key_given else "No API-key provided."
         return _error(401, "InvalidApiKey", message, request_id)
 
     def throttled(self, request_id: str) -> Answer:
-        """Answer one request too many."""
+        """Answer a request that exceeds the rate limit."""
         return _error(429, "Throttling.RateQuota", "Requests rate limit exceeded, please try again later.", request_id)
 
     def out_of_balance(self, request_id: str, *, as_throttling: bool) -> Answer:
-        """Answer a create the account cannot pay for (Alibaba docs, error codes)."""
+        """Answer a create that the account cannot pay for (Alibaba docs, error codes)."""
         if as_throttling:
             return _error(429, "PostpaidBillOverdue", "The postpaid bill is overdue.", request_id)
         sentence = "Access denied, please make sure your account is in good standing."
         return _error(400, "Arrearage", sentence, request_id)
 
     def broken(self, status: int, request_id: str) -> Answer:
-        """Answer 500 or 503 (Alibaba docs, error codes)."""
+        """Answer with status 500 or 503 (Alibaba docs, error codes)."""
         code = "ModelUnavailable" if status == _UNAVAILABLE else "InternalError"
         return _error(status, code, "An internal error has occurred, please try again later.", request_id)
 
     def no_route(self, method: str, path: str, request_id: str) -> Answer:
-        """Answer a path that does not exist."""
+        """Answer a request for a path that does not exist."""
         return _error(404, "NotFound", f"Not found: {method} {path}", request_id)
 
     def refused(self, refusal: Refusal, request_id: str) -> Answer:
@@ -85,7 +85,7 @@ class DashScope:
             {"output": {"task_id": task.id, "task_status": State.PENDING.value}, "request_id": task.request_id},
         )
 
-    def task(self, task: Task, snapshot: Snapshot, url: str | None, request_id: str, now: float) -> Answer:  # noqa: ARG002
+    def task(self, task: Task, snapshot: Snapshot, url: str | None, request_id: str, now: float) -> Answer:  # noqa: ARG002  # APIYI's progress needs `now`
         """Answer a poll."""
         output: dict[str, Any] = {
             "task_id": task.id,
@@ -101,24 +101,24 @@ class DashScope:
         if snapshot.failure is not None:
             output |= {"code": snapshot.failure.code, "message": snapshot.failure.message}
         body: dict[str, Any] = {"request_id": request_id, "output": output}
-        if snapshot.film is not None:
+        if snapshot.video is not None:
             body["usage"] = _usage(task, snapshot)
         return Answer(200, body)
 
     def no_task(self, task_id: str, request_id: str) -> Answer:
-        """Answer a poll for no known task: 200 and UNKNOWN, whatever the reason."""
+        """Answer a poll for an unknown task: 200 and UNKNOWN, for every reason."""
         return self.in_state(task_id, "UNKNOWN", request_id)
 
     def in_state(self, task_id: str, word: str, request_id: str) -> Answer:
-        """Answer a poll with any word for the task's state."""
+        """Answer a poll with any word as the state of the task."""
         return Answer(200, {"request_id": request_id, "output": {"task_id": task_id, "task_status": word}})
 
     def canceled(self, request_id: str) -> Answer:
-        """Answer a cancel that worked."""
+        """Answer a cancel that succeeded."""
         return Answer(200, {"request_id": request_id})
 
     def not_cancelable(self, request_id: str) -> Answer:
-        """Answer a cancel of a task that is no longer PENDING (or was never there: undocumented)."""
+        """Answer a cancel of a task that is no longer PENDING, or is unknown (which is undocumented)."""
         return _error(
             400,
             "UnsupportedOperation",
@@ -127,7 +127,12 @@ class DashScope:
         )
 
     def listed(self, tasks: Sequence[Task], query: Mapping[str, str], now: float, request_id: str) -> Answer:
-        """Answer a list request; `tasks` are the caller's, newest first."""
+        """Answer a list request.
+
+        :param tasks: the caller's tasks, newest first.
+        :param query: the parameters of the request.
+        :param now: the emulator's time in seconds since the epoch.
+        """
         try:
             start, end = _span(query, now)
             page_no, page_size = int(query.get("page_no", 1)), int(query.get("page_size", 10))
@@ -146,26 +151,26 @@ class DashScope:
                 "page_no": page_no,
                 "page_size": page_size,
                 "request_id": request_id,
-                # Disagreement: Alibaba docs call the rows `data`, its SDK 2 reads `tasks`. The docs are followed.
+                # Disagreement: Alibaba docs call the rows `data`, its SDK 2 reads `tasks`; here they are `data`.
                 "data": rows[first : first + page_size],
             },
         )
 
 
 def _usage(task: Task, snapshot: Snapshot) -> dict[str, Any]:
-    film = snapshot.film
-    assert film is not None  # noqa: S101  # only called for finished films
+    video = snapshot.video
+    assert video is not None  # noqa: S101  # only a task with a video has usage
     usage: dict[str, Any] = {
-        "duration": film.seconds + film.input_seconds,
-        "input_video_duration": film.input_seconds,
-        "output_video_duration": film.seconds,
+        "duration": video.duration_s + video.input_duration_s,
+        "input_video_duration": video.input_duration_s,
+        "output_video_duration": video.duration_s,
         "video_count": 1,
         "SR": int(task.order.resolution.removesuffix("P")),
     }
     if task.order.mode in (Mode.TEXT, Mode.REFERENCE):
         usage["ratio"] = task.order.ratio
     if task.order.model.startswith("wan2.6-"):
-        usage["size"] = f"{film.width}*{film.height}"
+        usage["size"] = f"{video.width_px}*{video.height_px}"
     return usage
 
 
@@ -175,7 +180,7 @@ def _row(task: Task, snapshot: Snapshot) -> dict[str, Any]:
         "status": snapshot.state.value,
         "model_name": task.order.model,
         "gmt_create": _milliseconds(task.created_at),
-        # The unit of these two is undocumented; taken to be that of gmt_create.
+        # The unit of these two is undocumented; assumed to be that of gmt_create.
         "start_time": _milliseconds(snapshot.scheduled_at),
         "end_time": _milliseconds(snapshot.ended_at),
         "region": _REGION,
@@ -188,8 +193,8 @@ def _row(task: Task, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _matches(row: Mapping[str, Any], query: Mapping[str, str]) -> bool:
-    wanted = ("task_id", "model_name", "status", "api_key_id", "region")
-    return all(row[name] == query[name] for name in wanted if query.get(name))
+    filters = ("task_id", "model_name", "status", "api_key_id", "region")
+    return all(row[name] == query[name] for name in filters if query.get(name))
 
 
 def _span(query: Mapping[str, str], now: float) -> tuple[float, float]:

@@ -1,15 +1,23 @@
-"""What the emulator asks of a gateway: its words for each situation, as status and JSON body."""
+"""The interface of a gateway: for each situation, the status and the JSON body that this gateway answers with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_wan.emulator.orders import GatewayName, Refusal
     from airflow_wan.emulator.tasks import Snapshot, Task
+    from airflow_wan.emulator.validation import Refusal
+
+
+class GatewayName(StrEnum):
+    """The two gateways, as the ledger names them."""
+
+    APIYI = "apiyi"
+    DASHSCOPE = "dashscope"
 
 
 @dataclass(frozen=True)
@@ -21,29 +29,29 @@ class Answer:
 
 
 class Gateway(Protocol):
-    """One gateway's answers."""
+    """The answers of one gateway."""
 
     @property
     def name(self) -> GatewayName:
-        """Which gateway it is."""
+        """Which gateway this is."""
 
     def headers(self, request_id: str) -> dict[str, str]:
-        """Return the headers of every answer."""
+        """Return the headers that every answer has."""
 
     def unauthorized(self, *, key_given: bool, request_id: str) -> Answer:
-        """Answer a request without a good key."""
+        """Answer a request without a valid key."""
 
     def throttled(self, request_id: str) -> Answer:
-        """Answer one request too many."""
+        """Answer a request that exceeds the rate limit."""
 
     def out_of_balance(self, request_id: str, *, as_throttling: bool) -> Answer:
-        """Answer a create the account cannot pay for; with 429 if `as_throttling`."""
+        """Answer a create that the account cannot pay for; with status 429 if `as_throttling`."""
 
     def broken(self, status: int, request_id: str) -> Answer:
-        """Answer 500 or 503: the fault is the gateway's own."""
+        """Answer with status 500 or 503, an error of the gateway itself."""
 
     def no_route(self, method: str, path: str, request_id: str) -> Answer:
-        """Answer a path that does not exist."""
+        """Answer a request for a path that does not exist."""
 
     def refused(self, refusal: Refusal, request_id: str) -> Answer:
         """Answer a create that is not accepted."""
@@ -52,10 +60,14 @@ class Gateway(Protocol):
         """Answer a create that is accepted."""
 
     def task(self, task: Task, snapshot: Snapshot, url: str | None, request_id: str, now: float) -> Answer:
-        """Answer a poll; `url` is the fresh result URL of a task that succeeded."""
+        """Answer a poll.
+
+        :param url: the new result URL of a task that succeeded, else None.
+        :param now: the emulator's time in seconds since the epoch.
+        """
 
     def no_task(self, task_id: str, request_id: str) -> Answer:
-        """Answer a poll for a task that is unknown, expired or another account's."""
+        """Answer a poll for a task that is unknown, has expired or belongs to another account."""
 
     def in_state(self, task_id: str, word: str, request_id: str) -> Answer:
-        """Answer a poll with any word for the task's state."""
+        """Answer a poll with any word as the state of the task."""

@@ -1,4 +1,4 @@
-"""Input media: fetched from their URLs and held to the documented limits."""
+"""Input media: fetching them from their URLs, and checking the documented limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import httpx
 from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
 
-from airflow_wan.emulator.orders import Failure, GatewayName, MediaItem
+from airflow_wan.emulator.gateway import GatewayName
+from airflow_wan.emulator.validation import Failure, MediaItem
 
 if TYPE_CHECKING:
     import ssl
@@ -38,20 +39,20 @@ _LONGEST_IMAGE_SIDE_PX = 8000
 _WIDEST_RATIO = 8.0
 _LARGEST_AUDIO_BYTES = 15 * _MB
 _LARGEST_VIDEO_BYTES = 100 * _MB
-# Seconds (least, most) by role; Alibaba docs, reference_voice from APIYI docs. Roles that are absent have no
-# documented limit.
-_SECONDS = {
+# Shortest and longest duration by role; Alibaba docs, reference_voice from APIYI docs. Other roles have no documented
+# limit.
+_DURATIONS_S = {
     "driving_audio": (2.0, 30.0),
     "reference_voice": (1.0, 10.0),
     "first_clip": (2.0, 10.0),
     "video": (2.0, 60.0),
 }
-# A coded file rarely lasts exactly what its samples do.
-_SECONDS_SLACK = 0.1
+# Encoding changes the duration of a file a little.
+_DURATION_TOLERANCE_S = 0.1
 
 
 class MediaFailedError(Exception):
-    """A media file that cannot be used; ends its task."""
+    """A media file cannot be used, so its task fails."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -60,9 +61,11 @@ class MediaFailedError(Exception):
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Reads media URLs for one gateway, through mirrors where a prefix matches.
+    """A reader of media URLs for one gateway.
 
-    `uploaded` gives the file behind an `oss://` URL, if there is one for this task.
+    :param mirrors: pairs of a URL prefix and the prefix to fetch from instead.
+    :param uploaded: returns the file of an `oss://` URL, or None if this task may not read it; None if the gateway does
+        not resolve such URLs.
     """
 
     gateway: GatewayName
@@ -70,7 +73,10 @@ class Fetcher:
     uploaded: Callable[[str], bytes | None] | None = None
 
     def fetch(self, item: MediaItem) -> bytes:
-        """Return the bytes behind `item.url`; raises MediaFailedError."""
+        """Return the bytes of `item.url`.
+
+        :raises MediaFailedError: if they cannot be had.
+        """
         if item.url.startswith("data:"):
             return self._inline(item)
         if item.url.startswith("oss://"):
@@ -78,13 +84,13 @@ class Fetcher:
         url = self._mirrored(item.url)
         parts = urlsplit(url)
         loopback = parts.hostname in _LOOPBACK
-        # DashScope takes http too; APIYI documents https only. Loopback stands for the public web of a test.
-        plain_ok = loopback or self.gateway is GatewayName.DASHSCOPE
-        if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and plain_ok)):
+        # DashScope accepts http too; APIYI documents https only. In a test, loopback replaces the public web.
+        http_ok = loopback or self.gateway is GatewayName.DASHSCOPE
+        if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and http_ok)):
             raise self._unreachable(item, "InvalidURL", "The media url is not a public http(s) url")
         if not item.url.isascii():
             # Alibaba docs: no Chinese characters in the URL.
-            raise self._unreachable(item, "InvalidURL", "The media url holds non-ASCII characters")
+            raise self._unreachable(item, "InvalidURL", "The media url contains non-ASCII characters")
         try:
             return self._download(url, item, loopback=loopback)
         except httpx.TimeoutException:
@@ -97,10 +103,10 @@ class Fetcher:
             raise self._unreachable(item, "InvalidURL", "The media url cannot be read") from None
 
     def _from_store(self, item: MediaItem) -> bytes:
-        # Unknown whether APIYI forwards oss:// URLs; nothing here resolves them for it.
+        # It is unknown whether APIYI forwards oss:// URLs; the emulator does not resolve them for it.
         content = self.uploaded(item.url) if self.uploaded else None
         if content is None:
-            raise self._unreachable(item, "InvalidURL", "The media url is no file that this task may read")
+            raise self._unreachable(item, "InvalidURL", "The media url is not a file that this task may read")
         _check_bytes(item.role, len(content))
         return content
 
@@ -112,7 +118,7 @@ class Fetcher:
 
     def _download(self, url: str, item: MediaItem, *, loopback: bool) -> bytes:
         content = bytearray()
-        # A proxy of the environment has no road to this machine's loopback.
+        # A proxy that the environment names cannot reach the loopback of this machine.
         client = httpx.Client(verify=_tls(), timeout=_FETCH_TIMEOUT_S, follow_redirects=True, trust_env=not loopback)
         with client, client.stream("GET", url) as response:
             if response.status_code != httpx.codes.OK:
@@ -125,8 +131,8 @@ class Fetcher:
         return bytes(content)
 
     def _inline(self, item: MediaItem) -> bytes:
-        # Alibaba docs: data URIs for images only. Disagreement at APIYI (its page says https only, its own script says
-        # tested): accepted.
+        # Alibaba docs: data URIs for images only. APIYI disagrees with itself (its page says https only, its own script
+        # says tested); the emulator accepts them.
         header, _, payload = item.url.partition(",")
         if item.role not in _IMAGE_ROLES or not header.endswith(";base64"):
             raise self._unreachable(item, "InvalidURL", "Only images may be given as base64 data URIs")
@@ -136,7 +142,7 @@ class Fetcher:
             raise self._unreachable(item, "InvalidURL", "The data URI is not valid base64") from None
 
     def _unreachable(self, item: MediaItem, code: str, message: str) -> MediaFailedError:
-        # APIYI docs name InvalidImageUrl; what APIYI says of other media is unknown, DashScope's code stays.
+        # APIYI docs name InvalidImageUrl; its code for other media is unknown, so DashScope's is used.
         if self.gateway is GatewayName.APIYI and item.role in _IMAGE_ROLES:
             code = "InvalidImageUrl"
         return MediaFailedError(code, f"{message} ({item.role})")
@@ -144,38 +150,40 @@ class Fetcher:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    # Reading the certificates takes longer than fetching a picture over loopback does.
+    # Cached, because reading the certificates takes longer than fetching a picture over loopback.
     return httpx.create_ssl_context()
 
 
 def is_image(item: MediaItem) -> bool:
-    """Tell whether the item is a still."""
+    """Return whether the item is an image."""
     return item.role in _IMAGE_ROLES
 
 
 def is_video(item: MediaItem) -> bool:
-    """Tell whether the item is a moving picture."""
+    """Return whether the item is a video."""
     return item.role in _VIDEO_ROLES
 
 
 def is_audio(item: MediaItem) -> bool:
-    """Tell whether the item is sound."""
+    """Return whether the item is audio."""
     return item.role in _AUDIO_ROLES
 
 
 def open_image(content: bytes, role: str, least_side_px: int) -> Image.Image:
-    """Decode a still to RGB; raises MediaFailedError when it breaks a documented limit."""
+    """Return an image as RGB.
+
+    :raises MediaFailedError: if it cannot be decoded or exceeds a documented limit.
+    """
     try:
-        # Transparency is documented as not allowed, without saying what it costs: it is dropped here.
+        # Transparency is documented as not allowed, but not what happens then; the emulator removes it.
         image = Image.open(io.BytesIO(content), formats=_IMAGE_FORMATS).convert("RGB")
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
         raise MediaFailedError("InvalidImageFormat", f"{role} is not a JPEG, PNG, BMP or WEBP image") from None
-    check_picture(image.size, role, least_side_px)
+    _check_picture(image.size, role, least_side_px)
     return image
 
 
-def check_picture(size: tuple[int, int], role: str, least_side_px: int) -> None:
-    """Raise MediaFailedError when a picture's sides or ratio are out of bounds."""
+def _check_picture(size: tuple[int, int], role: str, least_side_px: int) -> None:
     short, long = sorted(size)
     if short < least_side_px or long > _LONGEST_IMAGE_SIDE_PX:
         raise MediaFailedError(
@@ -187,37 +195,43 @@ def check_picture(size: tuple[int, int], role: str, least_side_px: int) -> None:
 
 
 def first_picture(content: bytes, role: str) -> tuple[Image.Image, float]:
-    """Return the first frame of a video and the video's length in seconds; raises MediaFailedError."""
+    """Return the first frame of a video, and its duration in seconds.
+
+    :raises MediaFailedError: if it cannot be decoded or exceeds a documented limit.
+    """
     try:
         with av.open(io.BytesIO(content), "r") as container:
             frame = next(container.decode(video=0))
-            seconds = _seconds(container)
+            seconds = _duration_s(container)
             image: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
     except (FFmpegError, IndexError, StopIteration):
         raise MediaFailedError("InvalidFile.Openerror", f"{role} is not a readable video") from None
-    _check_seconds(role, seconds)
+    _check_duration(role, seconds)
     return image, seconds
 
 
 def check_audio(content: bytes, role: str) -> None:
-    """Raise MediaFailedError unless the sound is readable and of legal length."""
+    """Check that audio can be decoded and that its duration is within the documented limits.
+
+    :raises MediaFailedError: if not.
+    """
     try:
         with av.open(io.BytesIO(content), "r") as container:
             if not container.streams.audio:
-                raise MediaFailedError("InvalidFile.Format", f"{role} holds no sound")
-            seconds = _seconds(container)
+                raise MediaFailedError("InvalidFile.Format", f"{role} contains no sound")
+            seconds = _duration_s(container)
     except FFmpegError:
         raise MediaFailedError("InvalidFile.Format", f"{role} is not a WAV or MP3 file") from None
-    _check_seconds(role, seconds)
+    _check_duration(role, seconds)
 
 
-def _seconds(container: InputContainer) -> float:
+def _duration_s(container: InputContainer) -> float:
     return float(container.duration or 0) / av.time_base
 
 
-def _check_seconds(role: str, seconds: float) -> None:
-    least, most = _SECONDS.get(role, (0.0, float("inf")))
-    if not least - _SECONDS_SLACK <= seconds <= most + _SECONDS_SLACK:
+def _check_duration(role: str, seconds: float) -> None:
+    least, most = _DURATIONS_S.get(role, (0.0, float("inf")))
+    if not least - _DURATION_TOLERANCE_S <= seconds <= most + _DURATION_TOLERANCE_S:
         raise MediaFailedError(
             "InvalidFile.Duration", f"{role} lasts {seconds:.1f} s; it must last {least:g} to {most:g} s"
         )

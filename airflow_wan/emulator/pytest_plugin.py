@@ -1,6 +1,6 @@
-"""The pytest fixture `wan_emulator`: enable it with `pytest_plugins = ["airflow_wan.emulator.pytest_plugin"]`.
+"""The pytest fixture `wan_emulator`; `pytest_plugins = ["airflow_wan.emulator.pytest_plugin"]` enables it.
 
-A test makes a request go wrong with `wan_emulator.add_fault("create", "bad_gateway")`, and reads in
+A test makes a request fail with `wan_emulator.add_fault("create", "bad_gateway")`, and reads from
 `wan_emulator.ledger()` what was bought all the same; `airflow_wan.emulator.faults` lists the faults.
 """
 
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def wan_emulator_settings() -> Settings:
-    """How `wan_emulator` behaves; override this fixture to change it."""
+    """Return the settings of `wan_emulator`; override this fixture to change them."""
     return FAST
 
 
 @pytest.fixture(scope="session")
 def wan_emulator_for() -> Iterator[Callable[[Settings], RunningEmulator]]:
-    """The session's emulators, one for each set of settings: to stop a web server takes longer than most tests."""
+    """Yield a function that returns the session's emulator with the given settings.
+
+    There is one emulator for each set of settings, because stopping a web server takes longer than most tests.
+    """
     with ExitStack() as running:
         emulators: dict[Settings, RunningEmulator] = {}
 
@@ -43,7 +46,7 @@ def wan_emulator_for() -> Iterator[Callable[[Settings], RunningEmulator]]:
 def wan_emulator(
     wan_emulator_settings: Settings, wan_emulator_for: Callable[[Settings], RunningEmulator]
 ) -> RunningEmulator:
-    """An emulator of both gateways on a free loopback port, empty at the start of each test."""
+    """Return an emulator of both gateways on a free loopback port; it is empty at the start of each test."""
     emulator = wan_emulator_for(wan_emulator_settings)
     emulator.reset()
     return emulator

@@ -1,4 +1,4 @@
-"""Result files behind signed URLs, answered as Alibaba's object store (OSS) answers them."""
+"""Result files behind signed URLs, served as Alibaba's object store (OSS) serves them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 Serve: TypeAlias = "Callable[[Request, bytes, float, str], Response]"
-"""A way to answer for a file; see `serve`."""
+"""A function that serves a file; see `serve` for the arguments."""
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 class Signer:
-    """Signs result paths the way OSS does: HMAC-SHA1 over verb, expiry and path, with a secret of this process."""
+    """A signer of result URLs, like OSS: HMAC-SHA1 over verb, expiry and path, with a random secret."""
 
     def __init__(self) -> None:
         self._secret = secrets.token_bytes(32)
 
     def url(self, base: str, path: str, expires_at: float) -> str:
-        """Return a signed URL; no two calls return the same."""
+        """Return a signed URL, which differs from all earlier ones.
+
+        :param expires_at: when it expires, in seconds since the epoch.
+        """
         access_key_id = f"LTAI{secrets.token_hex(8)}"
         expires = str(int(expires_at))
         query = {
@@ -44,7 +47,7 @@ class Signer:
         return f"{base}{quote(path)}?{urlencode(query)}"
 
     def is_genuine(self, request: Request) -> bool:
-        """Tell whether the request carries a signature made for its verb and path."""
+        """Return whether the signature in the request fits its verb and path."""
         query = request.query_params
         expected = self._sign(
             request.method, request.url.path, query.get("OSSAccessKeyId", ""), query.get("Expires", "")
@@ -57,12 +60,12 @@ class Signer:
 
 
 def refuse(request: Request, signer: Signer, now: float, request_id: str) -> Response | None:
-    """Return OSS's refusal of a request for a result, or None when it may be served."""
+    """Return OSS's error for a request that may not have the file, or None if it may."""
     query = request.query_params
     if "Signature" not in query:
         return xml_error(403, "AccessDenied", "You have no right to access this object.", request_id)
     if "authorization" in request.headers or not signer.is_genuine(request):
-        # APIYI docs: a download that carries the API key gets exactly this.
+        # APIYI docs: this is the answer to a download that sends the API key.
         return xml_error(
             403,
             "SignatureDoesNotMatch",
@@ -76,7 +79,10 @@ def refuse(request: Request, signer: Signer, now: float, request_id: str) -> Res
 
 
 def serve(request: Request, content: bytes, modified_at: float, request_id: str) -> Response:
-    """Answer with a file or with the part of it that was asked for."""
+    """Return a file, or the part of it that the Range header asks for.
+
+    :param modified_at: for Last-Modified, in seconds since the epoch.
+    """
     digest = hashlib.md5(content, usedforsecurity=False)
     etag = f'"{digest.hexdigest().upper()}"'
     headers = {
@@ -84,12 +90,12 @@ def serve(request: Request, content: bytes, modified_at: float, request_id: str)
         "Content-Type": "video/mp4",
         "ETag": etag,
         "Last-Modified": formatdate(modified_at, usegmt=True),
-        # Of the whole object, whatever part of it is sent (OSS docs, "Data verification").
+        # Of the whole object, even if only a part is sent (OSS docs, "Data verification").
         "x-oss-hash-crc64ecma": str(crc64.xz(content)),
         "x-oss-request-id": request_id,
     }
-    wanted = request.headers.get("range")
-    span = _span(wanted, len(content)) if wanted and request.headers.get("if-range", etag) == etag else None
+    range_header = request.headers.get("range")
+    span = _span(range_header, len(content)) if range_header and request.headers.get("if-range", etag) == etag else None
     if span is None:
         headers["Content-MD5"] = base64.b64encode(digest.digest()).decode()
         return Response(content, headers=headers)
@@ -103,27 +109,27 @@ def serve(request: Request, content: bytes, modified_at: float, request_id: str)
 
 
 def serve_changed(request: Request, content: bytes, modified_at: float, request_id: str) -> Response:
-    """Answer with another file: the same film, and an empty mp4 box behind it."""
+    """Return another file: the same video, followed by an empty mp4 box."""
     return serve(request, content + b"\0\0\0\x08free", modified_at, request_id)
 
 
-def serve_bare(request: Request, content: bytes, modified_at: float, request_id: str) -> Response:  # noqa: ARG001
-    """Answer with the whole file, and nothing to tell it or its parts by."""
+def serve_without_validators(_request: Request, content: bytes, _modified_at: float, request_id: str) -> Response:
+    """Return the whole file, without ETag, date, checksum or ranges."""
     return Response(content, media_type="video/mp4", headers={"x-oss-request-id": request_id})
 
 
 def missing(request_id: str) -> Response:
-    """Answer for a file that is not there."""
+    """Return the error for a file that does not exist."""
     return xml_error(404, "NoSuchKey", "The specified key does not exist.", request_id)
 
 
 def expired(request_id: str) -> Response:
-    """Answer for a URL whose time is over."""
+    """Return the error for a URL that has expired."""
     return xml_error(403, "AccessDenied", "Request has expired.", request_id)
 
 
 def xml_error(status: int, code: str, message: str, request_id: str) -> Response:
-    """Return an error in OSS's XML."""
+    """Return an error as OSS's XML."""
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n<Error>\n'
         f"  <Code>{escape(code)}</Code>\n  <Message>{escape(message)}</Message>\n"
@@ -132,9 +138,12 @@ def xml_error(status: int, code: str, message: str, request_id: str) -> Response
     return Response(body, status_code=status, media_type="application/xml")
 
 
-def _span(wanted: str, size: int) -> tuple[int, int] | None:
-    """Return [start, end) of a Range header; None for what RFC 9110 lets a server ignore (OSS sends it all)."""
-    match = _RANGE.fullmatch(wanted.strip())
+def _span(range_header: str, size: int) -> tuple[int, int] | None:
+    """Return start and end (exclusive) of a Range header.
+
+    :returns: None if RFC 9110 allows a server to ignore the header; OSS then sends the whole file.
+    """
+    match = _RANGE.fullmatch(range_header.strip())
     if match is None or match.groups() == ("", ""):
         return None
     first, last = match.groups()

@@ -1,4 +1,4 @@
-"""The knobs of one emulator."""
+"""The settings of one emulator."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ _DAY_S = 24 * 60 * 60
 class Settings:
     """How one emulator behaves.
 
-    Attributes:
-        pending_s: seconds a task stays PENDING (`submitted`) after its create.
-        running_s: seconds it then stays RUNNING (`in_progress`); longer if its mp4 is not ready by then.
-        task_ttl_s: seconds after its create during which a task can be asked for.
-        url_ttl_s: seconds a signed result URL works.
-        api_key: the only key accepted; None accepts every `sk-…` key.
-        rejected_keys: keys refused although they look right.
-        qps_limit: whether DashScope reads are held to 20 a second for each key.
-        media_mirrors: pairs (public prefix, prefix to fetch from instead).
-
+    :param pending_s: seconds that a task stays PENDING (`submitted`) after its create.
+    :param running_s: seconds that it then stays RUNNING (`in_progress`); longer if its mp4 is not ready by then. With
+        0, a poll waits up to 10 seconds for the mp4, so that the first poll finds the task finished.
+    :param task_ttl_s: seconds after its create during which a task can be polled.
+    :param url_ttl_s: seconds for which a signed result URL works.
+    :param api_key: the only key that is accepted; None accepts every `sk-…` key.
+    :param rejected_keys: keys that are refused although they begin with `sk-`.
+    :param qps_limit: whether each key may send only 20 reads a second to DashScope.
+    :param media_mirrors: pairs of a public URL prefix and the prefix to fetch from instead.
     """
 
     pending_s: float = 2.0

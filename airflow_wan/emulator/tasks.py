@@ -1,4 +1,4 @@
-"""Tasks and their states, which follow from the clock and from the state of the render."""
+"""Tasks and their states, which depend on the clock and on whether the mp4 is ready."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from airflow_wan.emulator.orders import Failure, GatewayName, Order
+from airflow_wan.emulator.validation import Failure, Order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-    from airflow_wan.emulator.studio import Film, Outcome
+    from airflow_wan.emulator.gateway import GatewayName
+    from airflow_wan.emulator.rendering import Outcome, RenderedVideo
 
-# The last four characters of a shorter key would give too much of it away.
+# The last four characters of a shorter key would reveal too much of it.
 _SHORTEST_NAMED_KEY = 10
 
 
 class State(StrEnum):
-    """DashScope's words; APIYI's are made from them. UNKNOWN is an answer, not a state."""
+    """The states of a task in DashScope's words; UNKNOWN is missing, because it is an answer and not a state."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -32,32 +33,32 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """A key's owner; the key itself is not kept."""
+    """The account that a key belongs to; the key itself is not kept."""
 
     digest: str
     last4: str
 
     @classmethod
     def of(cls, key: str) -> Caller:
-        """Return the owner of `key`; each key counts as an account of its own."""
+        """Return the account of `key`; each key counts as an account of its own."""
         last4 = key[-4:] if len(key) >= _SHORTEST_NAMED_KEY else ""
         return cls(hashlib.sha256(key.encode()).hexdigest(), last4)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A task at one moment; times in seconds since the epoch, `film` and `failure` only at the end."""
+    """A task at one moment; times are seconds since the epoch, and only an ended task has a video or a failure."""
 
     state: State
     scheduled_at: float | None = None
     ended_at: float | None = None
-    film: Film | None = None
+    video: RenderedVideo | None = None
     failure: Failure | None = None
 
 
 @dataclass
 class Task:
-    """One accepted create."""
+    """One accepted create; times are seconds since the epoch."""
 
     order: Order
     gateway: GatewayName
@@ -72,7 +73,7 @@ class Task:
     canceled_at: float | None = None
 
     def at(self, now: float) -> Snapshot:
-        """Return what the task is at `now`."""
+        """Return the task as it is at `now`."""
         if self.canceled_at is not None and now >= self.canceled_at:
             return Snapshot(State.CANCELED, ended_at=self.canceled_at)
         if now < self.starts_at:
@@ -87,10 +88,10 @@ class Task:
         ended_at = max(self.ready_at, outcome.at)
         if now < ended_at:
             return running
-        return Snapshot(State.SUCCEEDED, self.starts_at, ended_at, film=outcome.result)
+        return Snapshot(State.SUCCEEDED, self.starts_at, ended_at, video=outcome.result)
 
     def cancel(self, now: float) -> bool:
-        """Cancel a task that is still PENDING; tell whether it was."""
+        """Cancel the task if it is PENDING; return whether it was."""
         if self.at(now).state is not State.PENDING:
             return False
         self.canceled_at = now
@@ -105,22 +106,22 @@ class TaskStore:
         self._tasks: dict[str, Task] = {}
 
     def add(self, task: Task) -> None:
-        """Keep a new task."""
+        """Add a new task."""
         self._tasks[task.id] = task
 
     def find(self, task_id: str, gateway: GatewayName, caller: Caller, now: float) -> Task | None:
-        """Return the caller's task, or None when it is somebody else's, expired, or was never there."""
+        """Return the caller's task, or None if it is unknown, has expired or belongs to another account."""
         task = self._tasks.get(task_id)
         if task is None or task.gateway is not gateway or task.caller != caller or now >= task.expires_at:
             return None
         return task
 
     def get(self, task_id: str) -> Task | None:
-        """Return a task whoever owns it, for its result URL."""
+        """Return the task of a result URL, which works for every account."""
         return self._tasks.get(task_id)
 
     def of(self, gateway: GatewayName, caller: Caller, now: float) -> list[Task]:
-        """Return the caller's tasks that can still be asked for, newest first."""
+        """Return the caller's tasks that have not expired, newest first."""
         return [task for task in reversed(self._tasks.values()) if self.find(task.id, gateway, caller, now)]
 
     def __iter__(self) -> Iterator[Task]:
@@ -128,7 +129,7 @@ class TaskStore:
         return iter(list(self._tasks.values()))
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Cancel the work on every task, and forget the tasks."""
         for task in self:
             task.work.cancel()
         self._tasks.clear()

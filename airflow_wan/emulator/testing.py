@@ -1,8 +1,10 @@
 """An emulator and a media server inside the test process, each on a free loopback port.
 
-What goes wrong is up to the test; `airflow_wan.emulator.faults` explains the words:
+Two settings are ready for use: `FAST` for tests that look at the states of a task, and `AT_ONCE` for all others.
 
-    def test_a_lost_answer_buys_nothing_twice(wan_emulator):
+A test says which request fails; `airflow_wan.emulator.faults` lists the faults and their parameters:
+
+    def test_a_lost_answer_is_not_paid_twice(wan_emulator):
         wan_emulator.add_fault("create", "drop_connection")
         ...
         assert len(wan_emulator.ledger()) == 1
@@ -17,33 +19,38 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_wan.emulator.extra import require_extra
+from airflow_wan.emulator.dependencies import missing_extra
 
-require_extra()
+try:
+    import uvicorn
 
-import uvicorn  # noqa: E402  # only once the extra is known to be there
-
-from airflow_wan.emulator import journal  # noqa: E402
-from airflow_wan.emulator.app import Emulator  # noqa: E402
-from airflow_wan.emulator.faults import Fault  # noqa: E402
-from airflow_wan.emulator.settings import Settings  # noqa: E402
-from airflow_wan.emulator.wire import WireProtocol  # noqa: E402
+    from airflow_wan.emulator import records
+    from airflow_wan.emulator.app import Emulator
+    from airflow_wan.emulator.connections import HttpProtocol
+    from airflow_wan.emulator.faults import Fault
+    from airflow_wan.emulator.settings import Settings
+except ModuleNotFoundError as error:
+    raise missing_extra(error) from error
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Quick tasks, and as many reads as a test likes.
+__all__ = ["AT_ONCE", "FAST", "MediaServer", "RunningEmulator"]
+
 FAST = Settings(pending_s=0.2, running_s=0.4, qps_limit=False)
+"""Tasks that pass through every state within 0.6 seconds; no limit on reads."""
+AT_ONCE = Settings(pending_s=0, running_s=0, qps_limit=False)
+"""Tasks that are finished at their first poll; no limit on reads."""
+
 _START_TIMEOUT_S = 10.0
 
 
 class RunningEmulator:
-    """An emulator served from a background thread while the `with` block lasts.
+    """An emulator that a background thread serves for the duration of a `with` block.
 
-    Attributes:
-        base_url: `http://127.0.0.1:PORT`, without a slash at its end.
-        settings: how it behaves.
+    Its `base_url` is `http://127.0.0.1:PORT`, without a slash at the end.
 
+    :param settings: how the emulator behaves.
     """
 
     def __init__(self, settings: Settings = FAST) -> None:
@@ -52,19 +59,19 @@ class RunningEmulator:
         self._emulator = Emulator(settings)
 
     def __enter__(self) -> Self:
-        # The protocol is named because asyncio switches Nagle's delay (40 ms an answer) off only when it is.
+        # asyncio disables Nagle's algorithm (a delay of 40 ms for each answer) only if the socket names its protocol.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.bind(("127.0.0.1", 0))
         self.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
             self._emulator.app,
-            http=WireProtocol,
+            http=HttpProtocol,
             lifespan="off",
             ws="none",
             loop="asyncio",
             log_config=None,
             access_log=False,
-            # A client that holds on to an answer must not hold up a test.
+            # A client that does not finish reading its answer must not delay the end of a test.
             timeout_graceful_shutdown=2,
         )
         self._listener = listener
@@ -84,30 +91,36 @@ class RunningEmulator:
 
     def ledger(self) -> list[dict[str, Any]]:
         """Return the rows of `GET /_emulator/ledger`."""
-        return journal.ledger(self._emulator.tasks, self._emulator.clock.now())
+        return records.ledger(self._emulator.tasks, self._emulator.clock.now())
 
     def requests(self) -> list[dict[str, Any]]:
         """Return the rows of `GET /_emulator/requests`."""
-        return self._emulator.journal.entries()
+        return self._emulator.requests.entries()
 
     def uploads(self) -> list[dict[str, Any]]:
         """Return the rows of `GET /_emulator/uploads`."""
         return self._emulator.uploads.rows()
 
     def add_fault(self, on: str, kind: str, **parameters: Any) -> None:
-        """Let a request go wrong; ValueError if `airflow_wan.emulator.faults` knows no such fault."""
-        self._emulator.faults.add([Fault.read({"on": on, "kind": kind, **parameters})])
+        """Make the next request of a kind fail.
+
+        :param on: the kind of request.
+        :param kind: the kind of fault.
+        :param parameters: the parameters of the fault.
+        :raises ValueError: if `airflow_wan.emulator.faults` lists no such fault.
+        """
+        self._emulator.faults.add([Fault.from_json({"on": on, "kind": kind, **parameters})])
 
     def faults(self) -> list[dict[str, Any]]:
-        """Return the rows of `GET /_emulator/faults`: each fault, how often it has `fired` and what it is `holding`."""
+        """Return the rows of `GET /_emulator/faults`: each fault, and its counts `fired`, `left` and `holding`."""
         return self._emulator.faults.rows()
 
     def release_faults(self) -> int:
-        """Let every held, delayed and slow answer go at once; return how many there were."""
+        """Send every held, delayed and slow answer now; return how many there were."""
         return self._emulator.faults.release()
 
     def clear_faults(self) -> None:
-        """Let nothing go wrong any more, and release what is held."""
+        """Remove every fault, and send every answer that one of them holds."""
         self._emulator.faults.clear()
 
     def advance_clock(self, seconds: float) -> None:
@@ -115,7 +128,7 @@ class RunningEmulator:
         self._emulator.clock.advance(seconds)
 
     def reset(self) -> None:
-        """Forget all tasks, requests, faults and clock changes."""
+        """Forget all tasks, requests, uploads, faults and clock changes."""
         self._emulator.reset()
 
     def _wait_until_started(self) -> None:
@@ -127,11 +140,11 @@ class RunningEmulator:
 
 
 class MediaServer:
-    """Serves the files of a directory over loopback http while the `with` block lasts.
+    """A server of the files in a directory, over http on loopback, for the duration of a `with` block.
 
-    Attributes:
-        base_url: `http://127.0.0.1:PORT`, without a slash at its end.
+    Its `base_url` is `http://127.0.0.1:PORT`, without a slash at the end.
 
+    :param directory: the directory that holds the files.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -154,10 +167,10 @@ class MediaServer:
         self._thread.join()
 
     def url(self, name: str) -> str:
-        """Return the URL of a file, named relative to the directory."""
+        """Return the URL of a file, whose name is relative to the directory."""
         return f"{self.base_url}/{name}"
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
+    def log_message(self, *_: object) -> None:
+        """Do not write to stderr for each request."""

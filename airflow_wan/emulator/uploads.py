@@ -1,6 +1,6 @@
-"""DashScope's temporary store: policies to upload with, the form that takes a file, and the files for 48 h.
+"""DashScope's temporary store: it gives policies, accepts forms with a file, and keeps each file for 48 hours.
 
-Alibaba docs, "upload a file and get a temporary URL". The answers of the store are those of OSS's PostObject.
+Alibaba docs, "upload a file and get a temporary URL". The store answers as OSS answers a PostObject request.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _MB = 1024 * 1024
 _FILE_TTL_S = 48 * 60 * 60.0
 # Undocumented; long enough for an upload.
 _POLICY_TTL_S = 300.0
-# Documented is 1 GB; here the files are kept in memory, and no model takes more than 100 MB.
+# Documented is 1 GB; the emulator keeps the files in memory, and no model accepts more than 100 MB.
 _LARGEST_FILE_MB = 100
-# What is kept in all; the oldest go first.
+# The limit for all files together; beyond it, the oldest files are removed.
 _KEPT_BYTES = 256 * _MB
 _FORM = {"x-oss-object-acl": "private", "x-oss-forbid-overwrite": "true"}
 
 
 @dataclass(frozen=True)
 class _Grant:
-    """A policy that was given out."""
+    """A policy that was given to a caller."""
 
     policy: str
     signature: str
@@ -78,7 +78,7 @@ class UploadStore:
         self._files: OrderedDict[str, _File] = OrderedDict()
 
     def grant(self, caller: Caller, model: str, host: str) -> dict[str, Any]:
-        """Return the `data` of a getPolicy answer; all policies of a caller and model share a folder."""
+        """Return the `data` of a getPolicy answer; all policies for one caller and model share a folder."""
         now = self._clock.now()
         owner = hashlib.sha256(f"{caller.digest}/{model}".encode()).hexdigest()[:32]
         folder = f"dashscope-instant/{owner}/{datetime.fromtimestamp(now, UTC):%Y-%m-%d}"
@@ -109,41 +109,46 @@ class UploadStore:
         }
 
     async def receive(self, request: Request) -> Response:
-        """Answer a form with a file."""
+        """Answer an upload form."""
         try:
             async with request.form(max_files=1) as form:
                 fields = self._checked(request, form.multi_items())
                 grant = self._granted(fields)
                 key = self._key(fields, grant)
                 self._keep(key, await _content(form["file"]), grant)
-        except (HTTPException, ValueError) as error:  # starlette's and its parser's, of a form that they cannot read
+        except (
+            HTTPException,
+            ValueError,
+        ) as error:  # Starlette's own, and its parser's, for a form that cannot be read
             return _RefusedError(400, "MalformedPOSTRequest", getattr(error, "detail", str(error))).response
         except _RefusedError as error:
             return error.response
         return Response(status_code=200 if fields.get("success_action_status") == "200" else 204)
 
     def content(self, url: str, caller: Caller, model: str) -> bytes | None:
-        """Return the file behind an `oss://` URL, or None when this task may not have it, or nobody any more."""
+        """Return the file of an `oss://` URL, or None if there is none for this caller and model."""
         file = self._files.get(url.removeprefix("oss://"))
         if file is None or file.caller != caller or file.model != model or self._clock.now() >= file.expires_at:
             return None
         return file.content
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what is kept, oldest first."""
+        """Return one row for each file, oldest first."""
         return [
             {"url": f"oss://{key}", "model": file.model, "bytes": len(file.content), "key_last4": file.caller.last4}
-            for key, file in list(self._files.items())  # asked for from a test's thread, too
+            for key, file in list(
+                self._files.items()
+            )  # a copy, because a test's thread may call this while a file arrives
         ]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove every policy and file."""
         self._grants.clear()
         self._files.clear()
 
     def _checked(self, request: Request, items: list[tuple[str, UploadFile | str]]) -> dict[str, str]:
         if "authorization" in request.headers:
-            # As for downloads: a key of the gateway is none of the store's.
+            # As for downloads: the store does not accept the gateway's API key.
             raise _RefusedError(403, "SignatureDoesNotMatch", "The request signature does not match.")
         if not items or items[-1][0] != "file" or not isinstance(items[-1][1], UploadFile):
             raise _RefusedError(400, "InvalidArgument", "The file must be the last field of the form.")

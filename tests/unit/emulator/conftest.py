@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -13,9 +13,9 @@ import pytest
 from media_files import tone
 from PIL import Image
 
-# Imported rather than named in pytest_plugins, which pytest reads in the topmost conftest only.
+# Imported, because pytest reads `pytest_plugins` only in the topmost conftest.
 from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401
-from airflow_wan.emulator.testing import FAST, MediaServer, RunningEmulator
+from airflow_wan.emulator.testing import AT_ONCE, MediaServer, RunningEmulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,13 +29,13 @@ _DEADLINE_S = 30.0
 
 @pytest.fixture
 def wan_emulator_settings() -> Settings:
-    """Tasks are over as soon as their mp4 is there; a test of timing overrides this."""
-    return replace(FAST, pending_s=0.0, running_s=0.0)
+    """Tasks are finished at their first poll; a test of states overrides this."""
+    return AT_ONCE
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """One gateway of the emulator, seen by somebody with a good key."""
+    """A small client of one gateway of the emulator, with a valid key."""
 
     http: httpx.Client
     create_path: str
@@ -67,7 +67,7 @@ class Gateway:
             time.sleep(0.02)
         raise AssertionError(f"task {task_id} did not end within {_DEADLINE_S} s")
 
-    def film(self, body: Any) -> bytes:
+    def video(self, body: Any) -> bytes:
         """Create, wait, download."""
         ended = self.ended(self.created(body))
         url = ended.get("result_url") or ended["output"]["video_url"]
@@ -77,9 +77,9 @@ class Gateway:
 
 
 @pytest.fixture
-def http(wan_emulator: RunningEmulator) -> Iterator[httpx.Client]:  # noqa: F811  # pytest's way of asking for it
+def http(wan_emulator: RunningEmulator) -> Iterator[httpx.Client]:  # noqa: F811  # a fixture as argument
     headers = {"Authorization": f"Bearer {KEY}"}
-    # Plain http: without `verify=False` each test would read all certificates first.
+    # With `verify`, each test would read all certificates first.
     with httpx.Client(base_url=wan_emulator.base_url, headers=headers, timeout=10, verify=False) as client:
         yield client
 
@@ -119,7 +119,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
 
 @pytest.fixture
 def i2v(media: MediaServer) -> dict[str, Any]:
-    """The smallest good body: two seconds from one first frame."""
+    """The smallest valid body: two seconds from one first frame."""
     return {
         "model": "wan2.7-i2v",
         "input": {"prompt": "a kite", "media": [{"type": "first_frame", "url": media.url("first.png")}]},

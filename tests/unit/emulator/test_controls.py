@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_wan.emulator.testing import FAST
+from airflow_wan.emulator.testing import AT_ONCE
 
 if TYPE_CHECKING:
     import httpx
@@ -59,7 +59,7 @@ def test_an_expired_task_stays_billed(dashscope: Any, i2v: Any, wan_emulator: Ru
 class TestCanceled:
     @pytest.fixture
     def wan_emulator_settings(self) -> Any:
-        return replace(FAST, pending_s=100.0)
+        return replace(AT_ONCE, pending_s=100, running_s=100)
 
     def test_a_canceled_task_is_not_billed(self, dashscope: Any, i2v: Any, wan_emulator: RunningEmulator) -> None:
         task_id = dashscope.created(i2v)
@@ -136,7 +136,7 @@ def test_reset_forgets_everything(apiyi: Any, i2v: Any, http: httpx.Client) -> N
 class TestKeys:
     @pytest.fixture
     def wan_emulator_settings(self) -> Any:
-        return replace(FAST, rejected_keys=frozenset({"sk-revoked"}))
+        return replace(AT_ONCE, rejected_keys=frozenset({"sk-revoked"}))
 
     def test_a_rejected_key_is_invalid_and_others_work(self, http: httpx.Client) -> None:
         answers = [
@@ -149,7 +149,7 @@ class TestKeys:
 class TestOneKey:
     @pytest.fixture
     def wan_emulator_settings(self) -> Any:
-        return replace(FAST, api_key="sk-the-one")
+        return replace(AT_ONCE, api_key="sk-the-one")
 
     def test_only_that_key_is_accepted(self, http: httpx.Client) -> None:
         answers = [
@@ -163,9 +163,9 @@ class TestMirror:
     @pytest.fixture
     def wan_emulator_settings(self, media: Any) -> Any:
         mirrors = (("https://your-cdn.com/", f"{media.base_url}/"),)
-        return replace(FAST, pending_s=0.0, running_s=0.0, media_mirrors=mirrors)
+        return replace(AT_ONCE, media_mirrors=mirrors)
 
     def test_public_urls_are_fetched_from_the_mirror(self, gateway: Any, i2v: Any) -> None:
         i2v["input"]["media"][0]["url"] = "https://your-cdn.com/first.png"
 
-        assert gateway.film(i2v)
+        assert gateway.video(i2v)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from airflow_wan.emulator.testing import FAST
+from airflow_wan.emulator.testing import AT_ONCE
 
 if TYPE_CHECKING:
     from airflow_wan.emulator.testing import RunningEmulator
@@ -59,7 +59,7 @@ def test_times_are_beijings(dashscope: Any, i2v: Any) -> None:
 class TestStates:
     @pytest.fixture
     def wan_emulator_settings(self) -> Any:
-        return replace(FAST, pending_s=100.0, running_s=100.0)
+        return replace(AT_ONCE, pending_s=100, running_s=100)
 
     def test_they_follow_the_clock(self, dashscope: Any, i2v: Any, wan_emulator: RunningEmulator) -> None:
         task_id = dashscope.created(i2v)
@@ -383,7 +383,7 @@ class TestList:
 class TestReadLimit:
     @pytest.fixture
     def wan_emulator_settings(self) -> Any:
-        return replace(FAST, qps_limit=True)
+        return replace(AT_ONCE, qps_limit=True)
 
     def test_the_twenty_first_read_of_a_second_is_throttled_for_that_key_only(self, dashscope: Any) -> None:
         path = f"/api/v1/tasks/{uuid.uuid4()}"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from fastcrc import crc64
 
 from airflow_wan.emulator.__main__ import main
 from airflow_wan.emulator.faults import CallKind, Fault, FaultKind
-from airflow_wan.emulator.testing import FAST, RunningEmulator
+from airflow_wan.emulator.testing import AT_ONCE, RunningEmulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,33 +84,23 @@ def web() -> Iterator[httpx.Client]:
 
 
 class TestACreate:
-    @pytest.mark.parametrize(("accepted", "billed"), [(True, 1), (False, 0)])
+    @pytest.mark.parametrize(("parameters", "billed"), [({}, 1), ({"accepted": True}, 1), ({"accepted": False}, 0)])
     def test_may_lose_its_connection_and_its_client_cannot_tell_whether_it_was_accepted(
-        self, gateway: Any, wan_emulator: RunningEmulator, *, accepted: bool, billed: int
+        self, gateway: Any, wan_emulator: RunningEmulator, *, parameters: dict[str, bool], billed: int
     ) -> None:
-        wan_emulator.add_fault("create", "drop_connection", accepted=accepted)
+        wan_emulator.add_fault("create", "drop_connection", **parameters)
 
-        with pytest.raises(httpx.RemoteProtocolError, match="Server disconnected without sending a response"):
+        with pytest.raises(httpx.RemoteProtocolError):
             gateway.create(TEXT)
 
         assert bills(wan_emulator) == billed
         assert [entry["status"] for entry in wan_emulator.requests()] == [None]
         assert gateway.create(TEXT).status_code == 200
 
-    def test_is_accepted_before_it_is_dropped_unless_said_otherwise(
-        self, gateway: Any, wan_emulator: RunningEmulator
-    ) -> None:
-        wan_emulator.add_fault("create", "drop_connection")
-
-        with pytest.raises(httpx.RemoteProtocolError):
-            gateway.create(TEXT)
-
-        assert bills(wan_emulator) == 1
-
     def test_may_be_reset(self, gateway: Any, wan_emulator: RunningEmulator) -> None:
         wan_emulator.add_fault("create", "drop_connection", reset=True)
 
-        with pytest.raises(httpx.ReadError, match="Connection reset by peer"):
+        with pytest.raises(httpx.ReadError):
             gateway.create(TEXT)
 
         assert bills(wan_emulator) == 1
@@ -123,11 +114,9 @@ class TestACreate:
         with raw_create(wan_emulator) as client, pytest.raises(ConnectionResetError):
             client.recv(1)
 
-    @pytest.mark.parametrize(
-        ("kind", "status", "billed"), [("bad_gateway", 502, 1), ("gateway_timeout", 504, 1), ("html", 200, 1)]
-    )
+    @pytest.mark.parametrize(("kind", "status"), [("bad_gateway", 502), ("gateway_timeout", 504), ("html", 200)])
     def test_may_be_answered_by_a_proxy(
-        self, gateway: Any, wan_emulator: RunningEmulator, kind: str, status: int, billed: int
+        self, gateway: Any, wan_emulator: RunningEmulator, kind: str, status: int
     ) -> None:
         wan_emulator.add_fault("create", kind)
 
@@ -136,7 +125,7 @@ class TestACreate:
         assert answer.status_code == status
         assert answer.headers["content-type"].startswith("text/html")
         assert answer.text.startswith("<html>")
-        assert bills(wan_emulator) == billed
+        assert bills(wan_emulator) == 1
         assert [entry["status"] for entry in wan_emulator.requests()] == [status]
 
     @pytest.mark.parametrize("accepted", [True, False])
@@ -221,30 +210,32 @@ class TestACreate:
 
         assert gateway.create(TEXT).headers["retry-after"] == str(when)
 
-    @pytest.mark.parametrize(("asked", "answered"), [(429, 429), (403, 403), (400, 403)])
-    def test_may_find_the_account_empty_at_apiyi(
-        self, apiyi: Any, wan_emulator: RunningEmulator, asked: int, answered: int
-    ) -> None:
-        wan_emulator.add_fault("create", "insufficient_balance", status=asked)
-
-        answer = apiyi.create(TEXT)
-
-        assert answer.status_code == answered
-        assert answer.json()["error"]["code"] == "insufficient_user_quota"
-        assert wan_emulator.ledger() == []
-
     @pytest.mark.parametrize(
-        ("asked", "answered", "code"),
-        [(429, 429, "PostpaidBillOverdue"), (403, 400, "Arrearage"), (400, 400, "Arrearage")],
+        ("name", "asked", "answered", "code"),
+        [
+            ("apiyi", 429, 429, "insufficient_user_quota"),
+            ("apiyi", 403, 403, "insufficient_user_quota"),
+            ("apiyi", 400, 403, "insufficient_user_quota"),
+            ("dashscope", 429, 429, "PostpaidBillOverdue"),
+            ("dashscope", 403, 400, "Arrearage"),
+            ("dashscope", 400, 400, "Arrearage"),
+        ],
     )
-    def test_may_find_the_account_empty_at_dashscope(
-        self, dashscope: Any, wan_emulator: RunningEmulator, asked: int, answered: int, code: str
+    def test_may_find_the_account_empty(
+        self,
+        request: pytest.FixtureRequest,
+        wan_emulator: RunningEmulator,
+        name: str,
+        asked: int,
+        answered: int,
+        code: str,
     ) -> None:
         wan_emulator.add_fault("create", "insufficient_balance", status=asked)
 
-        answer = dashscope.create(TEXT)
+        answer = request.getfixturevalue(name).create(TEXT)
 
-        assert (answer.status_code, answer.json()["code"]) == (answered, code)
+        body = answer.json()
+        assert (answer.status_code, body.get("error", body)["code"]) == (answered, code)
         assert wan_emulator.ledger() == []
 
     def test_may_meet_a_key_that_no_longer_works(self, gateway: Any, wan_emulator: RunningEmulator) -> None:
@@ -458,7 +449,7 @@ class TestATask:
     class TestThatWaits:
         @pytest.fixture
         def wan_emulator_settings(self) -> Any:
-            return replace(FAST, pending_s=100.0)
+            return replace(AT_ONCE, pending_s=100, running_s=100)
 
         def test_is_canceled_when_its_turn_comes(self, dashscope: Any, wan_emulator: RunningEmulator) -> None:
             wan_emulator.add_fault("create", "task_canceled")
@@ -480,29 +471,23 @@ class TestADownload:
         return web.get(url).content
 
     @pytest.mark.parametrize(
-        ("kind", "status", "code", "message"),
+        ("kind", "status", "code"),
         [
-            ("expired", 403, "AccessDenied", "Request has expired."),
-            ("server_error", 500, "InternalError", "We encountered an internal error. Please try again."),
-            ("unavailable", 503, "ServiceUnavailable", "Please try again later."),
+            ("expired", 403, "AccessDenied"),
+            ("server_error", 500, "InternalError"),
+            ("unavailable", 503, "ServiceUnavailable"),
         ],
     )
     def test_may_be_refused_in_the_words_of_the_store(
-        self,
-        web: httpx.Client,
-        url: str,
-        wan_emulator: RunningEmulator,
-        kind: str,
-        status: int,
-        code: str,
-        message: str,
+        self, web: httpx.Client, url: str, wan_emulator: RunningEmulator, kind: str, status: int, code: str
     ) -> None:
         wan_emulator.add_fault("download", kind)
 
         answer = web.get(url)
 
         error = ET.fromstring(answer.text)
-        assert (answer.status_code, error.findtext("Code"), error.findtext("Message")) == (status, code, message)
+        assert (answer.status_code, error.findtext("Code")) == (status, code)
+        assert error.findtext("Message")
         assert web.get(url).status_code == 200
 
     @pytest.mark.parametrize(
@@ -527,13 +512,7 @@ class TestADownload:
         assert (answer.status_code, answer.content) == (200, b"")
         assert (answer.headers["content-type"], answer.headers["content-length"]) == ("video/mp4", "0")
 
-    @pytest.mark.parametrize(
-        ("kind", "error", "sentence"),
-        [
-            ("truncated", httpx.RemoteProtocolError, "peer closed connection without sending complete message body"),
-            ("reset", httpx.ReadError, "Connection reset by peer"),
-        ],
-    )
+    @pytest.mark.parametrize(("kind", "error"), [("truncated", httpx.RemoteProtocolError), ("reset", httpx.ReadError)])
     @pytest.mark.parametrize("at_bytes", [0, 1000, None, 10**9])
     def test_may_end_too_early(
         self,
@@ -543,19 +522,18 @@ class TestADownload:
         wan_emulator: RunningEmulator,
         kind: str,
         error: type[Exception],
-        sentence: str,
         at_bytes: int | None,
     ) -> None:
         wan_emulator.add_fault("download", kind, at_bytes=at_bytes)
-        got: list[bytes] = []
+        received: list[bytes] = []
 
         with web.stream("GET", url) as answer:
             assert answer.headers["content-length"] == str(len(whole))
-            with pytest.raises(error, match=sentence):
-                got.extend(answer.iter_raw())
+            with pytest.raises(error):
+                received.extend(answer.iter_raw())
 
         expected = len(whole) // 2 if at_bytes is None else min(at_bytes, len(whole) - 1)
-        assert b"".join(got) == whole[:expected]
+        assert b"".join(received) == whole[:expected]
 
     def test_may_promise_more_than_it_brings(
         self, web: httpx.Client, url: str, whole: bytes, wan_emulator: RunningEmulator
@@ -564,7 +542,7 @@ class TestADownload:
 
         with web.stream("GET", url) as answer:
             assert answer.headers["content-length"] == str(len(whole) + 1000)
-            with pytest.raises(httpx.RemoteProtocolError, match="without sending complete message body"):
+            with pytest.raises(httpx.RemoteProtocolError):
                 answer.read()
 
     def test_may_promise_less_than_it_brings(
@@ -714,7 +692,7 @@ class TestListAndCancel:
     class TestCancel:
         @pytest.fixture
         def wan_emulator_settings(self) -> Any:
-            return replace(FAST, pending_s=100.0)
+            return replace(AT_ONCE, pending_s=100, running_s=100)
 
         def test_may_fail(self, dashscope: Any, wan_emulator: RunningEmulator) -> None:
             task_id = dashscope.created(TEXT)
@@ -825,89 +803,80 @@ class TestTheEndpoints:
         assert [row["accepted"] for row in wan_emulator.faults()] == [True, False]
 
     @pytest.mark.parametrize(
-        ("body", "told"),
+        ("fault", "named"),
         [
-            ("no json", "Expecting value"),
-            ("7", "a fault is an object such as"),
-            ('{"kind": "html"}', "'on' of a fault is one of create, poll, cancel, list, download, not None"),
-            ('{"on": "create", "kind": "gremlin"}', "'kind' of a fault on create is one of drop_connection, delay, "),
-            ('{"on": "poll", "kind": "task_failed"}', "'kind' of a fault on poll is one of drop_connection, delay, "),
-            ('{"on": "poll", "kind": "hold", "accepted": true}', "hold on poll takes times, after, not 'accepted'"),
-            (
-                '{"on": "create", "kind": "hold", "at_bytes": 1}',
-                "hold on create takes times, after, accepted, not 'at_",
-            ),
-            (
-                '{"on": "create", "kind": "html", "tmies": 1}',
-                "html on create takes times, after, accepted, not 'tmies'",
-            ),
-            ('{"on": "create", "kind": "html", "times": 0}', "times of a fault must be a whole number from 1, or null"),
-            ('{"on": "create", "kind": "html", "after": -1}', "after of a fault must be a whole number from 0"),
-            ('{"on": "create", "kind": "html", "after": true}', "after of a fault must be a whole number from 0"),
-            ('{"on": "create", "kind": "delay", "delay_s": "1"}', "delay_s of a fault must be a number of seconds"),
-            ('{"on": "create", "kind": "delay", "delay_s": NaN}', "delay_s of a fault must be a number of seconds"),
-            (
-                '{"on": "create", "kind": "throttled", "retry_after": "a\\nb"}',
-                "retry_after of a fault must be whole sec",
-            ),
-            (
-                '{"on": "create", "kind": "insufficient_balance", "status": 402}',
-                "status of a fault must be 429, 403 or",
-            ),
-            ('{"on": "download", "kind": "wrong_length", "off_by": 0}', "off_by of a fault must be a whole number oth"),
-            ('[{"on": "poll", "kind": "html"}, {"on": "poll"}]', "'kind' of a fault on poll is one of"),
+            ("no object", "no object"),
+            ({"kind": "html"}, "'on' create poll cancel list download None"),
+            ({"on": "create", "kind": "gremlin"}, "'kind' create drop_connection delay 'gremlin'"),
+            ({"on": "poll", "kind": "task_failed"}, "'kind' poll drop_connection delay 'task_failed'"),
+            ({"on": "poll", "kind": "hold", "accepted": True}, "hold poll times after 'accepted'"),
+            ({"on": "create", "kind": "hold", "at_bytes": 1}, "hold create times after accepted 'at_bytes'"),
+            ({"on": "create", "kind": "html", "tmies": 1}, "html create times after accepted 'tmies'"),
+            ({"on": "create", "kind": "html", "times": 0}, "times null 0"),
+            ({"on": "create", "kind": "html", "after": -1}, "after -1"),
+            ({"on": "create", "kind": "html", "after": True}, "after True"),
+            ({"on": "create", "kind": "delay", "delay_s": "1"}, "delay_s seconds '1'"),
+            ({"on": "create", "kind": "delay", "delay_s": math.nan}, "delay_s seconds nan"),
+            ({"on": "create", "kind": "throttled", "retry_after": "a\nb"}, r"retry_after seconds date 'a\nb'"),
+            ({"on": "create", "kind": "insufficient_balance", "status": 402}, "status 429 403 400 402"),
+            ({"on": "download", "kind": "wrong_length", "off_by": 0}, "off_by 0"),
+            ([{"on": "poll", "kind": "html"}, {"on": "poll"}], "'kind' poll None"),
         ],
     )
     def test_a_fault_that_makes_no_sense_is_refused(
-        self, http: httpx.Client, wan_emulator: RunningEmulator, body: str, told: str
+        self, http: httpx.Client, wan_emulator: RunningEmulator, fault: object, named: str
     ) -> None:
-        answer = http.post("/_emulator/faults", content=body)
+        answer = http.post("/_emulator/faults", content=json.dumps(fault))
 
+        message = answer.json()["error"]
         assert answer.status_code == 400
-        assert answer.json()["error"].startswith(told)
+        assert not [word for word in named.split() if word not in message]
+        assert wan_emulator.faults() == []
+
+    def test_a_fault_that_is_not_json_is_refused(self, http: httpx.Client, wan_emulator: RunningEmulator) -> None:
+        assert http.post("/_emulator/faults", content="no json").status_code == 400
         assert wan_emulator.faults() == []
 
     def test_a_fault_made_in_python_is_checked_too(self) -> None:
-        with pytest.raises(ValueError, match="html on poll takes times, after, not 'word'"):
+        with pytest.raises(ValueError, match="'word'"):
             Fault(CallKind.POLL, FaultKind.HTML, word="X")
-        with pytest.raises(ValueError, match=r"'kind' of a fault on list is one of .*, not 'slow'"):
+        with pytest.raises(ValueError, match="'slow'"):
             Fault(CallKind.LIST, FaultKind.SLOW)
 
     @pytest.mark.parametrize("kind", FaultKind)
-    def test_every_kind_can_be_had_and_read_back(self, kind: FaultKind) -> None:
-        had = 0
+    def test_every_kind_strikes_some_request_and_can_be_read_back(self, kind: FaultKind) -> None:
+        struck = 0
         for on in CallKind:
             try:
                 fault = Fault(on, kind)
             except ValueError:
                 continue
-            had += 1
-            assert Fault.read(fault.words()).words() == fault.words()
+            struck += 1
+            assert Fault.from_json(fault.to_json()).to_json() == fault.to_json()
 
-        assert had
+        assert struck
 
 
 class TestTheEnd:
-    @pytest.mark.parametrize("held", ["create", "download", "delay", "slow"])
-    def test_an_emulator_waits_for_no_answer_at_fault(self, held: str, caplog: pytest.LogCaptureFixture) -> None:
+    @pytest.mark.parametrize(
+        ("on", "kind", "parameters"),
+        [
+            ("create", "hold", {}),
+            ("create", "delay", {"delay_s": 60}),
+            ("download", "hold", {"at_bytes": 10}),
+            ("download", "slow", {"bytes_per_s": 10}),
+        ],
+    )
+    def test_an_emulator_waits_for_no_faulty_answer(
+        self, caplog: pytest.LogCaptureFixture, on: str, kind: str, parameters: dict[str, Any]
+    ) -> None:
         before = set(threading.enumerate())
-        with RunningEmulator(replace(FAST, pending_s=0.0, running_s=0.0)) as emulator:
+        with RunningEmulator(AT_ONCE) as emulator:
             with httpx.Client(base_url=emulator.base_url, headers=HEADERS) as client:
-                url = finished(client)
-            if held == "create":
-                emulator.add_fault("create", "hold")
-                connection = raw_create(emulator)
-            elif held == "delay":
-                emulator.add_fault("create", "delay", delay_s=60)
-                connection = raw_create(emulator)
-            else:
-                kinds: dict[str, dict[str, Any]] = {
-                    "download": {"kind": "hold", "at_bytes": 10},
-                    "slow": {"kind": "slow", "bytes_per_s": 10},
-                }
-                emulator.add_fault("download", **kinds[held])
-                place = urlsplit(url)
-                connection = raw(emulator, f"GET {place.path}?{place.query}")
+                task_id = client.post(CREATE, json=TEXT).json()["output"]["task_id"]
+                url = urlsplit(client.get(f"/api/v1/tasks/{task_id}").json()["output"]["video_url"])
+            emulator.add_fault(on, kind, **parameters)
+            connection = raw_create(emulator) if on == "create" else raw(emulator, f"GET {url.path}?{url.query}")
             client_side = connection.__enter__()
             until(is_holding(emulator))
             began = time.monotonic()
@@ -969,7 +938,7 @@ class TestTheCommandLine:
         with pytest.raises(SystemExit, match="2"):
             main(["--fault", '{"on": "create", "kind": "gremlin"}'])
 
-        assert "'kind' of a fault on create is one of drop_connection" in capsys.readouterr().err
+        assert "'gremlin'" in capsys.readouterr().err
 
 
 def test_uvicorns_other_parser_does_as_well() -> None:
@@ -977,10 +946,10 @@ def test_uvicorns_other_parser_does_as_well() -> None:
 import sys
 sys.modules["httptools"] = None
 import httpx
-from airflow_wan.emulator.testing import RunningEmulator
-from airflow_wan.emulator.wire import WireProtocol
-assert WireProtocol.__mro__[1].__name__ == "H11Protocol"
-with RunningEmulator() as emulator:
+from airflow_wan.emulator.testing import AT_ONCE, RunningEmulator
+from airflow_wan.emulator.connections import HttpProtocol
+assert HttpProtocol.__mro__[1].__name__ == "H11Protocol"
+with RunningEmulator(AT_ONCE) as emulator:
     def create():
         return httpx.post(emulator.base_url + {CREATE!r}, json={TEXT!r}, headers={HEADERS!r})
     for reset, error in ((False, httpx.RemoteProtocolError), (True, httpx.ReadError)):
@@ -990,10 +959,8 @@ with RunningEmulator() as emulator:
         except error as seen:
             print(type(seen).__name__)
     task_id = create().json()["output"]["task_id"]
-    url = ""
-    while not url:
-        polled = httpx.get(f"{{emulator.base_url}}/api/v1/tasks/{{task_id}}", headers={HEADERS!r})
-        url = polled.json()["output"].get("video_url", "")
+    polled = httpx.get(f"{{emulator.base_url}}/api/v1/tasks/{{task_id}}", headers={HEADERS!r})
+    url = polled.json()["output"]["video_url"]
     for kind in ("truncated", "reset", "wrong_length"):
         emulator.add_fault("download", kind)
         try:
@@ -1023,16 +990,3 @@ with RunningEmulator() as emulator:
 def is_listening(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
-
-
-def finished(client: httpx.Client) -> str:
-    """Create a task, wait for it, return its result URL."""
-    task_id = client.post(CREATE, json=TEXT).json()["output"]["task_id"]
-    output: dict[str, Any] = {}
-
-    def is_over() -> bool:
-        output.update(client.get(f"/api/v1/tasks/{task_id}").json()["output"])
-        return "video_url" in output
-
-    until(is_over)
-    return str(output["video_url"])

@@ -1,4 +1,4 @@
-"""DashScope's temporary store, seen by somebody with a good key."""
+"""DashScope's temporary store, with a valid key."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+
+from airflow_wan.emulator import uploads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,7 +188,10 @@ def test_a_policy_expires(wan_emulator: RunningEmulator, http: httpx.Client) -> 
     assert (answer.status_code, "Policy expired" in answer.text) == (403, True)
 
 
-def test_a_file_beyond_the_limit_is_refused(http: httpx.Client, wan_emulator: RunningEmulator) -> None:
+def test_a_file_beyond_the_limit_is_refused(
+    http: httpx.Client, wan_emulator: RunningEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "_LARGEST_FILE_MB", 1)
     granted = policy(http)
 
     answer = post(granted, bytes(int(granted["max_file_size_mb"]) * 1024 * 1024 + 1))

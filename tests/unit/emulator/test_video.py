@@ -10,7 +10,7 @@ import av
 import pytest
 from PIL import Image
 
-from airflow_wan.emulator import studio, video
+from airflow_wan.emulator import rendering, video
 
 
 def probe(content: bytes) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def frame_at(content: bytes, number: int) -> Image.Image:
 def test_it_is_an_h264_and_aac_mp4_of_the_ordered_length_and_tier(gateway: Any, i2v: Any) -> None:
     i2v["parameters"]["duration"] = 3
 
-    facts = probe(gateway.film(i2v))
+    facts = probe(gateway.video(i2v))
 
     assert facts["codecs"] == ("h264", "aac")
     assert facts["seconds"] == pytest.approx(3.0, abs=0.05)
@@ -73,7 +73,7 @@ def test_the_frame_keeps_the_pictures_ratio_at_the_pixels_of_its_tier(
     i2v["input"]["media"][0]["url"] = media.url(name)
     i2v["parameters"]["resolution"] = resolution
 
-    assert probe(dashscope.film(i2v))["size"] == size
+    assert probe(dashscope.video(i2v))["size"] == size
 
 
 @pytest.mark.parametrize(("fixture", "size"), [("apiyi", (1280, 720)), ("dashscope", (1920, 1080))])
@@ -82,36 +82,36 @@ def test_the_default_resolution_is_each_gateways_own(
 ) -> None:
     i2v["parameters"] = {"duration": 2}
 
-    assert probe(request.getfixturevalue(fixture).film(i2v))["size"] == size
+    assert probe(request.getfixturevalue(fixture).video(i2v))["size"] == size
 
 
 def test_driving_audio_is_heard_and_then_padded_with_silence(apiyi: Any, i2v: Any, media: Any) -> None:
     i2v["input"]["media"].append({"type": "driving_audio", "url": media.url("tone.wav")})
     i2v["parameters"]["duration"] = 5
 
-    film = apiyi.film(i2v)
+    content = apiyi.video(i2v)
 
-    assert loudness(film, 0.5, 2.5) > 0.1
-    assert loudness(film, 3.5, 4.5) < 0.001
-    assert probe(film)["seconds"] == pytest.approx(5.0, abs=0.05)
+    assert loudness(content, 0.5, 2.5) > 0.1
+    assert loudness(content, 3.5, 4.5) < 0.001
+    assert probe(content)["seconds"] == pytest.approx(5.0, abs=0.05)
 
 
 def test_driving_audio_longer_than_the_video_is_cut(apiyi: Any, i2v: Any, media: Any) -> None:
     i2v["input"]["media"].append({"type": "driving_audio", "url": media.url("tone.wav")})
 
-    film = apiyi.film(i2v)
+    content = apiyi.video(i2v)
 
-    assert probe(film)["seconds"] == pytest.approx(2.0, abs=0.05)
-    assert loudness(film, 1.0, 1.9) > 0.1
+    assert probe(content)["seconds"] == pytest.approx(2.0, abs=0.05)
+    assert loudness(content, 1.0, 1.9) > 0.1
 
 
 def test_without_driving_audio_the_track_is_quiet(apiyi: Any, i2v: Any) -> None:
-    assert loudness(apiyi.film(i2v), 0.0, 2.0) < 0.001
+    assert loudness(apiyi.video(i2v), 0.0, 2.0) < 0.001
 
 
 def test_the_picture_zooms_and_carries_the_mark(apiyi: Any, i2v: Any) -> None:
-    film = apiyi.film(i2v)
-    first, last = frame_at(film, 0), frame_at(film, 47)
+    content = apiyi.video(i2v)
+    first, last = frame_at(content, 0), frame_at(content, 47)
 
     corner = first.crop((0, 560, 500, 720)).convert("L")
     assert first.tobytes() != last.tobytes()
@@ -123,11 +123,11 @@ def test_the_picture_zooms_and_carries_the_mark(apiyi: Any, i2v: Any) -> None:
 def test_it_begins_with_the_first_frame_and_ends_with_the_last(dashscope: Any, i2v: Any, media: Any) -> None:
     i2v["input"]["media"].append({"type": "last_frame", "url": media.url("last.png")})
 
-    film = dashscope.film(i2v)
+    content = dashscope.video(i2v)
 
-    red, green, blue = frame_at(film, 0).getpixel((640, 360))
+    red, green, blue = frame_at(content, 0).getpixel((640, 360))
     assert min(red, blue) > green
-    red, green, blue = frame_at(film, 47).getpixel((640, 360))
+    red, green, blue = frame_at(content, 47).getpixel((640, 360))
     assert green > max(red, blue)
 
 
@@ -136,12 +136,12 @@ def test_a_first_frame_may_come_as_data_uri(gateway: Any, i2v: Any) -> None:
     Image.new("RGB", (640, 360), "teal").save(buffer, "PNG")
     i2v["input"]["media"][0]["url"] = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
-    assert probe(gateway.film(i2v))["frames"] == 48
+    assert probe(gateway.video(i2v))["frames"] == 48
 
 
 def test_the_same_order_is_rendered_once(apiyi: Any, i2v: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     renders = []
-    monkeypatch.setattr(studio.video, "render", lambda scene: renders.append(scene) or video_render(scene))
+    monkeypatch.setattr(rendering.video, "render", lambda scene: renders.append(scene) or video_render(scene))
     i2v["parameters"]["duration"] = 4
     ids = [apiyi.created(i2v) for _ in range(5)]
 
@@ -162,7 +162,7 @@ def test_a_render_that_breaks_fails_the_task_and_is_tried_again_by_the_next(
 
     i2v["input"]["prompt"] = "a broken kite"
     i2v["parameters"] = {"resolution": "720P", "duration": 6}
-    monkeypatch.setattr(studio.video, "render", broken)
+    monkeypatch.setattr(rendering.video, "render", broken)
     first = dashscope.ended(dashscope.created(i2v))
     monkeypatch.undo()
     second = dashscope.ended(dashscope.created(i2v))
@@ -179,7 +179,7 @@ class TestOtherModels:
             "parameters": {"resolution": "720P", "ratio": "9:16", "duration": 2},
         }
 
-        assert probe(apiyi.film(body))["size"] == (720, 1280)
+        assert probe(apiyi.video(body))["size"] == (720, 1280)
 
     def test_legacy_text_to_video_takes_a_size(self, dashscope: Any) -> None:
         body = {
@@ -188,7 +188,7 @@ class TestOtherModels:
             "parameters": {"size": "832*480", "duration": 2},
         }
 
-        assert probe(dashscope.film(body))["size"] == (832, 480)
+        assert probe(dashscope.video(body))["size"] == (832, 480)
 
     def test_an_edit_lasts_as_its_source_does(self, gateway: Any, media: Any) -> None:
         clip = {"type": "video", "url": media.url("clip.mp4")}
@@ -199,7 +199,7 @@ class TestOtherModels:
             "parameters": {"resolution": "720P"},
         }
 
-        facts = probe(gateway.film(body))
+        facts = probe(gateway.video(body))
 
         assert facts["seconds"] == pytest.approx(3.0, abs=0.05)
         assert facts["size"] == (1280, 720)
@@ -216,7 +216,7 @@ class TestOtherModels:
             "parameters": {"resolution": "720P", "ratio": "1:1", "duration": 2},
         }
 
-        assert probe(gateway.film(body))["size"] == (960, 960)
+        assert probe(gateway.video(body))["size"] == (960, 960)
 
     @pytest.mark.parametrize(
         ("model", "roles"),
@@ -255,4 +255,4 @@ class TestOtherModels:
         failed = dashscope.ended(dashscope.created(wrong))
 
         assert failed["output"]["message"] == "please provide reference_video_urls or reference_urls."
-        assert probe(dashscope.film(right))["frames"] == 48
+        assert probe(dashscope.video(right))["frames"] == 48

@@ -1,4 +1,4 @@
-"""What the emulator remembers for its testers: creates as received, and what they would have cost."""
+"""What the emulator records for tests: the create requests it received, and which tasks would have been billed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_wan.emulator.orders import parse_json
 from airflow_wan.emulator.tasks import State, TaskStore
+from airflow_wan.emulator.validation import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _KEPT_REQUESTS = 1000
-# Never `authorization`: a test report is no place for a key.
+# Without `authorization`: an API key must not end up in a test report.
 _KEPT_HEADERS = (
     "accept",
     "accept-encoding",
@@ -26,14 +26,17 @@ _KEPT_HEADERS = (
 )
 
 
-class Journal:
+class RequestLog:
     """The last create requests, oldest first."""
 
     def __init__(self) -> None:
         self._entries: deque[dict[str, Any]] = deque(maxlen=_KEPT_REQUESTS)
 
-    def note(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-        """Remember one create; the caller adds the `status` of its answer, which stays null if there is none."""
+    def add(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+        """Record one create request.
+
+        :returns: the entry, to which the caller adds the `status` of the answer; it stays None if there is no answer.
+        """
         entry = {
             "method": method,
             "path": path,
@@ -46,11 +49,11 @@ class Journal:
         return entry
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return what is remembered."""
+        """Return a copy of every entry."""
         return [dict(entry) for entry in self._entries]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove every entry."""
         self._entries.clear()
 
 
@@ -67,7 +70,7 @@ def ledger(tasks: TaskStore, now: float) -> list[dict[str, Any]]:
                 "task_id": task.id,
                 "request_id": task.request_id,
                 "resolution": task.order.resolution,
-                "seconds": snapshot.film.seconds if snapshot.film else task.order.duration_s,
+                "seconds": snapshot.video.duration_s if snapshot.video else task.order.duration_s,
                 "key_last4": task.caller.last4,
                 "status": snapshot.state.value,
                 # APIYI docs say so; for DashScope itself it is not verified.

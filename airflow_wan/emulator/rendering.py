@@ -1,4 +1,4 @@
-"""Worker threads that fetch a task's media and render its mp4, each distinct mp4 once."""
+"""Worker threads that fetch the media of a task and render its mp4; each distinct mp4 is rendered once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from airflow_wan.emulator import media, video
 from airflow_wan.emulator.catalogue import Mode
-from airflow_wan.emulator.orders import Failure, MediaItem, Order
+from airflow_wan.emulator.validation import Failure, MediaItem, Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,131 +26,131 @@ log = logging.getLogger(__name__)
 # More than the cores of a small machine, because a worker may be waiting for a slow media server.
 _WORKERS = 4
 _CACHE_BYTES = 256 * 1024 * 1024
-# Alibaba docs: an edited clip lasts as its source does, 2-10 s.
+# Alibaba docs: an edited clip lasts as long as its source, 2-10 s.
 _SHORTEST_CLIP_S, _LONGEST_CLIP_S = 2, 10
 
 
 @dataclass(frozen=True)
-class Film:
-    """A finished mp4 and what `usage` says of it."""
+class RenderedVideo:
+    """A finished mp4 and its measures, which `usage` reports."""
 
     content: bytes
-    width: int
-    height: int
-    seconds: int
-    input_seconds: float
+    width_px: int
+    height_px: int
+    duration_s: int
+    input_duration_s: float
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the work on a task ended, and when by the emulator's clock."""
+    """The end of the work on a task: the emulator's time, and the video or the failure."""
 
     at: float
-    result: Film | Failure
+    result: RenderedVideo | Failure
 
 
-class _Shelf:
-    """Rendered mp4s by what they depend on.
+class _Cache:
+    """Rendered mp4s by a digest of everything that they depend on.
 
-    All emulators of the process share one, so that a test suite that asks for the same five seconds again and again
-    renders them once.
+    All emulators of a process share one, so that a test suite renders the same five seconds only once.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._films: OrderedDict[str, Future[bytes]] = OrderedDict()
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._mp4s: OrderedDict[str, Future[bytes]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def take(self, key: str, make: Callable[[], bytes]) -> bytes:
-        """Return the mp4 of `key`, made here unless another thread has made it or is about to."""
+    def get(self, key: str, render: Callable[[], bytes]) -> bytes:
+        """Return the mp4 of `key`; call `render` unless another thread has done so or is doing so."""
         with self._lock:
-            film = self._films.get(key)
-            is_mine = film is None
-            film = film or self._films.setdefault(key, Future())
-            self._films.move_to_end(key)
-        if is_mine:
+            mp4 = self._mp4s.get(key)
+            is_new = mp4 is None
+            mp4 = mp4 or self._mp4s.setdefault(key, Future())
+            self._mp4s.move_to_end(key)
+        if is_new:
             try:
-                film.set_result(make())
+                mp4.set_result(render())
             except BaseException as error:
-                self._films.pop(key)
-                film.set_exception(error)
+                self._mp4s.pop(key)
+                mp4.set_exception(error)
                 raise
             self._trim()
-        return film.result()
+        return mp4.result()
 
     def _trim(self) -> None:
+        """Remove the mp4s that were used least recently until the rest fit into the limit."""
         with self._lock:
-            sizes = {key: len(film.result()) for key, film in self._films.items() if film.done()}
+            sizes = {key: len(mp4.result()) for key, mp4 in self._mp4s.items() if mp4.done()}
             total = sum(sizes.values())
             for key, size in sizes.items():
-                if total <= self._limit:
+                if total <= self._limit_bytes:
                     return
-                del self._films[key]
+                del self._mp4s[key]
                 total -= size
 
 
-_SHELF = _Shelf(_CACHE_BYTES)
+_CACHE = _Cache(_CACHE_BYTES)
 
 
-class Studio:
-    """Films orders in the background."""
+class RenderPool:
+    """The worker threads of one emulator."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="wan-emulator-render")
 
     def start(self, order: Order, fetcher: media.Fetcher) -> Future[Outcome]:
-        """Begin to film `order`; an order that cannot succeed is not filmed at all."""
-        if order.doom is None:
+        """Begin to render `order` in the background; an order that is certain to fail is not rendered."""
+        if order.certain_failure is None:
             return self._pool.submit(self._work, order, fetcher)
         done: Future[Outcome] = Future()
-        done.set_result(Outcome(self._clock.now(), order.doom))
+        done.set_result(Outcome(self._clock.now(), order.certain_failure))
         return done
 
     def close(self) -> None:
-        """Drop what has not begun and wait for what has."""
+        """Cancel the work that has not begun and wait for the rest."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _work(self, order: Order, fetcher: media.Fetcher) -> Outcome:
         try:
-            result: Film | Failure = _film(order, fetcher)
+            result: RenderedVideo | Failure = _render(order, fetcher)
         except media.MediaFailedError as error:
             result = error.failure
         except Exception:
-            log.exception("The emulator could not render an order of %s", order.model)
+            log.exception("The emulator could not render a video of the model %s", order.model)
             result = Failure("InternalError.Algo", "The emulator could not render this video; see its log.")
         return Outcome(self._clock.now(), result)
 
 
-def _film(order: Order, fetcher: media.Fetcher) -> Film:
+def _render(order: Order, fetcher: media.Fetcher) -> RenderedVideo:
     files = [(item, fetcher.fetch(item)) for item in order.media if _is_fetched(item)]
     pictures: dict[str, Image.Image] = {}
     audio: bytes | None = None
-    clip_seconds = 0.0
+    clip_s = 0.0
     for item, content in files:
         if media.is_image(item):
             pictures.setdefault(item.role, media.open_image(content, item.role, order.least_image_side_px))
         elif media.is_video(item):
-            picture, clip_seconds = media.first_picture(content, item.role)
+            picture, clip_s = media.first_picture(content, item.role)
             pictures.setdefault(item.role, picture)
         else:
             media.check_audio(content, item.role)
-            # Only these two are heard; a reference voice would be imitated, which nothing here can do.
+            # A reference_voice is not heard: the emulator cannot imitate a voice.
             audio = content if item.role in ("driving_audio", "reference_audio") else audio
     last = pictures.pop("last_frame", None)
     first = pictures.get("first_frame") or next(iter(pictures.values()), None)
 
     width, height = _frame_size(order, first)
-    seconds = order.duration_s or min(max(_SHORTEST_CLIP_S, round(clip_seconds)), _LONGEST_CLIP_S)
-    key = _key(files, order, (width, height, seconds))
+    duration_s = order.duration_s or min(max(_SHORTEST_CLIP_S, round(clip_s)), _LONGEST_CLIP_S)
+    key = _cache_key(files, order, (width, height, duration_s))
     still = first or video.blank_still(order.prompt)
-    scene = video.Scene(still, last, audio, width, height, seconds)
-    mp4 = _SHELF.take(key, lambda: video.render(scene))
-    return Film(mp4, width, height, seconds, clip_seconds)
+    scene = video.Scene(still, last, audio, width, height, duration_s)
+    mp4 = _CACHE.get(key, lambda: video.render(scene))
+    return RenderedVideo(mp4, width, height, duration_s, clip_s)
 
 
 def _is_fetched(item: MediaItem) -> bool:
-    # wan3.0's `file` and `link` are documents and pages: nothing to film.
+    # The `file` and `link` of wan3.0 are documents and web pages, which the emulator cannot show.
     return media.is_image(item) or media.is_video(item) or media.is_audio(item)
 
 
@@ -163,7 +163,7 @@ def _frame_size(order: Order, first: Image.Image | None) -> tuple[int, int]:
     return video.size_of(order.resolution, order.ratio)
 
 
-def _key(files: list[tuple[MediaItem, bytes]], order: Order, shape: tuple[int, int, int]) -> str:
+def _cache_key(files: list[tuple[MediaItem, bytes]], order: Order, shape: tuple[int, int, int]) -> str:
     digest = hashlib.sha256(repr((shape, order.prompt if not files else "")).encode())
     for item, content in files:
         digest.update(f"{item.role}:{len(content)}:".encode())

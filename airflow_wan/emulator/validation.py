@@ -1,4 +1,4 @@
-"""A create's body read and checked: what to film, or why the gateway refuses it."""
+"""Reading and checking the body of a create: the video that it orders, or why the gateway refuses it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,11 @@ from airflow_wan.emulator.catalogue import (
     Mode,
     ModelSpec,
 )
-
-
-class GatewayName(StrEnum):
-    """The two gateways, as the ledger names them."""
-
-    APIYI = "apiyi"
-    DASHSCOPE = "dashscope"
+from airflow_wan.emulator.gateway import GatewayName
 
 
 class RefusalKind(StrEnum):
-    """Why a create is refused; each gateway words and numbers it in its own way."""
+    """Why a create is refused; each gateway has its own status and message for each reason."""
 
     NOT_ASYNC = "not_async"
     NOT_JSON = "not_json"
@@ -43,7 +37,7 @@ class RefusalKind(StrEnum):
 
 @dataclass(frozen=True)
 class Refusal:
-    """A create answered with an error: no task, no cost."""
+    """A create that is answered with an error: it makes no task and costs nothing."""
 
     kind: RefusalKind
     message: str
@@ -51,7 +45,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that was accepted and then ended FAILED, with DashScope's code."""
+    """Why an accepted task ends as FAILED, with DashScope's code."""
 
     code: str
     message: str
@@ -59,7 +53,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class MediaItem:
-    """One file to fetch, and the part it plays."""
+    """One file to fetch, and its role in the video."""
 
     role: str
     url: str
@@ -67,7 +61,7 @@ class MediaItem:
 
 @dataclass(frozen=True)
 class Order:
-    """A create that was accepted."""
+    """The video that an accepted create orders."""
 
     model: str
     mode: Mode
@@ -78,18 +72,18 @@ class Order:
     size: tuple[int, int] | None
     duration_s: int
     least_image_side_px: int
-    # Set when the create is accepted but the task cannot succeed.
-    doom: Failure | None
+    # The create is accepted, but the task will fail for this reason.
+    certain_failure: Failure | None
 
 
-_IMAGE_ROLES = frozenset({"first_frame", "first_clip"})
+_START_ROLES = frozenset({"first_frame", "first_clip"})
 _VOICED_ROLES = frozenset({"reference_image", "reference_video"})
 _VIDEO_ROLES = frozenset({"reference_video", "video"})
 _VIDEO_SUFFIXES = (".mp4", ".mov")
 
 _SIZE = re.compile(r"(\d{2,4})\*(\d{2,4})")
 
-# JSON types of the documented fields; anything else in the body is let through unread, as "create validates little".
+# JSON types of the documented fields; other fields are ignored, because a create is said to validate little.
 _FIELD_TYPES: tuple[tuple[tuple[str, ...], type], ...] = (
     (("model",), str),
     (("input",), dict),
@@ -117,13 +111,12 @@ class _RefusedError(Exception):
         self.refusal = Refusal(kind, message)
 
 
-def read_order(raw: bytes, gateway: GatewayName) -> Order | Refusal:
-    """Read a create's body as `gateway` would.
+def validate_create(raw: bytes, gateway: GatewayName) -> Order | Refusal:
+    """Read and check the body of a create as `gateway` does.
 
-    Which check belongs to the create and which to the task is mostly undocumented. Known are: an unknown model is
-    refused at once, a missing prompt is accepted and fails later (field test of DashScope), wrong JSON types and a
-    missing image are refused by APIYI (APIYI docs). Wrong values are refused at the create here, where they are
-    cheapest to notice.
+    It is mostly undocumented which mistakes the create refuses and which fail the task. Known are: DashScope refuses an
+    unknown model at once, and accepts a missing prompt and fails the task (field test); APIYI refuses wrong JSON types
+    and a missing image (APIYI docs). The emulator refuses wrong values at the create, where a test notices them first.
     """
     try:
         return _read(raw, gateway)
@@ -141,7 +134,7 @@ def _read(raw: bytes, gateway: GatewayName) -> Order:
     parameters: dict[str, Any] = body.get("parameters") or {}
 
     media = tuple(_media(inputs, spec))
-    doom = _missing_media(media, spec, gateway) or _missing_prompt(inputs, spec)
+    failure = _missing_media(media, spec, gateway) or _missing_prompt(inputs, spec)
     if spec.media.counts and media:
         _check_media(media, spec.media.types, spec)
     _check_values(inputs, parameters, spec, media)
@@ -155,21 +148,24 @@ def _read(raw: bytes, gateway: GatewayName) -> Order:
         size=_size(parameters, spec),
         duration_s=_duration(parameters, spec),
         least_image_side_px=spec.least_image_side_px,
-        doom=doom,
+        certain_failure=failure,
     )
 
 
 def parse_json(raw: bytes) -> object:
-    """Return what strict JSON holds; raises ValueError for NaN, half a surrogate pair and endless nesting too."""
+    """Return the value of strict JSON.
+
+    :raises ValueError: if it is not JSON, or contains NaN, half a surrogate pair or too deep nesting.
+    """
     try:
-        value: object = json.loads(raw, parse_constant=_no_constant)
+        value: object = json.loads(raw, parse_constant=_refuse_constant)
         json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
     return value
 
 
-def _no_constant(name: str) -> object:
+def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
@@ -195,13 +191,13 @@ def _spec(body: Mapping[str, Any], gateway: GatewayName) -> ModelSpec:
 
 def _check_types(body: Mapping[str, Any], gateway: GatewayName) -> None:
     for path, expected in _FIELD_TYPES:
-        value = _at(body, path)
-        if value is None or _is(value, expected):
+        value = _value_at(body, path)
+        if value is None or _is_json_type(value, expected):
             continue
         if gateway is GatewayName.APIYI:
-            # APIYI docs give the sentence with the struct's name left out; the name here is made up.
+            # APIYI docs give the sentence without the name of the struct; this name is invented.
             message = (
-                f"json: cannot unmarshal {_json_type(value)} into Go struct field "
+                f"json: cannot unmarshal {_json_type_name(value)} into Go struct field "
                 f"WanVideoRequest.{'.'.join(path)} of type {_GO_TYPES[expected]}"
             )
         else:
@@ -209,7 +205,7 @@ def _check_types(body: Mapping[str, Any], gateway: GatewayName) -> None:
         raise _RefusedError(RefusalKind.WRONG_TYPE, message)
 
 
-def _at(body: Mapping[str, Any], path: tuple[str, ...]) -> object:
+def _value_at(body: Mapping[str, Any], path: tuple[str, ...]) -> object:
     value: object = body
     for name in path:
         if not isinstance(value, Mapping):
@@ -218,12 +214,12 @@ def _at(body: Mapping[str, Any], path: tuple[str, ...]) -> object:
     return value
 
 
-def _is(value: object, expected: type) -> bool:
-    # In Python True is an int; in JSON it is not.
+def _is_json_type(value: object, expected: type) -> bool:
+    # In Python, True is an int; in JSON, it is not.
     return isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
 
 
-def _json_type(value: object) -> str:
+def _json_type_name(value: object) -> str:
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, float):
@@ -262,18 +258,18 @@ def _media_list(items: list[Any]) -> Iterator[MediaItem]:
 
 def _missing_media(media: tuple[MediaItem, ...], spec: ModelSpec, gateway: GatewayName) -> Failure | None:
     roles = {item.role for item in media}
-    if spec.mode is Mode.IMAGE and not roles & _IMAGE_ROLES:
+    if spec.mode is Mode.IMAGE and not roles & _START_ROLES:
         if gateway is GatewayName.APIYI:
             raise _RefusedError(RefusalKind.NO_IMAGE, f"图生视频模型 {spec.name} 必须提供图片")
         field = "img_url" if spec.legacy is Legacy.IMG_URL else "media"
-        # Unknown which stage says so at DashScope; taken as for the missing prompt of the field test.
-        # Of `input.media`, what is there instead is refused at once.
-        is_told_later = not roles or spec.legacy is Legacy.IMG_URL
-        return Failure("InvalidParameter", f"Field required: input.{field}") if is_told_later else None
+        # It is unknown whether DashScope refuses this at the create or fails the task; assumed as for a missing prompt.
+        # `input.media` with other roles is refused at the create, by `_check_media`.
+        fails_later = not roles or spec.legacy is Legacy.IMG_URL
+        return Failure("InvalidParameter", f"Field required: input.{field}") if fails_later else None
     if media or spec.mode in (Mode.TEXT, Mode.ANY):
         return None
     if spec.legacy is Legacy.REFERENCE_URLS:
-        # Field test: what `input.media` sent to wan2.6-r2v-flash gets.
+        # Field test: the message of wan2.6-r2v-flash for a body with `input.media`.
         return Failure("InvalidParameter", "please provide reference_video_urls or reference_urls.")
     return Failure("InvalidParameter", "Field required: input.media")
 
@@ -285,19 +281,19 @@ def _missing_prompt(inputs: Mapping[str, Any], spec: ModelSpec) -> Failure | Non
 
 
 def _check_media(media: tuple[MediaItem, ...], types: frozenset[str], spec: ModelSpec) -> None:
-    counted = Counter(item.role for item in media if item.role != "reference_voice")
-    for role in counted:
+    counts = Counter(item.role for item in media if item.role != "reference_voice")
+    for role in counts:
         if role not in types:
             raise _wrong(f"input.media.type {role!r} is not supported by model {spec.name}")
     for count in spec.media.counts:
-        found = sum(counted[role] for role in count.types)
+        found = sum(counts[role] for role in count.types)
         if not count.least <= found <= count.most:
             names = "/".join(sorted(count.types))
             raise _wrong(f"input.media must hold {count.least} to {count.most} {names}, got {found}")
-    if spec.media.legal_sets and frozenset(counted) not in spec.media.legal_sets:
-        raise _wrong(f"input.media types {sorted(counted)} cannot be combined for model {spec.name}")
+    if spec.media.legal_sets and frozenset(counts) not in spec.media.legal_sets:
+        raise _wrong(f"input.media types {sorted(counts)} cannot be combined for model {spec.name}")
     left, right = spec.media.never_together
-    if left & counted.keys() and right & counted.keys():
+    if left & counts.keys() and right & counts.keys():
         raise _wrong("first_frame/last_frame cannot be mixed with reference_*/file/link")
 
 
@@ -339,7 +335,7 @@ def _duration(parameters: Mapping[str, Any], spec: ModelSpec) -> int:
     duration: int | None = parameters.get("duration")
     if duration is None:
         return spec.default_duration_s
-    # -1: the model decides; the emulator decides on the default.
+    # -1 lets the model decide; the emulator takes the default.
     return spec.default_duration_s if duration < 0 else duration
 
 

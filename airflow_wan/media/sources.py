@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from airflow_wan.api.catalogue import MB, MediaKind
+from airflow_wan.api.rules import MB, MediaKind
 from airflow_wan.exceptions import InvalidVideoRequest, WanError
 from airflow_wan.net.addresses import is_loopback, resolves_privately
 from airflow_wan.redaction import redact, unsigned_body
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from airflow_wan.api.client import WanClient
     from airflow_wan.api.gateways import Account
-    from airflow_wan.api.requests import MediaReference, VideoRequest
+    from airflow_wan.api.media_items import MediaReference
+    from airflow_wan.api.requests import VideoRequest
     from airflow_wan.media.probing import MediaFacts
 
 log = logging.getLogger(__name__)

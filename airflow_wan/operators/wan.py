@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.providers.common.compat.sdk import BaseOperator, mask_secret
 
 from airflow_wan import config as settings
+from airflow_wan.api.arguments import is_unset
 from airflow_wan.api.polling import DEFAULT_TIMEOUT, VideoWatch
-from airflow_wan.api.requests import DEFAULT_RESOLUTION, VideoRequest, build_video_request, is_unset
+from airflow_wan.api.requests import DEFAULT_RESOLUTION, VideoRequest, build_video_request
 from airflow_wan.exceptions import InvalidVideoRequest, LedgerUnreadable, VideoTaskFailed, WanError
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.purchases.buyer import Buyer, Offer, OnAmbiguousSubmit, OnChangedRequest

@@ -12,8 +12,8 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
+from airflow_wan.api.arguments import is_unset
 from airflow_wan.api.polling import DEFAULT_TIMEOUT, Verdict, VideoWatch
-from airflow_wan.api.requests import is_unset
 from airflow_wan.config import poll_interval
 from airflow_wan.exceptions import VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.hooks.wan import WanHook

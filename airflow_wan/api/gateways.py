@@ -13,7 +13,7 @@ from airflow_wan.net.addresses import is_loopback, resolves_privately
 if TYPE_CHECKING:
     from datetime import datetime
 
-TEXTS = ("prompt", "negative_prompt")
+TEXT_FIELDS = ("prompt", "negative_prompt")
 """The fields of ``input`` that are words and never a file's URL, even where they look like one."""
 
 VIDEO_SYNTHESIS = "/api/v1/services/aigc/video-generation/video-synthesis"
@@ -148,7 +148,7 @@ def create_call(gateway: Gateway, body: dict[str, object]) -> ApiCall:
 def _holds_oss_url(value: object) -> bool:
     """Whether a medium, anywhere in there, has an ``oss://`` URL; a prompt that begins so has none."""
     if isinstance(value, Mapping):
-        return any(_holds_oss_url(inner) for name, inner in value.items() if name not in TEXTS)
+        return any(_holds_oss_url(inner) for name, inner in value.items() if name not in TEXT_FIELDS)
     if isinstance(value, list):
         return any(_holds_oss_url(inner) for inner in value)
     return isinstance(value, str) and value.startswith("oss://")

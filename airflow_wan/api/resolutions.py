@@ -1,16 +1,36 @@
-"""What 480P, 720P and 1080P mean in pixels; shared by the protocol and the acceptance of files."""
+"""What 480P, 720P and 1080P mean in pixels; used for requests and to check the finished video."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TIER_PIXELS = {"480P": 854 * 480, "720P": 1280 * 720, "1080P": 1920 * 1080}
-"""Pixels of a frame by resolution. A tier fixes the area, whatever the sides: 720P is 1280x720, 960x960 or 1104x832,
-1080P 1920x1080, 1440x1440 or 1648x1248 (Alibaba's sizes for wan2.7-t2v); for 480P no size is documented."""
+"""Pixels of a frame by resolution. A resolution fixes the area and not the sides: 720P is 1280x720, 960x960 or
+1104x832, and 1080P is 1920x1080, 1440x1440 or 1648x1248 (Alibaba's sizes for wan2.7-t2v). For 480P no size is
+documented."""
+
+SIZES: Mapping[tuple[str, str], str] = {
+    ("720P", "16:9"): "1280*720",
+    ("720P", "9:16"): "720*1280",
+    ("720P", "1:1"): "960*960",
+    ("720P", "4:3"): "1088*832",
+    ("720P", "3:4"): "832*1088",
+    ("1080P", "16:9"): "1920*1080",
+    ("1080P", "9:16"): "1080*1920",
+    ("1080P", "1:1"): "1440*1440",
+    ("1080P", "4:3"): "1648*1248",
+    ("1080P", "3:4"): "1248*1648",
+}
+"""DashScope's ``size`` for wan2.6, by resolution and ratio. Those of 4:3 and 3:4 at 720P are from Vercel's AI SDK, all
+others from Alibaba's wan2.7-t2v reference."""
 
 
 def nearest_resolution(pixels: int) -> str:
-    """The tier that a frame of so many pixels belongs to.
+    """Return the resolution whose area is nearest to a frame's.
 
     :param pixels: width times height, more than 0.
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from airflow_wan.api.catalogue import MB, MediaKind
+from airflow_wan.api.rules import MB, MediaKind
 from airflow_wan.exceptions import InvalidVideoRequest, NotMediaError, WanError
 from airflow_wan.media.probing import probe_image
 from airflow_wan.media.sources import (
@@ -26,7 +26,7 @@ from airflow_wan.net.addresses import is_loopback, resolves_privately
 if TYPE_CHECKING:
     from airflow_wan.api.client import WanClient
     from airflow_wan.api.gateways import Account
-    from airflow_wan.api.requests import MediaReference
+    from airflow_wan.api.media_items import MediaReference
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from airflow_wan.api.gateways import Account
-    from airflow_wan.api.requests import MediaReference, VideoRequest
+    from airflow_wan.api.media_items import MediaReference
+    from airflow_wan.api.requests import VideoRequest
     from airflow_wan.media.probing import MediaFacts
 
 log = logging.getLogger(__name__)

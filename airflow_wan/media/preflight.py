@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
-from airflow_wan.api.catalogue import MB, AudioLimits, ClipLimits, ImageLimits, MediaKind, MediaLimits
+from airflow_wan.api.rules import MB, AudioLimits, ClipLimits, ImageLimits, MediaKind, MediaLimits
 from airflow_wan.exceptions import NotMediaError
 from airflow_wan.media.probing import (
     AudioFacts,
@@ -24,7 +24,7 @@ from airflow_wan.media.probing import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from airflow_wan.api.requests import MediaReference
+    from airflow_wan.api.media_items import MediaReference
 
 DURATION_TOLERANCE_S = 0.1
 """Seconds by which a length may miss its limits: an encoded file rarely lasts exactly as long as its samples."""

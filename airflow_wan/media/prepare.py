@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_wan.api.catalogue import MediaKind
+from airflow_wan.api.rules import MediaKind
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.media.gateway_access import GatewayAccess
 from airflow_wan.media.inspection import Inspected, inspect_media
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from airflow_wan.api.client import WanClient
     from airflow_wan.api.gateways import Account
-    from airflow_wan.api.requests import MediaReference, VideoRequest
+    from airflow_wan.api.media_items import MediaReference
+    from airflow_wan.api.requests import VideoRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from airflow_wan.api.catalogue import MB
+from airflow_wan.api.rules import MB
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.redaction import redact, unsigned_body
 
 if TYPE_CHECKING:
-    from airflow_wan.api.requests import MediaReference, VideoRequest
+    from airflow_wan.api.media_items import MediaReference
+    from airflow_wan.api.requests import VideoRequest
 
 log = logging.getLogger(__name__)
 

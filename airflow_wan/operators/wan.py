@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 from airflow.providers.common.compat.sdk import BaseOperator, mask_secret
 
 from airflow_wan import config
+from airflow_wan.api.arguments import is_unset
 from airflow_wan.api.polling import DEFAULT_TIMEOUT, VideoWatch
-from airflow_wan.api.requests import DEFAULT_RESOLUTION, VideoRequest, build_video_request, is_unset
+from airflow_wan.api.requests import DEFAULT_RESOLUTION, VideoRequest, build_video_request
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.operators.argument_docs import list_inherited_arguments

@@ -13,8 +13,8 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_wan import config
+from airflow_wan.api.arguments import is_unset
 from airflow_wan.api.polling import DEFAULT_TIMEOUT, Verdict, VideoWatch
-from airflow_wan.api.requests import is_unset
 from airflow_wan.exceptions import VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.telemetry.lineage import openlineage_of

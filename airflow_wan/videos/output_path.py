@@ -12,7 +12,7 @@ import jinja2
 import jinja2.meta
 from airflow.providers.common.compat.sdk import MappedOperator, conf
 
-from airflow_wan.api.requests import is_unset
+from airflow_wan.api.arguments import is_unset
 from airflow_wan.config import output_base
 from airflow_wan.videos.destination import Destination
 

@@ -1,7 +1,10 @@
-"""The catalogue against the emulator: two readings of one reference, which agree but for one table of differences.
+"""The catalogue against the emulator: two tables from one reference, which agree except where DIFFERENCES says so.
 
-The bodies here are written from the reference, like the emulator. What the client refuses before it spends a cent, the
-emulator is to refuse too, at once or by a task that is doomed to fail; what the client lets through, it is to take.
+The requests here are written from the reference, as the emulator is. The emulator must refuse what the client refuses,
+at once or with a task that fails, and must accept what the client sends.
+
+A new model needs an entry in PLAINEST_MEDIA, a row in the emulator's own catalogue, and cases for what is special
+about it.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ DASHSCOPE_ONLY, APIYI_ONLY, BOTH = (DASHSCOPE,), (APIYI,), (APIYI, DASHSCOPE)
 
 
 def item(media_type: str, **more: Any) -> dict[str, Any]:
-    """A media item with a file of its kind."""
+    """Return a media item with a file of its kind."""
     kinds = {"first_clip": "video", "reference_voice": "audio", "last_frame": "image", "first_frame": "image"}
     kind = kinds.get(media_type, media_type.rpartition("_")[2])
     return {"type": media_type, "url": FILES.get(kind, FILES["image"])} | more
@@ -55,20 +58,20 @@ def items(types: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def nowhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
-    """A media server without a file: what is accepted here need not be filmed."""
+    """A media server without files: no video is made here."""
     with MediaServer(tmp_path_factory.mktemp("empty")) as server:
         yield server
 
 
 @pytest.fixture
 def wan_emulator_settings(nowhere: MediaServer) -> Settings:
-    """A task that is doomed has failed by its first poll."""
+    """Settings with which a bad task has failed by its first poll."""
     return Settings(pending_s=0, running_s=600, qps_limit=False, media_mirrors=(("https://", f"{nowhere.base_url}/"),))
 
 
 @dataclass(frozen=True)
 class Wire:
-    """The emulator, spoken to with and without the client."""
+    """Sends requests to the emulator, with and without the client."""
 
     emulator: RunningEmulator
     http: httpx.Client
@@ -77,23 +80,23 @@ class Wire:
         return {"gateway": gateway, "base_url": self.emulator.base_url, "model": model} | arguments
 
     def create(self, gateway: Gateway, model: str, **arguments: Any) -> object:
-        """The JSON that the client puts on the wire, accepted by the emulator."""
+        """Send a request with the client, and return the JSON that the emulator got and accepted."""
         request = build_video_request(**self.arguments(gateway, model, **arguments))
         with WanClient(Account(gateway, self.emulator.base_url, KEY)) as client:
             task = client.create(request)
-            assert not self.is_doomed(gateway, task.wan_task_id)
+            assert not self.fails(gateway, task.wan_task_id)
         return self.emulator.requests()[-1]["body"]
 
     def refuses(self, gateway: Gateway, body: dict[str, Any]) -> bool:
-        """Whether the emulator refuses a body, at once or by a task that fails for what the body says."""
+        """Return whether the emulator refuses a body, at once or with a task that fails."""
         answer = self.http.post(self.emulator.base_url + gateway.create_path, json=body)
         if answer.status_code != httpx.codes.OK:
             assert not self.emulator.ledger()
             return True
-        return self.is_doomed(gateway, answer.json()["output"]["task_id"])
+        return self.fails(gateway, answer.json()["output"]["task_id"])
 
-    def is_doomed(self, gateway: Gateway, wan_task_id: str) -> bool:
-        """A media file that cannot be fetched fails a task too, but with a code of its own."""
+    def fails(self, gateway: Gateway, wan_task_id: str) -> bool:
+        """Return whether a task fails for its request; media that cannot be fetched give another code."""
         with WanClient(Account(gateway, self.emulator.base_url, KEY)) as client:
             task = client.get_task(wan_task_id)
         return task.status is TaskStatus.FAILED and task.code == "InvalidParameter"
@@ -101,7 +104,7 @@ class Wire:
 
 @pytest.fixture(scope="module")
 def http() -> Iterator[httpx.Client]:
-    """A client that sends whatever it is given."""
+    """A plain HTTP client with a key."""
     headers = {"Authorization": f"Bearer {KEY}", "X-DashScope-Async": "enable"}
     with httpx.Client(headers=headers, verify=False, trust_env=False) as client:  # plain http on loopback
         yield client
@@ -109,7 +112,7 @@ def http() -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def wire(wan_emulator: RunningEmulator, http: httpx.Client) -> Wire:  # noqa: F811
-    """The emulator, empty."""
+    """An emulator that has got no requests yet."""
     return Wire(wan_emulator, http)
 
 
@@ -143,7 +146,7 @@ JACKET_MEDIA = [
         ("wan2.7-videoedit", JACKET, JACKET_MEDIA, {"resolution": "720P"}),
     ],
 )
-def test_an_example_of_the_reference_goes_out_to_the_letter(
+def test_an_example_of_the_reference_is_sent_exactly(
     wire: Wire, gateway: Gateway, model: str, prompt: str, media: list[dict[str, Any]], parameters: dict[str, Any]
 ) -> None:
     sent = wire.create(gateway, model, prompt=prompt, media=media, parameters=parameters)
@@ -181,7 +184,7 @@ def test_an_example_of_the_reference_goes_out_to_the_letter(
         ),
     ],
 )
-def test_wan26_goes_to_dashscope_in_its_legacy_body(
+def test_wan26_is_sent_to_dashscope_in_its_legacy_body(
     wire: Wire, model: str, arguments: dict[str, Any], inputs: dict[str, Any], parameters: dict[str, Any]
 ) -> None:
     sent = wire.create(DASHSCOPE, model, prompt="a kite", **arguments)
@@ -200,7 +203,14 @@ EDIT = ("wan2.7-videoedit", "happyhorse-1.0-video-edit")
 WAN3 = ("wan3.0-video*",)
 HORSES = ("happyhorse-*",)
 ALL = ("*",)
-GOOD_MEDIA = ((T2V, ""), (I2V, "first_frame"), (R2V, "reference_image"), (EDIT, "video reference_image"), (WAN3, ""))
+# A new model of the catalogue needs an entry: the media of its plainest request.
+PLAINEST_MEDIA = (
+    (T2V, ""),
+    (I2V, "first_frame"),
+    (R2V, "reference_image"),
+    (EDIT, "video reference_image"),
+    (WAN3, ""),
+)
 
 
 def _is_one_of(model: str, patterns: tuple[str, ...]) -> bool:
@@ -208,8 +218,8 @@ def _is_one_of(model: str, patterns: tuple[str, ...]) -> bool:
 
 
 def good(model: str) -> dict[str, Any]:
-    """The plainest good request for a model."""
-    (types,) = (types for patterns, types in GOOD_MEDIA if _is_one_of(model, patterns))
+    """Return the plainest good request for a model."""
+    (types,) = (types for patterns, types in PLAINEST_MEDIA if _is_one_of(model, patterns))
     return {"prompt": "a kite", "media": items(types), "parameters": {"resolution": "720P"}}
 
 
@@ -219,9 +229,9 @@ class Case:
 
     :param name: what is changed.
     :param change: arguments laid over the good ones.
-    :param models: the models for which it is as good or as bad as its list says, as patterns.
-    :param gateways: where it is so.
-    :param but: models for which it is not so after all.
+    :param models: patterns of the models for which the change is good (in FINE) or bad (in BAD).
+    :param gateways: the gateways for which it is.
+    :param but: patterns of models that are excepted.
     """
 
     name: str
@@ -256,6 +266,7 @@ FINE = (
     Case("no prompt but media", {"prompt": None} | media("first_frame"), WAN3),
     Case("no prompt", {"prompt": None}, ("wan2.7-i2v", "wan2.7-videoedit"), DASHSCOPE_ONLY),
     Case("negative prompt of 500", {"negative_prompt": "n" * 500}, ("wan2.*",)),
+    Case("negative prompt of 500", {"negative_prompt": "n" * 500}, HORSES, APIYI_ONLY, but=EDIT),
     Case("resolution 1080P", wanted(resolution="1080P"), but=SIZED_26),
     Case("resolution 480P", wanted(resolution="480P"), WAN3),
     Case("duration 2", wanted(duration=2), but=HORSES),
@@ -411,10 +422,10 @@ class Stricter:
     """A bad request that only one of the two refuses.
 
     :param who: "client" or "emulator".
-    :param bad: its name.
-    :param why: what the reference says, or leaves open.
-    :param models: the models of which this is so, as patterns.
-    :param gateways: where it is so.
+    :param bad: its name in BAD.
+    :param why: what the reference says, or does not say.
+    :param models: patterns of the models for which this is so.
+    :param gateways: the gateways for which it is.
     """
 
     who: str
@@ -424,8 +435,8 @@ class Stricter:
     gateways: tuple[Gateway, ...] = BOTH
 
 
-_CUT = "The gateway cuts a longer prompt silently (§4.4) and films half of what was paid for."
-_UNREAD = "The emulator reads no field but the common ones, since a create validates little."
+_CUT = "The gateway silently cuts a longer prompt (§4.4), and the video costs the same."
+_UNREAD = "The emulator checks the common fields only, as the gateways check little at create."
 _NOT_LISTED = "Not among the model's fields in §1.2 and §4.4; what the gateway does with it is [UNKNOWN]."
 
 DIFFERENCES = (
@@ -487,7 +498,7 @@ def _arguments(model: str, case: Case) -> dict[str, Any]:
 
 
 def _body(gateway: Gateway, model: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The body that says the same as the arguments; a legacy one for wan2.6 at DashScope, if it can say so."""
+    """Return the body for the arguments; for wan2.6 at DashScope the legacy one, if it has fields for them."""
     inputs = {name: value for name, value in arguments.items() if name != "parameters" and value not in (None, [])}
     if gateway is DASHSCOPE and model.startswith("wan2.6-"):
         inputs = _legacy(model, inputs)
@@ -508,10 +519,15 @@ def _legacy(model: str, inputs: dict[str, Any]) -> dict[str, Any]:
     return inputs
 
 
+@pytest.mark.parametrize("model", known_model_ids())
+def test_every_model_of_the_catalogue_has_an_example_request(model: str) -> None:
+    entries = [patterns for patterns, _ in PLAINEST_MEDIA if _is_one_of(model, patterns)]
+
+    assert len(entries) == 1, f"{model} needs one entry in PLAINEST_MEDIA of this file: the media of a plain request"
+
+
 @pytest.mark.parametrize(("gateway", "model", "fine"), _cases(FINE))
-def test_a_good_request_goes_out_as_written_and_is_accepted(
-    wire: Wire, gateway: Gateway, model: str, fine: Case
-) -> None:
+def test_a_good_request_is_sent_as_written_and_accepted(wire: Wire, gateway: Gateway, model: str, fine: Case) -> None:
     arguments = _arguments(model, fine)
     expected = _body(gateway, model, arguments)
     if gateway is DASHSCOPE and _is_one_of(model, SIZED_26):
@@ -522,7 +538,7 @@ def test_a_good_request_goes_out_as_written_and_is_accepted(
 
 
 @pytest.mark.parametrize(("gateway", "model", "bad"), _cases(BAD))
-def test_a_bad_request_is_refused_by_both_unless_the_table_says_who_is_stricter(
+def test_a_bad_request_is_refused_by_both_except_where_the_table_says_otherwise(
     wire: Wire, gateway: Gateway, model: str, bad: Case
 ) -> None:
     arguments = _arguments(model, bad)
@@ -540,7 +556,7 @@ def test_a_bad_request_is_refused_by_both_unless_the_table_says_who_is_stricter(
     assert {who for who, refuses in refusing.items() if refuses} == (stricter or {"client", "emulator"})
 
 
-def test_the_client_lets_a_model_through_that_the_emulator_does_not_know(wire: Wire) -> None:
+def test_the_client_sends_the_request_of_an_unknown_model_and_the_emulator_refuses_it(wire: Wire) -> None:
     arguments = {"prompt": "a kite", "parameters": {"resolution": "720P"}}
 
     assert build_video_request(**wire.arguments(APIYI, "wan9-x2v", **arguments)).warnings
@@ -548,7 +564,7 @@ def test_the_client_lets_a_model_through_that_the_emulator_does_not_know(wire: W
         assert wire.refuses(gateway, _body(gateway, "wan9-x2v", arguments))
 
 
-def test_every_difference_is_of_a_request_that_is_tried() -> None:
+def test_every_difference_belongs_to_a_bad_request() -> None:
     assert {entry.bad for entry in DIFFERENCES} <= {bad.name for bad in BAD}
 
 

@@ -13,10 +13,11 @@ import httpx
 import pytest
 from PIL import Image
 
-from airflow_wan.api.catalogue import AudioLimits, ImageLimits
 from airflow_wan.api.client import WanClient
 from airflow_wan.api.gateways import DASHSCOPE, GATEWAYS, Account, GatewayName
-from airflow_wan.api.requests import MediaReference, VideoRequest
+from airflow_wan.api.media_items import MediaReference
+from airflow_wan.api.requests import VideoRequest
+from airflow_wan.api.rules import AudioLimits, ImageLimits
 from airflow_wan.emulator.testing import MediaServer, RunningEmulator
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.media.prepare import PreparedMedia, identify, prepare_media

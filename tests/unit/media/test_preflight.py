@@ -9,13 +9,13 @@ import pytest
 from media_files import tone
 from PIL import Image
 
-from airflow_wan.api.catalogue import MB, AudioLimits, ClipLimits, ImageLimits
-from airflow_wan.api.requests import MediaReference
+from airflow_wan.api.media_items import MediaReference
+from airflow_wan.api.rules import MB, AudioLimits, ClipLimits, ImageLimits
 from airflow_wan.media import preflight
 from airflow_wan.media.probing import AudioFacts, ClipFacts, ImageFacts
 
 if TYPE_CHECKING:
-    from airflow_wan.api.catalogue import MediaLimits
+    from airflow_wan.api.rules import MediaLimits
     from airflow_wan.media.probing import MediaFacts
 
 

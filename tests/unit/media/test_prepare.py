@@ -15,10 +15,11 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from airflow_wan.api.catalogue import AudioLimits, ImageLimits
 from airflow_wan.api.client import WanClient
 from airflow_wan.api.gateways import GATEWAYS, Account, GatewayName
-from airflow_wan.api.requests import MediaReference, VideoRequest
+from airflow_wan.api.media_items import MediaReference
+from airflow_wan.api.requests import VideoRequest
+from airflow_wan.api.rules import AudioLimits, ImageLimits
 from airflow_wan.exceptions import InvalidVideoRequest, RequestRejected
 from airflow_wan.media import gateway_access, inspection
 from airflow_wan.media.prepare import PreparedMedia, identify, prepare_media

@@ -1,0 +1,182 @@
+"""Reads and checks the media of a request: the items of ``input.media``, and the URL of every file that they name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_wan.api.arguments import is_unset, show, show_name
+from airflow_wan.api.rules import MEDIA_KINDS, Count, MediaKind, MediaLimits, MediaRule, Model
+from airflow_wan.net.addresses import is_loopback, is_private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_STORE_SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "oss", "abfs", "abfss", "az"})
+
+
+@dataclass(frozen=True, slots=True)
+class MediaReference:
+    """One file that a request names.
+
+    :param role: its media type, or ``reference_voice`` or ``audio_url``.
+    :param url: where it is, as the author wrote it: https URL, data URI, object store URI or absolute path.
+    :param limits: what the file must be, if the gateway documents it.
+    """
+
+    role: str
+    url: str
+    limits: MediaLimits | None = None
+
+    @property
+    def kind(self) -> MediaKind:
+        """What the file contains."""
+        return MEDIA_KINDS.get(self.role, MediaKind.OTHER)
+
+
+def read_items(media: object, problems: list[str]) -> list[dict[str, Any]]:
+    """Return the media items as dicts with a type and a URL.
+
+    :param media: the argument as the author gave it.
+    :param problems: gets a sentence for each item that lacks one of them, or if the argument is no list.
+    """
+    if media is None:
+        return []
+    if isinstance(media, (str, Mapping)) or not isinstance(media, Sequence):
+        problems.append(f"media must be a list of items like {{'type': 'first_frame', 'url': …}}, got {show(media)}.")
+        return []
+    items: list[dict[str, Any]] = []
+    for index, item in enumerate(media):
+        if not isinstance(item, Mapping) or is_unset(item.get("type")) or is_unset(item.get("url")):
+            problems.append(f"media[{index}] must be a dict with a 'type' and a 'url', got {show(item)}.")
+        elif not isinstance(item["type"], str):
+            problems.append(f"media[{index}]: the type must be a string, got {show(item['type'])}.")
+        else:
+            items.append(dict(item))
+    return items
+
+
+def list_references(items: list[dict[str, Any]], audio_url: str | None, model: Model | None) -> list[MediaReference]:
+    """Return every file that a request names, in the order of the request.
+
+    :param items: its media items.
+    :param audio_url: its sound track, if it has one.
+    :param model: the model's row in the catalogue, for the limits of each file.
+    """
+    files = []
+    for item in items:
+        files.append((item["type"], item["url"]))
+        files.append(("reference_voice", item.get("reference_voice")))
+    files.append(("audio_url", audio_url))
+    limits = model.limits if model else {}
+    return [MediaReference(role, url, limits.get(role)) for role, url in files if not is_unset(url)]
+
+
+def media_problems(model_id: str, model: Model, items: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence for each way in which media items break the rules of a model."""
+    given = Counter(str(item["type"]) for item in items)
+    problems = [
+        *_type_problems(model_id, model, given),
+        *_field_problems(model, items),
+        *_count_problems(model_id, model.media, given),
+    ]
+    return problems or list(_combination_problems(model_id, model.media, given))
+
+
+def _type_problems(model_id: str, model: Model, given: Counter[str]) -> Iterator[str]:
+    taken = ", ".join(sorted(model.media.types)) or "no media"
+    for media_type in given:
+        if media_type not in model.media.types:
+            note = f" ({model.notes[media_type]})" if media_type in model.notes else ""
+            yield f"media: {model_id} does not take the type {media_type!r}; it takes {taken}{note}."
+
+
+def _field_problems(model: Model, items: list[dict[str, Any]]) -> Iterator[str]:
+    for item in items:
+        known = {"type", "url", "reference_voice"} if item["type"] in model.voiced else {"type", "url"}
+        for name in sorted(map(show_name, set(item) - known)):
+            yield f"media: an item of type {item['type']} has no field {name}."
+
+
+def _count_problems(model_id: str, rule: MediaRule, given: Counter[str]) -> Iterator[str]:
+    for count in rule.counts:
+        number = sum(given[media_type] for media_type in count.types)
+        if not count.least <= number <= count.most:
+            yield f"media: {model_id} takes {_count_in_words(count)}, got {number}."
+
+
+def _count_in_words(count: Count) -> str:
+    return f"at most one {count.types[0]}" if (count.least, count.most, len(count.types)) == (0, 1, 1) else str(count)
+
+
+def _combination_problems(model_id: str, rule: MediaRule, given: Counter[str]) -> Iterator[str]:
+    if rule.sets and frozenset(given) not in rule.sets:
+        allowed = "; ".join(" + ".join(sorted(combination, key=_first_ones_first)) for combination in rule.sets)
+        got = " + ".join(given) or "no media"
+        yield f"media: {model_id} takes one of these combinations: {allowed}. Got {got}."
+    one, other = rule.never_together or (frozenset(), frozenset())
+    if one & given.keys() and other & given.keys():
+        yield (
+            f"media: {' and '.join(sorted(one & given.keys()))} cannot be in one request with "
+            f"{' and '.join(sorted(other & given.keys()))}."
+        )
+
+
+def _first_ones_first(media_type: str) -> tuple[bool, str]:
+    """Sort ``first_frame`` and ``first_clip`` before the other types."""
+    return (not media_type.startswith("first"), media_type)
+
+
+def url_problems(references: Sequence[MediaReference], base_url: str) -> Iterator[str]:
+    """Yield a sentence for each file that the gateway could not fetch and this package could not make available.
+
+    :param references: the files.
+    :param base_url: the gateway's address; if it is on loopback (an emulator), files may be on loopback too.
+    """
+    loopback_allowed = is_loopback(urlsplit(base_url).hostname)
+    for reference in references:
+        problem = _url_problem(reference.url, reference.kind, loopback_allowed=loopback_allowed)
+        if problem:
+            yield f"{reference.role}: {show(reference.url)} {problem}."
+
+
+def _url_problem(url: object, kind: MediaKind, *, loopback_allowed: bool) -> str | None:
+    """Return what is wrong with a file's URL, as the predicate of a sentence, or None."""
+    if not isinstance(url, str):
+        return "is not a URL"
+    if url.startswith("data:"):
+        is_image = kind is MediaKind.IMAGE and url.startswith("data:image/") and ";base64," in url
+        return None if is_image else "is not allowed: only images may be base64 data URIs (data:image/png;base64,…)"
+    if is_source(url) and kind is not MediaKind.OTHER:
+        return None
+    if not url.isascii() or any(character.isspace() for character in url):
+        return "has characters that must be percent-encoded in a URL (the gateways refuse them)"
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return "is not a valid URL"
+    if loopback_allowed and parts.scheme == "http" and is_loopback(host):
+        return None
+    if parts.scheme != "https" or not host:
+        return (
+            "is neither a public https:// URL that the gateway can fetch with a plain GET, nor an object store URI "
+            "(s3://…), nor an absolute path"
+        )
+    if not loopback_allowed and is_private(host):
+        return "is not reachable from the internet; the gateway needs a public https:// URL"
+    return None
+
+
+def is_source(url: str) -> bool:
+    """Return whether this is a local file or an object in a store, which the gateway cannot fetch as it is.
+
+    A path must be absolute: workers have no common working directory.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator:
+        return scheme.lower() in _STORE_SCHEMES and bool(rest.strip("/"))
+    return url.startswith(("/", "~/")) and not url.startswith("//")

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, mask_secret
 
 from airflow_wan import config as settings
 from airflow_wan.api.arguments import is_unset
-from airflow_wan.api.polling import DEFAULT_TIMEOUT, VideoWatch
+from airflow_wan.api.polling import DEFAULT_TIMEOUT_S, VideoWatch
 from airflow_wan.api.requests import DEFAULT_RESOLUTION, VideoRequest, build_video_request
 from airflow_wan.exceptions import InvalidVideoRequest, LedgerUnreadable, VideoTaskFailed, WanError
 from airflow_wan.hooks.wan import WanHook
@@ -214,7 +214,7 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
 
     def media_needed_for(self) -> float:
         """S from now in which the gateway may want to fetch the media."""
-        return DEFAULT_TIMEOUT
+        return DEFAULT_TIMEOUT_S
 
     def spending_limit(self) -> float | None:
         """``max_cost`` as a number; a template may have made text of it.
@@ -263,7 +263,7 @@ class WanGenerateVideoOperator(WaitsForVideo, WanSubmitVideoOperator):
         output_path: str | None = None,
         deferrable: bool = True,
         poll_interval: timedelta | float | None = None,
-        timeout: timedelta | float = DEFAULT_TIMEOUT,
+        timeout: timedelta | float = DEFAULT_TIMEOUT_S,
         reuse: bool = True,
         sidecar: bool = True,
         poster: bool = False,

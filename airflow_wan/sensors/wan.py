@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_wan.api.arguments import is_unset
-from airflow_wan.api.polling import DEFAULT_TIMEOUT, Verdict, VideoWatch
+from airflow_wan.api.polling import DEFAULT_TIMEOUT_S, Verdict, VideoWatch
 from airflow_wan.config import poll_interval
 from airflow_wan.exceptions import VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.hooks.wan import WanHook
@@ -57,7 +57,7 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
         wan_conn_id: str = WanHook.default_conn_name,
         deferrable: bool = True,
         poke_interval: timedelta | float | None = None,
-        timeout: timedelta | float = DEFAULT_TIMEOUT,
+        timeout: timedelta | float = DEFAULT_TIMEOUT_S,
         cancel_on_kill: bool = False,
         sidecar: bool = True,
         poster: bool = False,
@@ -104,7 +104,7 @@ class WanVideoSensor(WaitsForVideo, BaseSensorOperator):
         self._running = self.wan_task_id, hook
         with hook.get_conn() as client:
             decision = self.ask(client, watch)
-            while watch.strikes and decision.verdict is Verdict.WAIT:
+            while watch.refusals and decision.verdict is Verdict.WAIT:
                 time.sleep(min(self.poke_interval, _STRIKE_PAUSE))
                 decision = self.ask(client, watch)
         if decision.error is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL
+from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL_S
 
 
 def output_base() -> str:
@@ -19,5 +19,5 @@ def output_base() -> str:
 
 def poll_interval() -> float:
     """Shortest time between two asks about a task, s: ``[wan] poll_interval``."""
-    seconds: float = conf.getfloat("wan", "poll_interval", fallback=DEFAULT_POLL_INTERVAL)
+    seconds: float = conf.getfloat("wan", "poll_interval", fallback=DEFAULT_POLL_INTERVAL_S)
     return seconds

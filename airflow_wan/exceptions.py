@@ -28,10 +28,10 @@ What the package raises and catches itself, so that no task ends with it::
     WanError
     ├── TransferFailed           a file cannot be fetched from its host
     │   └── TransferInterrupted  an attempt to fetch it failed for now
-    ├── NotAVideoError           a file is no complete mp4
-    ├── NotMediaError            a file is not the medium that it should be
+    ├── NotAVideoError           a file is not a complete mp4
+    ├── NotMediaError            a file is not an image, sound or video as it should be
     ├── MediaUnreadable          a file cannot be inspected from here, which says nothing about the file
-    └── PosterError              no poster can be made
+    └── PosterError              no poster frame can be made
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ __all__ = [
 ]
 
 MAX_MESSAGE_CHARS = 1_000
-"""Longest message, in characters. Longer ones (a proxy's HTML page, say) are cut: they end in logs and databases."""
+"""Longest message, in characters. A longer one, such as a proxy's HTML page, is cut: it goes to logs and databases."""
 
 MAX_CODE_CHARS = 100
 """Longest error code, in characters. The longest code in Alibaba's catalogue has 31."""
@@ -84,22 +84,22 @@ MAX_CODE_CHARS = 100
 class WanError(Exception):
     """Base class of all errors of this package.
 
-    :param message: what happened, in the gateway's words where it gave any; free of keys and signed URLs.
-    :param code: the gateway's error code (``InvalidParameter``, ``Throttling.RateQuota`` …), where known.
-    :param request_id: the gateway's id of the request, for its support and its logs, where known.
-    :param wan_task_id: the id of the Wan task concerned, where known.
-    :param http_status: the HTTP status of the answer, where there was one.
-    :param retry_after: how long the gateway asked to wait, in s, if it said so.
+    :param message: what happened, in the gateway's words if it gave any. Keys and signatures of URLs are removed.
+    :param code: the gateway's error code (``InvalidParameter``, ``Throttling.RateQuota`` …), if known.
+    :param request_id: the gateway's id of the request, which its support needs, if known.
+    :param wan_task_id: the id of the Wan task, if known.
+    :param http_status: the HTTP status code of the answer, if there was an answer.
+    :param retry_after: how long the gateway asked to wait, in seconds, if it did.
     """
 
     advice: ClassVar[str] = ""
     """One sentence on what to do next."""
 
     retry_can_help: bool = True
-    """Whether the same task may succeed later. If not, operators raise ``AirflowFailException``."""
+    """Whether the same Airflow task may succeed later. If not, operators raise ``AirflowFailException``."""
 
     longest_message: ClassVar[int] = MAX_MESSAGE_CHARS
-    """Characters after which a message is cut."""
+    """Longest message of this class, in characters."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class WanError(Exception):
         http_status: int | None = None,
         retry_after: float | None = None,
     ) -> None:
-        # Cut before and after: a gateway's text may have any length, and the search for URLs in it takes its time.
+        # Cut first too: a gateway's text may have any length, and redacting a long one is slow.
         self.message = redact(message[: 2 * self.longest_message])[: self.longest_message]
         self.code = redact(code)[:MAX_CODE_CHARS] if code else None
         self.request_id = request_id
@@ -121,7 +121,7 @@ class WanError(Exception):
         super().__init__(self.message)
 
     def __str__(self) -> str:
-        """Return the whole story on one line: code, message, advice, and the ids that a support desk asks for."""
+        """Return one line with code, message, advice, and the ids that a gateway's support asks for."""
         facts = {
             "wan task": self.wan_task_id,
             "request id": self.request_id,
@@ -143,12 +143,12 @@ class WanConnectionError(WanError):
 class InvalidVideoRequest(WanError):
     """The request breaks a rule of the API; nothing was sent and nothing was spent.
 
-    :param problems: one sentence for each problem: the field, its value, and what is allowed.
+    :param problems: one sentence for each problem, with the field, its value, and what is allowed.
     """
 
     advice = "Nothing was sent."
     retry_can_help = False
-    longest_message = 20_000  # our own words: every problem is told
+    longest_message = 20_000  # no text of a gateway: every problem is shown
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
@@ -167,7 +167,7 @@ class DestinationError(WanError):
 
 
 class LedgerUnreadable(WanError):
-    """The ledger could not be read or written. That is not an empty ledger: nothing may be bought."""
+    """The ledger could not be read or written. It may hold a purchase, so nothing may be bought."""
 
 
 class PurchaseUncertain(WanError):
@@ -207,7 +207,7 @@ class RateLimited(WanError):
 class GatewayUnavailable(WanError):
     """A read failed for now: network trouble, an HTTP 5xx, or an answer that cannot be read."""
 
-    advice = "Reading costs nothing and may be repeated."
+    advice = "This request costs nothing and can be repeated."
 
 
 class AuthenticationFailed(WanError):
@@ -245,8 +245,8 @@ class VideoTaskFailed(WanError):
     """
 
     advice = (
-        "A failed task is not billed. If the code says that the prompt or the media are the reason, change them; "
-        "then submit again."
+        "A failed task is not billed. If the code says that the prompt or the media are the reason, change them. "
+        "Then submit again."
     )
 
     def __init__(self, message: str, *, retry_can_help: bool = True, **known: Any) -> None:
@@ -264,7 +264,7 @@ class VideoTaskLost(WanError):
 class VideoWaitTimeout(WanError):
     """Our own deadline passed; the task may still finish, and be billed."""
 
-    advice = "A retry goes on waiting; or fetch it with WanVideoSensor and this wan task id within 24 h of its submit."
+    advice = "A retry continues the wait; WanVideoSensor with this wan task id can too, until 24 h after its submit."
 
 
 class VideoDownloadFailed(WanError):
@@ -273,7 +273,9 @@ class VideoDownloadFailed(WanError):
     :param link_refused: whether the file host refused the signed URL, as it does when the URL has expired.
     """
 
-    advice = "The video is paid for: a retry downloads it again, or WanVideoSensor with this wan task id within 24 h."
+    advice = (
+        "The video is paid for: a retry downloads it again. WanVideoSensor can too, by this wan task id, within 24 h."
+    )
 
     def __init__(self, message: str, *, link_refused: bool = False, **known: Any) -> None:
         self.link_refused = link_refused
@@ -284,7 +286,7 @@ class VideoRejected(WanError):
     """The file arrived whole and is billed, but it is not what was ordered, or cannot be played.
 
     :param problems: one sentence for each problem: what was measured, and what was expected.
-    :param kept_at: where the file was put for a person to look at, if it could be.
+    :param kept_at: where the file was kept so that a person can look at it, if it could be kept.
     """
 
     advice = "The video is paid for: a retry downloads it again and never generates a new one."
@@ -316,11 +318,11 @@ class TransferInterrupted(TransferFailed):
 
 
 class NotAVideoError(WanError):
-    """The file is no complete mp4."""
+    """The file is not a complete mp4."""
 
 
 class NotMediaError(WanError):
-    """The file is not the medium that it should be, or its header cannot be read. The message completes "is not …"."""
+    """The file is not an image, sound or video as it should be, or is broken. The message completes "is not …"."""
 
 
 class MediaUnreadable(WanError, OSError):
@@ -341,7 +343,7 @@ _CARRIED = {
 
 
 def error_to_dict(error: WanError) -> dict[str, Any]:
-    """Write down an error that ended a wait as plain JSON, from which `error_from_dict` makes it again."""
+    """Return an error that ended a wait as a dict that can become JSON; `error_from_dict` reads it."""
     fields = {
         "kind": type(error).__name__,
         "message": error.message,
@@ -354,7 +356,7 @@ def error_to_dict(error: WanError) -> dict[str, Any]:
 
 
 def error_from_dict(fields: Mapping[str, Any]) -> WanError:
-    """Make the error that `error_to_dict` wrote down; a plain `WanError` if a newer version wrote an unknown kind."""
+    """Return the error that `error_to_dict` wrote; a plain `WanError` if a newer version wrote an unknown class."""
     kind = _CARRIED.get(str(fields.get("kind")), WanError)
     names = ["code", "request_id", "wan_task_id", "http_status"]
     known: dict[str, Any] = {name: fields.get(name) for name in names}

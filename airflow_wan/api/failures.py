@@ -1,7 +1,7 @@
-"""Reads a failed answer of a gateway and tells which error it means.
+"""Tells which error a failed answer of a gateway means.
 
-The gateways disagree about HTTP status codes (a moderation refusal is a 403 and an empty balance a 429 at APIYI,
-a missing image is its 500), so an error is classified by its code first and by its status only when there is none.
+The gateways do not use HTTP status codes alike: at APIYI a refusal by moderation is a 403, an empty balance a 429 and a
+missing image a 500. So the code of an answer decides, then a sentence in it, and the status only if there is neither.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from airflow_wan.api.answers import text_of
 from airflow_wan.exceptions import (
-    MAX_CODE_CHARS,
     AuthenticationFailed,
     BalanceExhausted,
     GatewayUnavailable,
@@ -24,27 +24,11 @@ from airflow_wan.exceptions import (
 )
 from airflow_wan.net.host_answers import retry_after
 
+if TYPE_CHECKING:
+    from airflow_wan.api.answers import Answer
 
-@dataclass(frozen=True, slots=True)
-class FailedAnswer:
-    """What a failed HTTP answer says, whichever envelope it came in.
-
-    :param http_status: the HTTP status of the answer.
-    :param code: the error code, taken from a leading ``[Code]`` of the message if there is no field for it.
-    :param message: the message, or a description of the answer when it had none.
-    :param request_id: the gateway's id of the request, where known.
-    :param retry_after: s to wait as the gateway asked, where it did.
-    """
-
-    http_status: int
-    code: str | None
-    message: str
-    request_id: str | None = None
-    retry_after: float | None = None
-
-
-# Codes as the APIYI pages, Alibaba's error catalogue and the code of the `dashscope` SDK name them. They are compared
-# in lower case, and a code matches a prefix at a dot: `InvalidApiKey`, `Throttling.RateQuota`.
+# Codes from the APIYI pages, Alibaba's error catalogue and the source of the `dashscope` SDK, in lower case. An entry
+# also stands for the codes that go on after a dot: "throttling" for `Throttling.RateQuota`.
 _BALANCE = ("insufficient_user_quota", "arrearage", "prepaidbilloverdue", "postpaidbilloverdue")
 _AUTHENTICATION = (
     "invalidapikey",
@@ -95,12 +79,12 @@ _REJECTED = (
     "parse_request_failed",
 )
 
-# What APIYI says as an error's `type` where there is no code: the request never left the gateway.
-_TELLING_TYPES = ("build_request_failed", "parse_request_failed")
+# An error's `type` at APIYI that counts as its code where there is none: the request never left the gateway.
+_TYPES_WITH_MEANING = ("build_request_failed", "parse_request_failed")
 
-# Refusals of the input that a second task may not meet: the gateway could not fetch the media in time. Alibaba's
-# catalogue, and APIYI's FAQ for InvalidImageUrl.
-_FETCH_TROUBLE = (
+# Refusals of the input that a new task may not get: the gateway could not fetch the media in time. From Alibaba's error
+# catalogue; InvalidImageUrl from APIYI's FAQ.
+_MEDIA_NOT_FETCHED = (
     "invalidparameter.datainspection",
     "invalidurl.timeout",
     "badrequest.inputdownloadfailed",
@@ -108,10 +92,21 @@ _FETCH_TROUBLE = (
     "invalidimageurl",
 )
 
-# Sentences for gateways that send no code: APIYI's "invalid token", "no available channel for this model", "not enough
-# quota", and the seed page's missing image. Only what nothing else says: a refusal lets the next try buy, and a 5xx
-# about an "invalid token" in JSON, or "cannot unmarshal", may be the gateway choking after the upstream accepted.
-_SENTENCES: tuple[tuple[str, type[WanError]], ...] = (
+# The first codes that match decide.
+_CLASS_BY_CODE: tuple[tuple[tuple[str, ...], type[WanError]], ...] = (
+    (_BALANCE, BalanceExhausted),
+    (_THROTTLING, RateLimited),
+    (_AUTHENTICATION, AuthenticationFailed),
+    (_LOST, VideoTaskLost),
+    (_OUTAGE, GatewayUnavailable),
+    (_REJECTED, RequestRejected),
+)
+
+# For answers without a code: APIYI's "invalid token", "no available channel for this model" and "not enough quota", and
+# the missing image of its wan2.7-i2v page. Only sentences that can mean nothing else: after a refusal the next try buys
+# again. "Invalid token" in English, or "cannot unmarshal", may also be a gateway that failed to read the answer of an
+# upstream which has accepted the task.
+_CLASS_BY_SENTENCE: tuple[tuple[str, type[WanError]], ...] = (
     ("无效的令牌", AuthenticationFailed),
     ("无可用渠道", AuthenticationFailed),
     ("no available channel", AuthenticationFailed),
@@ -123,78 +118,94 @@ _SENTENCES: tuple[tuple[str, type[WanError]], ...] = (
     ("does not support synchronous calls", RequestRejected),
 )
 
+_CLASS_BY_STATUS: dict[int, type[WanError]] = {
+    401: AuthenticationFailed,
+    402: BalanceExhausted,
+    429: RateLimited,
+}
+
 _CODE_IN_BRACKETS = re.compile(r"^\[([A-Za-z0-9_.]+)\]\s*(.*)$", re.DOTALL)
 
 
+@dataclass(frozen=True, slots=True)
+class FailedAnswer:
+    """What a failed answer says, whatever the structure of its JSON.
+
+    :param http_status: its HTTP status code.
+    :param code: the error code: from a field, or from ``[Code]`` at the beginning of the message.
+    :param message: the message; a description of the answer if it has none.
+    :param request_id: the gateway's id of the request, if known.
+    :param retry_after: how long the gateway asked to wait, in seconds, if it did.
+    """
+
+    http_status: int
+    code: str | None
+    message: str
+    request_id: str | None = None
+    retry_after: float | None = None
+
+
 def split_code(message: str) -> tuple[str | None, str]:
-    """Take a leading ``[Code]``, as APIYI writes upstream codes, off a message."""
+    """Return the ``[Code]`` that APIYI writes before the messages of its upstream, and the rest of the message."""
     found = _CODE_IN_BRACKETS.match(message)
     return (found[1], found[2]) if found else (None, message)
 
 
-def read_failed_answer(http_status: int, headers: Mapping[str, str], payload: object, text: str) -> FailedAnswer:
-    """Find code and message in any of the envelopes the gateways use.
-
-    :param http_status: the HTTP status of the answer.
-    :param headers: its headers, looked up in lower case.
-    :param payload: its body as JSON, or None if it is not JSON.
-    :param text: its body as text, for answers that are no JSON (a proxy's HTML page).
-    """
-    body: Mapping[str, Any] = payload if isinstance(payload, Mapping) else {}
-    # OpenAI-like {"error": {...}} or {"error": "text"}, else DashScope's and new-api's top level {"code", "message"}.
+def read_failed_answer(answer: Answer) -> FailedAnswer:
+    """Return code and message of an answer, from any of the structures that the gateways use."""
+    body = answer.body
+    # Either as at OpenAI, {"error": {...}} or {"error": "text"}; or as at DashScope and new-api, {"code", "message"}.
     error = body.get("error")
-    inner: Mapping[str, Any] = error if isinstance(error, Mapping) else body
-    message = error if isinstance(error, str) else text_of(inner.get("message"))
-    message = message or text_of(inner.get("localized_message"))
+    fields: Mapping[str, Any] = error if isinstance(error, Mapping) else body
+    message = error if isinstance(error, str) else text_of(fields.get("message"))
+    message = message or text_of(fields.get("localized_message"))
     code_in_message, message = split_code(message or "")
-    kind = text_of(inner.get("type"))
-    code = text_of(inner.get("code")) or code_in_message or (kind if kind in _TELLING_TYPES else None)
+    kind = text_of(fields.get("type"))
+    code = text_of(fields.get("code")) or code_in_message or (kind if kind in _TYPES_WITH_MEANING else None)
     if not message:
-        hint = f" (upstream status {inner['param']})" if text_of(inner.get("param")) else ""
-        kind = kind or ("JSON" if body else headers.get("content-type", "unknown content"))
-        message = f"HTTP {http_status} without a message, {kind}{hint}"
-        if not body and text:
-            message += f": {' '.join(text.split())[:200]}"
+        upstream = f" (upstream status {fields['param']})" if text_of(fields.get("param")) else ""
+        kind = kind or ("JSON" if body else answer.headers.get("content-type", "unknown content"))
+        message = f"HTTP {answer.http_status} without a message, {kind}{upstream}"
+        if not body and answer.text:
+            message += f": {' '.join(answer.text.split())[:200]}"
     return FailedAnswer(
-        http_status=http_status,
+        http_status=answer.http_status,
         code=code,
         message=message,
-        request_id=request_id_of(body, headers),
-        retry_after=retry_after(headers.get("retry-after")),
+        request_id=answer.request_id,
+        retry_after=retry_after(answer.headers.get("retry-after")),
     )
 
 
-def request_id_of(body: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
-    """The id under which the gateway's support finds the request: APIYI's own first, then the upstream's."""
-    own, upstream = headers.get("x-shellapi-request-id"), headers.get("x-request-id")
-    found = own or text_of(body.get("request_id")) or upstream
-    return found[:MAX_CODE_CHARS] if found else None
+def submit_error(answer: Answer) -> WanError:
+    """Return the error that a failed answer to a create request means.
+
+    An answer that does not prove a refusal is ambiguous: the video may have been accepted, and may be billed.
+    """
+    failed = read_failed_answer(answer)
+    kind = _error_class(failed)
+    if kind not in (RateLimited, AuthenticationFailed, BalanceExhausted, RequestRejected):
+        # 408 and 499 say that the gateway stopped waiting for its upstream, which may have accepted the request.
+        status_refuses = 300 <= failed.http_status < 500 and failed.http_status not in (408, 499)  # noqa: PLR2004
+        kind = RequestRejected if status_refuses and kind is not GatewayUnavailable else SubmitAmbiguous
+    return kind(failed.message, **_error_fields(failed))
 
 
-def classify_submit(answer: FailedAnswer) -> WanError:
-    """Which error a failed create answer is. What does not prove a refusal counts as ambiguous."""
-    kind = _kind(answer)
-    if kind in (RateLimited, AuthenticationFailed, BalanceExhausted, RequestRejected):
-        return kind(answer.message, **_known(answer))
-    refused = 300 <= answer.http_status < 500  # noqa: PLR2004
-    # 408 and 499 are a gateway giving up on a request that its upstream may have taken.
-    if refused and answer.http_status not in (408, 499) and kind is not GatewayUnavailable:
-        return RequestRejected(answer.message, **_known(answer))
-    return SubmitAmbiguous(answer.message, **_known(answer))
+def read_error(answer: Answer, wan_task_id: str | None = None) -> WanError:
+    """Return the error that a failed answer to a read or a cancel request means.
 
-
-def classify_read(answer: FailedAnswer, wan_task_id: str | None = None) -> WanError:
-    """Which error a failed GET (or cancel) answer is. What is not a definite refusal may pass: ask again."""
-    kind = _kind(answer)
-    known = _known(answer) | {"wan_task_id": wan_task_id}
-    if kind in (RateLimited, AuthenticationFailed, VideoTaskLost):
-        return kind(answer.message, **known)
-    if kind is None and answer.http_status in (401, 403):
-        return AuthenticationFailed(answer.message, **known)
-    if kind is RequestRejected and 400 <= answer.http_status < 500:  # noqa: PLR2004
-        # The gateway understood the question and refuses to speak of this id. A bare 404 is not that: proxies say it.
-        return VideoTaskLost(answer.message, **known)
-    return GatewayUnavailable(answer.message, **known)
+    An answer that is no definite refusal is a failure that may pass: the read can be repeated.
+    """
+    failed = read_failed_answer(answer)
+    kind = _error_class(failed)
+    if kind is None and failed.http_status in (401, 403):
+        kind = AuthenticationFailed
+    elif kind is RequestRejected and 400 <= failed.http_status < 500:  # noqa: PLR2004
+        # The gateway understood the question and refuses this id. A bare 404 is no such answer: proxies send it too.
+        kind = VideoTaskLost
+    if kind not in (RateLimited, AuthenticationFailed, VideoTaskLost):
+        kind = GatewayUnavailable
+    return kind(failed.message, **_error_fields(failed), wan_task_id=wan_task_id)
 
 
 def blames_the_request(code: str | None) -> bool:
@@ -202,53 +213,31 @@ def blames_the_request(code: str | None) -> bool:
 
     The same request would then fail again. Media that the gateway could not fetch in time are no such reason.
     """
-    known = (code or "").lower()
-    return known not in _FETCH_TROUBLE and _matches(known, _REJECTED)
+    lower = (code or "").lower()
+    return lower not in _MEDIA_NOT_FETCHED and _matches(lower, _REJECTED)
 
 
-def _kind(answer: FailedAnswer) -> type[WanError] | None:
-    """The class an answer's code, sentence or status stands for, or None if none of them says."""
-    code = (answer.code or "").lower()
-    families: tuple[tuple[tuple[str, ...], type[WanError]], ...] = (
-        (_BALANCE, BalanceExhausted),
-        (_THROTTLING, RateLimited),
-        (_AUTHENTICATION, AuthenticationFailed),
-        (_LOST, VideoTaskLost),
-        (_OUTAGE, GatewayUnavailable),
-        (_REJECTED, RequestRejected),
-    )
-    for codes, kind in families:
+def _error_class(failed: FailedAnswer) -> type[WanError] | None:
+    """Return the class that the code, the message or the status means; None if none of them says."""
+    code = (failed.code or "").lower()
+    for codes, kind in _CLASS_BY_CODE:
         if _matches(code, codes):
             return kind
-    sentence = answer.message.lower()
-    for words, kind in _SENTENCES:
-        if words in sentence:
+    message = failed.message.lower()
+    for sentence, kind in _CLASS_BY_SENTENCE:
+        if sentence in message:
             return kind
-    by_status: dict[int, type[WanError]] = {
-        401: AuthenticationFailed,
-        402: BalanceExhausted,
-        429: RateLimited,
-    }
-    return by_status.get(answer.http_status)
+    return _CLASS_BY_STATUS.get(failed.http_status)
 
 
-def _matches(code: str, family: tuple[str, ...]) -> bool:
-    return any(code == known or code.startswith(known + ".") for known in family)
+def _matches(code: str, known_codes: tuple[str, ...]) -> bool:
+    return any(code == known or code.startswith(known + ".") for known in known_codes)
 
 
-def _known(answer: FailedAnswer) -> dict[str, Any]:
+def _error_fields(failed: FailedAnswer) -> dict[str, Any]:
     return {
-        "code": answer.code,
-        "request_id": answer.request_id,
-        "http_status": answer.http_status,
-        "retry_after": answer.retry_after,
+        "code": failed.code,
+        "request_id": failed.request_id,
+        "http_status": failed.http_status,
+        "retry_after": failed.retry_after,
     }
-
-
-def text_of(value: object) -> str | None:
-    """A non-empty string, or a number as text; None for anything else."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, (str, int, float)):
-        return str(value).strip() or None
-    return None

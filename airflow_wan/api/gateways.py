@@ -1,4 +1,4 @@
-"""The two gateways: their hosts, paths, headers and limits, and what each of them can do."""
+"""The two gateways: their hosts, paths and headers, what each can do, and the HTTP requests of the protocol."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 TEXT_FIELDS = ("prompt", "negative_prompt")
-"""The fields of ``input`` that are words and never a file's URL, even where they look like one."""
+"""The fields of ``input`` that are text and never the URL of a file, even if they look like one."""
 
 VIDEO_SYNTHESIS = "/api/v1/services/aigc/video-generation/video-synthesis"
 
 
 class GatewayName(StrEnum):
-    """The gateways this package speaks to."""
+    """The gateways that this package can use."""
 
     APIYI = "apiyi"
     DASHSCOPE = "dashscope"
@@ -28,16 +28,16 @@ class GatewayName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """One gateway's side of the protocol.
+    """What is particular to one gateway.
 
     :param name: which gateway it is.
-    :param title: its name in sentences for people.
-    :param default_base_url: where it is reached when the connection names no host.
+    :param title: its name in messages.
+    :param default_base_url: its address if the connection has no host.
     :param create_path: path of the create request.
     :param task_path: path of the task query; ``{wan_task_id}`` stands for the id.
     :param can_cancel: whether a task can be canceled (DashScope: only while PENDING).
-    :param can_list: whether an API key can list its tasks.
-    :param can_upload: whether it keeps files for its tasks for a while, under ``oss://`` URLs.
+    :param can_list: whether it lists the tasks of an account.
+    :param can_upload: whether it has a temporary store for media, with ``oss://`` URLs.
     """
 
     name: GatewayName
@@ -78,21 +78,21 @@ _DASHSCOPE_DOMAIN = "aliyuncs.com"
 
 
 def gateway_of_host(base_url: str) -> Gateway:
-    """Tell the gateway from a base URL: Alibaba's hosts are DashScope, all others are taken for APIYI."""
+    """Return the gateway at a base URL: DashScope at Alibaba's hosts, APIYI at any other."""
     host = (urlsplit(base_url).hostname or "").lower()
     return DASHSCOPE if host == _DASHSCOPE_DOMAIN or host.endswith("." + _DASHSCOPE_DOMAIN) else APIYI
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where requests go and on whose money: what a connection boils down to.
+    """An account at a gateway, as an Airflow connection describes it.
 
-    :param gateway: the gateway spoken to.
-    :param base_url: its URL without a trailing slash.
+    :param gateway: the gateway.
+    :param base_url: its address, without a trailing slash.
     :param api_key: the key; never shown.
     :param workspace: DashScope workspace id, sent as ``X-DashScope-WorkSpace``.
-    :param connect_timeout: s until a connection must stand.
-    :param read_timeout: s without a byte until an answer is given up.
+    :param connect_timeout: how long connecting may take, in seconds.
+    :param read_timeout: how long to wait for the next byte of an answer, in seconds.
     """
 
     gateway: Gateway
@@ -104,18 +104,18 @@ class Account:
 
     @property
     def on_loopback(self) -> bool:
-        """Whether the gateway is an emulator on this machine, which may deal in plain http on loopback."""
+        """Whether the gateway is on this machine (an emulator), so that plain http on loopback is allowed."""
         return is_loopback(urlsplit(self.base_url).hostname)
 
     @property
     def on_private_network(self) -> bool:
-        """Whether the gateway is on this machine or in a private network, and so may offer its files there."""
+        """Whether the gateway is on this machine or in a private network, so that its files may be there too."""
         return resolves_privately(urlsplit(self.base_url).hostname or "")
 
     def headers(self) -> dict[str, str]:
-        """Headers of every request.
+        """Return the headers of every request.
 
-        ``identity``: APIYI has been seen to label uncompressed bodies as gzip (its own script asks for the same).
+        They ask for uncompressed answers, as APIYI's own script does: APIYI may label an uncompressed answer as gzip.
         """
         headers = {"Authorization": f"Bearer {self.api_key}", "Accept-Encoding": "identity"}
         if self.workspace:
@@ -135,9 +135,9 @@ class ApiCall:
 
 
 def create_call(gateway: Gateway, body: dict[str, object]) -> ApiCall:
-    """The request that submits, and pays for, a video. Both gateways answer only with the async header.
+    """Return the request that submits a video, which costs money. Both gateways require the async header.
 
-    DashScope looks ``oss://`` media up in its temporary store only when a header asks it to.
+    DashScope resolves ``oss://`` URLs of its temporary store only if a header asks for it.
     """
     headers = {"X-DashScope-Async": "enable"}
     if gateway.can_upload and _holds_oss_url(body.get("input")):
@@ -146,7 +146,7 @@ def create_call(gateway: Gateway, body: dict[str, object]) -> ApiCall:
 
 
 def _holds_oss_url(value: object) -> bool:
-    """Whether a medium, anywhere in there, has an ``oss://`` URL; a prompt that begins so has none."""
+    """Return whether any media item has an ``oss://`` URL; a prompt that begins like one does not count."""
     if isinstance(value, Mapping):
         return any(_holds_oss_url(inner) for name, inner in value.items() if name not in TEXT_FIELDS)
     if isinstance(value, list):
@@ -155,25 +155,27 @@ def _holds_oss_url(value: object) -> bool:
 
 
 def policy_call(model: str) -> ApiCall:
-    """The request for leave to upload one file for a model; DashScope only."""
+    """Return the request for the permission to upload one file for a model; DashScope only."""
     return ApiCall("GET", "/api/v1/uploads", params={"action": "getPolicy", "model": model})
 
 
 def task_call(gateway: Gateway, wan_task_id: str) -> ApiCall:
-    """The request that reads a task."""
+    """Return the request that reads a task."""
     return ApiCall("GET", gateway.task_path.format(wan_task_id=quote(wan_task_id, safe="")))
 
 
 def list_call(*, model: str, start: datetime, end: datetime, page: int) -> ApiCall:
-    """The request that lists the account's tasks of one model, at most 24 h of them; DashScope only.
+    """Return the request that lists the account's tasks of one model from at most 24 h; DashScope only.
 
-    :param start: begin of the window, written as its own clock says: the gateway does not document the time zone.
-    :param end: end of the window, likewise.
+    :param model: the model id.
+    :param start: begin of the 24 h. It is sent without its time zone: the gateway does not document which one it uses.
+    :param end: end of the 24 h, sent in the same way.
+    :param page: number of the page, from 1.
     """
     window = {"start_time": f"{start:%Y%m%d%H%M%S}", "end_time": f"{end:%Y%m%d%H%M%S}"}
     return ApiCall("GET", "/api/v1/tasks/", params={**window, "model_name": model, "page_no": str(page)})
 
 
 def cancel_call(gateway: Gateway, wan_task_id: str) -> ApiCall:
-    """The request that cancels a task that is still queued; DashScope only."""
+    """Return the request that cancels a queued task; DashScope only."""
     return ApiCall("POST", gateway.task_path.format(wan_task_id=quote(wan_task_id, safe="")) + "/cancel")

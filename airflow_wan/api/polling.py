@@ -1,6 +1,6 @@
-"""When to ask next, and what an answer, or a failed ask, means for the wait. Nothing here reads a clock or a socket.
+"""Decides what each poll of a task means for the wait, and when to poll again. Nothing here reads a clock or a socket.
 
-Poke mode, the synchronous wait and the trigger all put what they saw to the same `VideoWatch` and do as it says.
+The sensor, the wait on a worker and the trigger all give what they got to a `VideoWatch` and follow its decision.
 """
 
 from __future__ import annotations
@@ -13,30 +13,32 @@ from airflow_wan.api.failures import blames_the_request
 from airflow_wan.api.tasks import TaskStatus, WanTask
 from airflow_wan.exceptions import AuthenticationFailed, VideoTaskFailed, VideoTaskLost, VideoWaitTimeout, WanError
 
-DEFAULT_POLL_INTERVAL = 15.0
-"""s. Alibaba's advice for video; APIYI asks for 5 to 10 s and never under 3 s."""
+DEFAULT_POLL_INTERVAL_S = 15.0
+"""Seconds between two polls. Alibaba recommends 15 s for video; APIYI 5 to 10 s, and forbids less than 3 s."""
 
-DEFAULT_TIMEOUT = 3 * 3600.0 + 15 * 60
-"""s. The gateways give a task up after 3 h (Alibaba's `InternalError.Timeout`); the rest is for their own queue."""
+DEFAULT_TIMEOUT_S = 3 * 3600.0 + 15 * 60
+"""Seconds until the wait is given up. The gateways give a task up after 3 h (Alibaba's `InternalError.Timeout`); the
+15 minutes are for their queue."""
 
-LONGEST_INTERVAL = 60.0
-"""s between two healthy polls, however long the job takes."""
+LONGEST_INTERVAL_S = 60.0
+"""Seconds to which the interval between two polls grows while a task takes its time."""
 
-LONGEST_BACKOFF = 120.0
-"""s between two polls while the gateway is in trouble and says nothing of how long to wait."""
+LONGEST_BACKOFF_S = 120.0
+"""Seconds to which the interval between two polls grows while polls fail and the gateway sends no Retry-After."""
 
-LONGEST_RETRY_AFTER = 600.0
-"""s. A gateway that asks for more is asked again after this."""
+LONGEST_RETRY_AFTER_S = 600.0
+"""Longest Retry-After that is obeyed, in seconds."""
 
-STRIKES = 3
-"""Definite refusals in a row that end the wait: one may be a gateway's slip, and a lost paid video is dear."""
+MAX_REFUSALS = 3
+"""Definite refusals in a row that end the wait. A single one may be an error of the gateway, and to give up then would
+lose a video that is paid for."""
 
 _JITTER = 0.1
-"""Share by which a delay is at most lengthened, so that tasks submitted together do not ask together."""
+"""Greatest share by which a delay is lengthened at random, so that tasks submitted together are not polled together."""
 
 
 class Verdict(StrEnum):
-    """What the wait has come to."""
+    """State of the wait."""
 
     WAIT = "wait"
     SUCCEEDED = "succeeded"
@@ -45,11 +47,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do now.
+    """What to do after a poll.
 
     :param verdict: go on waiting, or how the wait ended.
-    :param delay: s until the next ask; 0 unless waiting.
-    :param notes: lines for the log: changes of state, trouble that began or ended.
+    :param delay: seconds until the next poll; 0 if the wait ended.
+    :param notes: lines for the log: changes of the task's state, and when polls begin to fail or to succeed again.
     :param error: why the wait failed.
     """
 
@@ -61,31 +63,35 @@ class Decision:
 
 @dataclass(slots=True)
 class VideoWatch:
-    """One wait for one task: shown each answer, it says what to do and what is worth a line in the log.
+    """The wait for one task: it gets the result of each poll, and decides what to do and what to log.
 
-    :param wan_task_id: the task waited for.
-    :param started: when the wait began, unix time in s; the interval grows with the time since then.
-    :param deadline: when to give up, unix time in s.
-    :param poll_interval: shortest time between two asks, s.
-    :param seen: when each status was first seen, unix time in s.
+    :param wan_task_id: the task.
+    :param started: when the wait began, as a Unix time in seconds; the interval grows with the time since then.
+    :param deadline: when to give up, as a Unix time in seconds.
+    :param poll_interval: shortest time between two polls, in seconds.
+    :param seen: when each status was first seen, as a Unix time in seconds.
     """
 
     wan_task_id: str
     started: float
     deadline: float
-    poll_interval: float = DEFAULT_POLL_INTERVAL
+    poll_interval: float = DEFAULT_POLL_INTERVAL_S
     seen: dict[str, float] = field(default_factory=dict)
-    strikes: int = 0
-    _failures: int = field(default=0, repr=False)
+    refusals: int = 0
+    _failed_polls: int = field(default=0, repr=False)
     _last_note: str = field(default="", repr=False)
 
     def see_task(self, task: WanTask, now: float) -> Decision:
-        """Decide on an answer that told the task's state."""
+        """Decide after a poll that returned the task.
+
+        :param task: the task.
+        :param now: the time of the poll, as a Unix time in seconds.
+        """
         self.seen.setdefault(task.status.value, round(now, 3))
-        notes = self._trouble_over(now)
+        notes = self._note_recovery(now)
         if task.status is TaskStatus.UNKNOWN:
-            return self._strike(_lost(task), now, notes)
-        self.strikes = 0
+            return self._refused(_lost(task), now, notes)
+        self.refusals = 0
         if task.status in (TaskStatus.FAILED, TaskStatus.CANCELED):
             return Decision(Verdict.FAILED, error=_failed(task), notes=notes)
         if task.status is TaskStatus.SUCCEEDED and task.video_url:
@@ -94,28 +100,30 @@ class VideoWatch:
         if note != self._last_note:
             self._last_note = note
             notes = (*notes, note)
-        grown = max(self.poll_interval, min((now - self.started) / 10, LONGEST_INTERVAL))
-        return self._wait(grown, now, notes)
+        interval = max(self.poll_interval, min((now - self.started) / 10, LONGEST_INTERVAL_S))
+        return self._wait(interval, now, notes)
 
     def see_error(self, error: WanError, now: float) -> Decision:
-        """Decide on an ask that failed: a refusal counts as a strike, anything else is survived until the deadline."""
-        if isinstance(error, (AuthenticationFailed, VideoTaskLost)):
-            return self._strike(error, now, ())
-        self.strikes = 0
-        self._failures += 1
-        notes: tuple[str, ...] = ()
-        if self._failures == 1:
-            notes = (f"the gateway cannot be asked for now, asking on until the deadline: {error}",)
-        if error.retry_after is not None:
-            return self._wait(max(self.poll_interval, min(error.retry_after, LONGEST_RETRY_AFTER)), now, notes)
-        backoff = self.poll_interval * 2 ** min(self._failures, 10)
-        return self._wait(max(self.poll_interval, min(backoff, LONGEST_BACKOFF)), now, notes)
+        """Decide after a poll that failed: refusals end the wait when they repeat, other errors only at the deadline.
 
-    def _strike(self, error: WanError, now: float, notes: tuple[str, ...]) -> Decision:
-        self.strikes += 1
-        if self.strikes >= STRIKES:
+        :param error: the error.
+        :param now: the time of the poll, as a Unix time in seconds.
+        """
+        if isinstance(error, (AuthenticationFailed, VideoTaskLost)):
+            return self._refused(error, now, ())
+        self.refusals = 0
+        self._failed_polls += 1
+        notes = (f"polling failed, trying again until the deadline: {error}",) if self._failed_polls == 1 else ()
+        if error.retry_after is not None:
+            return self._wait(max(self.poll_interval, min(error.retry_after, LONGEST_RETRY_AFTER_S)), now, notes)
+        backoff = self.poll_interval * 2 ** min(self._failed_polls, 10)
+        return self._wait(max(self.poll_interval, min(backoff, LONGEST_BACKOFF_S)), now, notes)
+
+    def _refused(self, error: WanError, now: float, notes: tuple[str, ...]) -> Decision:
+        self.refusals += 1
+        if self.refusals >= MAX_REFUSALS:
             return Decision(Verdict.FAILED, error=error, notes=notes)
-        notes = (*notes, f"refusal {self.strikes} of {STRIKES}, asking again: {error}")
+        notes = (*notes, f"refusal {self.refusals} of {MAX_REFUSALS}, asking again: {error}")
         return self._wait(self.poll_interval, now, notes)
 
     def _wait(self, delay: float, now: float, notes: tuple[str, ...]) -> Decision:
@@ -125,18 +133,18 @@ class VideoWatch:
                 wan_task_id=self.wan_task_id,
             )
             return Decision(Verdict.FAILED, error=error, notes=notes)
-        return Decision(Verdict.WAIT, delay=min(self._varied(delay), self.deadline - now), notes=notes)
+        return Decision(Verdict.WAIT, delay=min(_with_jitter(delay), self.deadline - now), notes=notes)
 
-    def _trouble_over(self, now: float) -> tuple[str, ...]:
-        if not self._failures:
+    def _note_recovery(self, now: float) -> tuple[str, ...]:
+        if not self._failed_polls:
             return ()
-        failures, self._failures = self._failures, 0
-        return (f"the gateway answers again after {failures} failed ask(s), {now - self.started:.0f} s into the wait",)
+        failed, self._failed_polls = self._failed_polls, 0
+        return (f"the gateway answers again after {failed} failed poll(s), {now - self.started:.0f} s into the wait",)
 
-    @staticmethod
-    def _varied(delay: float) -> float:
-        # Only ever longer: the gateways set least intervals, and a Retry-After is one too.
-        return delay * random.uniform(1, 1 + _JITTER)  # noqa: S311
+
+def _with_jitter(delay: float) -> float:
+    # Never shorter: the gateways set least intervals, and a Retry-After is one too.
+    return delay * random.uniform(1, 1 + _JITTER)  # noqa: S311
 
 
 def _state_note(task: WanTask) -> str:
@@ -145,8 +153,8 @@ def _state_note(task: WanTask) -> str:
     if task.status is TaskStatus.RUNNING:
         return "running" if task.progress is None else f"running {task.progress} %"
     if task.status is TaskStatus.SUCCEEDED:
-        return "succeeded, but the gateway gives no file yet"
-    return f"in a state this package does not know ({task.status_word!r}), asking on"
+        return "succeeded, but the gateway has not given the file yet"
+    return f"in a state this package does not know ({task.status_word!r}), still waiting"
 
 
 def _failed(task: WanTask) -> VideoTaskFailed:

@@ -1,27 +1,24 @@
-"""WanTask and its one reader: every shape in which a gateway tells of a task, made into the same object."""
+"""Reads a task from a gateway's answer: every form in which the gateways describe one becomes the same `WanTask`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_wan.api.failures import (
-    classify_read,
-    classify_submit,
-    read_failed_answer,
-    request_id_of,
-    split_code,
-    text_of,
-)
+from airflow_wan.api.answers import text_of
+from airflow_wan.api.failures import read_error, read_failed_answer, split_code, submit_error
 from airflow_wan.exceptions import MAX_MESSAGE_CHARS, GatewayUnavailable, WanError
 from airflow_wan.redaction import redact
 
+if TYPE_CHECKING:
+    from airflow_wan.api.answers import Answer
+
 
 class TaskStatus(StrEnum):
-    """What a task is doing, in one vocabulary for both gateways."""
+    """State of a task, in the same words for both gateways."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -29,13 +26,13 @@ class TaskStatus(StrEnum):
     FAILED = "failed"
     CANCELED = "canceled"
     UNKNOWN = "unknown"
-    """The gateway does not know the task: it expired, never existed, or is another account's. It never resolves."""
+    """The gateway does not know the task: it expired, never existed, or belongs to another account."""
     UNRECOGNISED = "unrecognised"
-    """A status word this package does not know; the task is taken to be still on its way."""
+    """A status word that this package does not know; the task is assumed to be unfinished."""
 
 
-# DashScope says PENDING … UNKNOWN (its SDK also knows SUSPENDED), APIYI submitted … failed, and the gateway software
-# that APIYI builds on NOT_START … FAILURE. Compared in lower case.
+# DashScope says PENDING … UNKNOWN (its SDK also knows SUSPENDED), APIYI submitted … failed, and new-api, the
+# software that APIYI's gateway descends from, NOT_START … FAILURE. In lower case.
 _STATUS_WORDS = {
     "pending": TaskStatus.QUEUED,
     "submitted": TaskStatus.QUEUED,
@@ -56,31 +53,33 @@ _STATUS_WORDS = {
 }
 
 CHINA_TIME = timezone(timedelta(hours=8))
-"""DashScope writes its times without a zone, in UTC+8."""
-
+"""Time zone of the times that DashScope writes without one."""
 
 MAX_USAGE_CHARS = 2_000
-"""A bill has some hundred characters."""
+"""Longest ``usage`` that is kept, in characters: it goes to XCom. A usual one has a few hundred."""
+
+MAX_STATUS_CHARS = 40
+"""Longest status word that is kept, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class WanTask:
-    """A video job at a gateway, as of one answer.
+    """A task at a gateway, as one answer describes it.
 
     :param wan_task_id: the gateway's id of the task.
-    :param status: what it is doing.
-    :param status_word: the gateway's own word for that.
-    :param progress: percent done, where the gateway says (APIYI: 0, 10, 30 or 100).
-    :param video_url: where the finished file is, for 24 h; signed, so never logged or shown.
-    :param code: why it failed, in the gateway's code.
-    :param message: why it failed, in the gateway's words.
-    :param request_id: the gateway's id of the request that told this.
-    :param submitted_at: when the gateway took it, where it says (DashScope).
-    :param started_at: when it began to run, where the gateway says (DashScope).
-    :param ended_at: when it ended, where the gateway says (DashScope).
-    :param orig_prompt: the prompt as submitted, where the gateway says (DashScope).
-    :param actual_prompt: the prompt after the gateway's rewriting, where it says.
-    :param usage: what was billed, as the gateway wrote it: seconds, resolution (DashScope).
+    :param status: its state.
+    :param status_word: the gateway's own word for its state.
+    :param progress: how much is done, in percent, if the gateway says so (APIYI: 0, 10, 30 or 100).
+    :param video_url: URL of the finished file, valid for 24 h. It is signed, so it must not be logged or shown.
+    :param code: the gateway's error code, if the task failed.
+    :param message: why the task failed, in the gateway's words.
+    :param request_id: the gateway's id of the request that got this answer.
+    :param submitted_at: when the gateway accepted the task (DashScope only).
+    :param started_at: when the task began to run (DashScope only).
+    :param ended_at: when the task ended (DashScope only).
+    :param orig_prompt: the prompt as submitted (DashScope only).
+    :param actual_prompt: the prompt after the gateway's rewriting, if the gateway tells it.
+    :param usage: what was billed, in the gateway's own fields: seconds, resolution (DashScope only).
     """
 
     wan_task_id: str
@@ -100,134 +99,110 @@ class WanTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer, taken apart just far enough to be read.
-
-    :param http_status: its status code.
-    :param headers: its headers, looked up in lower case.
-    :param payload: its body as JSON, or None if it is not JSON.
-    :param text: its body as text.
-    """
-
-    http_status: int
-    headers: Mapping[str, str]
-    payload: object
-    text: str = field(repr=False)
-
-    @property
-    def body(self) -> Mapping[str, Any]:
-        """The JSON object, or an empty one."""
-        return self.payload if isinstance(self.payload, Mapping) else {}
-
-    @property
-    def ok(self) -> bool:
-        """Whether the status says success."""
-        return 200 <= self.http_status < 300  # noqa: PLR2004
-
-
-def read_created(answer: Answer) -> WanTask:
-    """The task that a create request made.
-
-    :raises WanError: by the answer's code; `SubmitAmbiguous` where it proves neither acceptance nor refusal.
-    """
-    wan_task_id = _first_text(_places(answer.body), "task_id") if answer.ok else None
-    if wan_task_id is None:
-        raise classify_submit(read_failed_answer(answer.http_status, answer.headers, answer.payload, answer.text))
-    status, word = _status(answer.body)
-    return WanTask(
-        wan_task_id=wan_task_id,
-        status=status or TaskStatus.QUEUED,
-        status_word=word,
-        request_id=request_id_of(answer.body, answer.headers),
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class ListedTask:
     """One row of the gateway's list of tasks.
 
     :param wan_task_id: the task.
-    :param created_at: when the gateway made it, unix time in s.
+    :param created_at: when the gateway created it, as a Unix time in seconds.
     """
 
     wan_task_id: str
     created_at: float
 
 
-_NO_TIME = 1e16
-"""ms; larger numbers are no times, and some not even floats."""
+_LONGEST_TIMESTAMP_MS = 1e16
+"""Greatest number that is read as a time, in milliseconds: a greater one is none, and may not even fit a float."""
+
+
+def read_created(answer: Answer) -> WanTask:
+    """Return the task that a create request has made.
+
+    :raises SubmitAmbiguous: when the answer proves neither that the request was accepted nor that it was refused.
+    :raises WanError: of the class that the answer means, when the request was refused.
+    """
+    wan_task_id = _first_text(_task_objects(answer.body), "task_id") if answer.ok else None
+    if wan_task_id is None:
+        raise submit_error(answer)
+    status, word = _status(answer.body)
+    return WanTask(
+        wan_task_id=wan_task_id,
+        status=status or TaskStatus.QUEUED,
+        status_word=word,
+        request_id=answer.request_id,
+    )
 
 
 def read_list(answer: Answer) -> tuple[list[ListedTask], int]:
-    """One page of the list of tasks, and how many pages there are.
+    """Return one page of the list of tasks, and the number of pages.
 
-    :raises WanError: `GatewayUnavailable` where the answer is no list, else by its code.
+    :raises WanError: of the class that the answer means; `GatewayUnavailable` when it is no list.
     """
     body = answer.body
     # Alibaba's documentation shows the rows under "data"; its SDK reads them from "tasks".
     rows = next((body[key] for key in ("data", "tasks") if isinstance(body.get(key), list)), None)
     if not answer.ok or rows is None:
-        raise classify_read(read_failed_answer(answer.http_status, answer.headers, answer.payload, answer.text))
+        raise read_error(answer)
     tasks = [
         ListedTask(str(row["task_id"]), float(row["gmt_create"]) / 1000)
         for row in rows
         if isinstance(row, Mapping)
         and row.get("task_id")
         and isinstance(row.get("gmt_create"), (int, float))
-        and abs(row["gmt_create"]) < _NO_TIME
+        and abs(row["gmt_create"]) < _LONGEST_TIMESTAMP_MS
     ]
     pages = body.get("total_page")
     return tasks, pages if isinstance(pages, int) else 1
 
 
 def read_task(answer: Answer, wan_task_id: str) -> WanTask:
-    """The task that a query asked for, from any of the documented shapes and the ones the gateway software suggests.
+    """Return the task that a query asked for.
 
-    :raises WanError: `GatewayUnavailable` where the answer says nothing of a task, else by the answer's code.
+    :raises GatewayUnavailable: when the answer does not describe a task.
+    :raises WanError: of the class that the answer means, when the gateway refuses the query.
     """
     body = answer.body
     status, word = _status(body)
     if not answer.ok or status is None:
-        raise _unreadable(answer, wan_task_id)
-    places = list(_places(body))
+        raise _error_without_task(answer, wan_task_id)
+    objects = list(_task_objects(body))
     code, message = (None, None)
     if status in (TaskStatus.FAILED, TaskStatus.CANCELED, TaskStatus.UNKNOWN):
-        code, message = _failure(body, places)
+        code, message = _failure(body, objects)
     return WanTask(
         wan_task_id=wan_task_id,
         status=status,
         status_word=word,
-        progress=_progress(places),
-        video_url=_video_url(body, places),
+        progress=_progress(objects),
+        video_url=_video_url(body, objects),
         code=code,
         message=message,
-        request_id=request_id_of(body, answer.headers),
-        submitted_at=_time(places, "submit_time"),
-        started_at=_time(places, "scheduled_time"),
-        ended_at=_time(places, "end_time"),
-        orig_prompt=_first_text(places, "orig_prompt"),
-        actual_prompt=_first_text(places, "actual_prompt"),
-        usage=_usage(places),
+        request_id=answer.request_id,
+        submitted_at=_time(objects, "submit_time"),
+        started_at=_time(objects, "scheduled_time"),
+        ended_at=_time(objects, "end_time"),
+        orig_prompt=_first_text(objects, "orig_prompt"),
+        actual_prompt=_first_text(objects, "actual_prompt"),
+        usage=_usage(objects),
     )
 
 
-def _unreadable(answer: Answer, wan_task_id: str) -> WanError:
-    failed = read_failed_answer(answer.http_status, answer.headers, answer.payload, answer.text)
+def _error_without_task(answer: Answer, wan_task_id: str) -> WanError:
+    failed = read_failed_answer(answer)
     if answer.ok and failed.code is None:
         return GatewayUnavailable(
-            f"The answer holds no task status: {failed.message}",
+            f"The answer has no task status: {failed.message}",
             request_id=failed.request_id,
             wan_task_id=wan_task_id,
             http_status=answer.http_status,
         )
-    return classify_read(failed, wan_task_id)
+    return read_error(answer, wan_task_id)
 
 
-def _places(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The objects in which fields of a task have been seen, the outermost first.
+def _task_objects(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects of an answer that may have the fields of a task, the outermost first.
 
-    Top level: APIYI. ``output``: DashScope. ``data``: the gateway software under APIYI, with the upstream's answer in
-    ``data.data``. ``result.data``: APIYI's task record.
+    The body itself: APIYI. ``output``: DashScope. ``data``: new-api, with the upstream's answer in ``data.data``.
+    ``result.data``: APIYI's record of a task.
     """
     paths = (
         (),
@@ -241,15 +216,15 @@ def _places(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         ("result", "data", "output"),
     )
     for path in paths:
-        place: Any = body
-        for step in path:
-            place = place.get(step) if isinstance(place, Mapping) else None
-        if isinstance(place, Mapping):
-            yield place
+        inner: Any = body
+        for key in path:
+            inner = inner.get(key) if isinstance(inner, Mapping) else None
+        if isinstance(inner, Mapping):
+            yield inner
 
 
 def _status(body: Mapping[str, Any]) -> tuple[TaskStatus | None, str]:
-    """The outermost status word and what it means; None if there is none."""
+    """Return the outermost status and its word; None if the answer has none."""
     data, output = body.get("data"), body.get("output")
     candidates = (
         body.get("status"),
@@ -257,56 +232,56 @@ def _status(body: Mapping[str, Any]) -> tuple[TaskStatus | None, str]:
         output.get("task_status") if isinstance(output, Mapping) else None,
         body.get("task_status"),
     )
-    for word in candidates:
-        if isinstance(word, str) and word.strip():
-            shown = redact(word.strip())[:40]
-            return _STATUS_WORDS.get(word.strip().lower(), TaskStatus.UNRECOGNISED), shown
+    for candidate in candidates:
+        if isinstance(candidate, str) and (word := candidate.strip()):
+            return _STATUS_WORDS.get(word.lower(), TaskStatus.UNRECOGNISED), redact(word)[:MAX_STATUS_CHARS]
     return None, ""
 
 
-def _failure(body: Mapping[str, Any], places: list[Mapping[str, Any]]) -> tuple[str | None, str | None]:
-    """Code and message of a failed task."""
+def _failure(body: Mapping[str, Any], objects: list[Mapping[str, Any]]) -> tuple[str | None, str | None]:
+    """Return code and message of a failed task."""
     error = body.get("error")
-    texts = [
+    # new-api says in the body itself that the query succeeded, whatever became of the task.
+    inner_objects = [one for one in objects if one is not body]
+    messages = [
         text_of(error.get("message")) if isinstance(error, Mapping) else text_of(error),
-        _first_text(places, "fail_reason"),
-        _first_text([place for place in places if place is not body], "message"),
+        _first_text(objects, "fail_reason"),
+        _first_text(inner_objects, "message"),
         text_of(body.get("message")),
     ]
-    code_in_message, message = split_code(next((text for text in texts if text), ""))
+    code_in_message, message = split_code(next((text for text in messages if text), ""))
     code = text_of(error.get("code")) if isinstance(error, Mapping) else None
-    # At the top level, the gateway software says code "success" of the query itself, whatever became of the task.
-    code = code_in_message or code or _first_text([place for place in places if place is not body], "code")
+    code = code_in_message or code or _first_text(inner_objects, "code")
     return code, redact(message[: 2 * MAX_MESSAGE_CHARS]) or None
 
 
-def _video_url(body: Mapping[str, Any], places: list[Mapping[str, Any]]) -> str | None:
+def _video_url(body: Mapping[str, Any], objects: list[Mapping[str, Any]]) -> str | None:
     metadata = body.get("metadata")
     return (
-        _first_text(places, "result_url")
-        or _first_text(places, "video_url")
+        _first_text(objects, "result_url")
+        or _first_text(objects, "video_url")
         or (text_of(metadata.get("url")) if isinstance(metadata, Mapping) else None)
     )
 
 
-def _usage(places: list[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """What was billed; nothing where it is no bill but a book, for it ends in XCom."""
-    usage: Mapping[str, Any] = next((one for place in places if isinstance(one := place.get("usage"), Mapping)), {})
+def _usage(objects: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return what was billed; nothing if it is too long for XCom."""
+    usage: Mapping[str, Any] = next((one["usage"] for one in objects if isinstance(one.get("usage"), Mapping)), {})
     return usage if len(repr(usage)) <= MAX_USAGE_CHARS else {}
 
 
-def _progress(places: list[Mapping[str, Any]]) -> int | None:
-    """Percent, given as 30 or as "30%"."""
-    text = (_first_text(places, "progress") or "").removesuffix("%")
+def _progress(objects: list[Mapping[str, Any]]) -> int | None:
+    """Return the percentage, which may be written as 30 or as "30%"."""
+    text = (_first_text(objects, "progress") or "").removesuffix("%")
     try:
         return min(100, max(0, int(float(text))))
     except (ValueError, OverflowError):
         return None
 
 
-def _time(places: list[Mapping[str, Any]], name: str) -> datetime | None:
-    """A time as DashScope writes it, ``2026-04-02 15:11:42.100`` in UTC+8."""
-    text = next((place[name] for place in places if isinstance(place.get(name), str)), None)
+def _time(objects: list[Mapping[str, Any]], name: str) -> datetime | None:
+    """Return a time that DashScope writes like ``2026-04-02 15:11:42.100``, in UTC+8."""
+    text = next((one[name] for one in objects if isinstance(one.get(name), str)), None)
     try:
         moment = datetime.fromisoformat(text) if text else None
     except ValueError:
@@ -316,5 +291,5 @@ def _time(places: list[Mapping[str, Any]], name: str) -> datetime | None:
     return moment.replace(tzinfo=CHINA_TIME)
 
 
-def _first_text(places: Iterator[Mapping[str, Any]] | list[Mapping[str, Any]], name: str) -> str | None:
-    return next((text for place in places if (text := text_of(place.get(name)))), None)
+def _first_text(objects: Iterable[Mapping[str, Any]], name: str) -> str | None:
+    return next((text for one in objects if (text := text_of(one.get(name)))), None)

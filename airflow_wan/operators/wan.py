@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, mask_secret
 
 from airflow_wan import config
 from airflow_wan.api.arguments import is_unset
-from airflow_wan.api.polling import DEFAULT_TIMEOUT, VideoWatch
+from airflow_wan.api.polling import DEFAULT_TIMEOUT_S, VideoWatch
 from airflow_wan.api.requests import DEFAULT_RESOLUTION, VideoRequest, build_video_request
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.hooks.wan import WanHook
@@ -230,7 +230,7 @@ class WanSubmitVideoOperator(BaseOperator):
 
     def media_valid_for_s(self) -> float:
         """Return the seconds from now during which the gateway may still fetch the media."""
-        return DEFAULT_TIMEOUT
+        return DEFAULT_TIMEOUT_S
 
     def max_cost_usd(self) -> float | None:
         """Return ``max_cost`` as a number; a template may have made text of it.
@@ -305,7 +305,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         output_path: str | None = None,
         deferrable: bool = True,
         poll_interval: timedelta | float | None = None,
-        timeout: timedelta | float = DEFAULT_TIMEOUT,
+        timeout: timedelta | float = DEFAULT_TIMEOUT_S,
         reuse: bool = True,
         sidecar: bool = True,
         poster: bool = False,

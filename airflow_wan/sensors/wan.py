@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_wan import config
 from airflow_wan.api.arguments import is_unset
-from airflow_wan.api.polling import DEFAULT_TIMEOUT, Verdict, VideoWatch
+from airflow_wan.api.polling import DEFAULT_TIMEOUT_S, Verdict, VideoWatch
 from airflow_wan.exceptions import VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.telemetry.lineage import openlineage_of
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WanVideoSensor"]
 
-_STRIKE_PAUSE_S = 5.0
+_REFUSAL_PAUSE_S = 5.0
 """Seconds between two reads within one poke, after a refusal that may be the gateway's slip."""
 
 
@@ -86,7 +86,7 @@ class WanVideoSensor(BaseSensorOperator):
         wan_conn_id: str = WanHook.default_conn_name,
         deferrable: bool = True,
         poke_interval: timedelta | float | None = None,
-        timeout: timedelta | float = DEFAULT_TIMEOUT,
+        timeout: timedelta | float = DEFAULT_TIMEOUT_S,
         cancel_on_kill: bool = False,
         sidecar: bool = True,
         poster: bool = False,
@@ -127,8 +127,8 @@ class WanVideoSensor(BaseSensorOperator):
         with errors_for_airflow(self.for_airflow):
             with job.hook.get_conn() as client:
                 decision = ask(client, watch)
-                while watch.strikes and decision.verdict is Verdict.WAIT:
-                    time.sleep(min(self.poke_interval, _STRIKE_PAUSE_S))
+                while watch.refusals and decision.verdict is Verdict.WAIT:
+                    time.sleep(min(self.poke_interval, _REFUSAL_PAUSE_S))
                     decision = ask(client, watch)
             if decision.error is not None:
                 raise decision.error

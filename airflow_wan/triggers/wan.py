@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL, Decision, Verdict, VideoWatch
+from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL_S, Decision, Verdict, VideoWatch
 from airflow_wan.exceptions import (
     AuthenticationFailed,
     GatewayUnavailable,
@@ -54,7 +54,7 @@ class WanVideoTrigger(BaseTrigger):
         wan_conn_id: str,
         started: float,
         deadline: float,
-        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         base_url: str | None = None,
         cancel_on_kill: bool = False,
     ) -> None:

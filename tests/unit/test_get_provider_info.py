@@ -63,12 +63,12 @@ def test_the_hook_is_the_one_of_its_connection_type() -> None:
 
 
 def test_its_options_are_described_with_the_defaults_that_the_code_has() -> None:
-    from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL
+    from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL_S
 
     options = INFO["config"]["wan"]["options"]
 
     assert all(option["description"] for option in options.values())
-    assert float(options["poll_interval"]["default"]) == DEFAULT_POLL_INTERVAL
+    assert float(options["poll_interval"]["default"]) == DEFAULT_POLL_INTERVAL_S
 
 
 def test_the_connection_form_offers_wan_by_name() -> None:

@@ -1,4 +1,4 @@
-"""A gateway that answers whatever a test says, down to the TCP level, and counts what reaches it."""
+"""A server that answers whatever a test says, down to the TCP level, and keeps the requests that it gets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY = "sk-ground-floor-0123456789"
 
 
 class RawServer:
-    """Reads one request a connection, remembers it, and then does as it was told, down to the TCP level."""
+    """Reads and keeps one request a connection, then answers as the test has set it."""
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []
@@ -41,14 +41,14 @@ class RawServer:
         self._listener.close()
 
     def answers(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
-        """From now on: this answer, whole; JSON unless the body is bytes."""
+        """Send this answer from now on; as JSON unless the body is bytes."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = {"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})}
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self.sends(f"HTTP/1.1 {status} Whatever\r\n{head}Connection: close\r\n\r\n".encode() + content)
 
     def sends(self, data: bytes) -> None:
-        """From now on: these bytes, then an orderly end."""
+        """Send these bytes from now on, then close the connection."""
 
         def act(connection: socket.socket) -> None:
             connection.sendall(data)
@@ -57,25 +57,25 @@ class RawServer:
         self._act = act
 
     def resets(self) -> None:
-        """From now on: a TCP reset once the request has been read."""
+        """Reset the connection from now on, once the request has been read."""
         linger_for_nothing = struct.pack("ii", 1, 0)
         self._act = lambda connection: connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_for_nothing)
 
     def hangs_up(self) -> None:
-        """From now on: the end of the connection once the request has been read."""
+        """Close the connection from now on, once the request has been read."""
         self._act = lambda connection: connection.shutdown(socket.SHUT_WR)
 
     def says_nothing(self) -> None:
-        """From now on: silence for as long as the test lasts."""
+        """Send nothing from now on."""
         self._act = lambda _: self._over.wait(30) and None
 
     def speaks_before_the_request(self, data: bytes) -> None:
-        """From now on: these bytes as soon as somebody connects, as a server that knows no TLS would."""
+        """Send these bytes from now on without reading a request, as a server without TLS would."""
         self._reads_request = False
         self.sends(data)
 
     def wait_until_closed(self, connections: int) -> None:
-        """Return once so many connections have been closed by this server."""
+        """Return when this server has closed so many connections."""
         with self._closed:
             assert self._closed.wait_for(lambda: self._closed_connections >= connections, timeout=10)
 
@@ -124,7 +124,7 @@ def raw_server() -> Iterator[RawServer]:
 
 @pytest.fixture
 def account_at() -> Callable[..., Account]:
-    """Makes an account at a base URL; answers are awaited 10 s unless a test wants to see that end."""
+    """Makes an account at a base URL, with timeouts of 10 s by default."""
 
     def account(base_url: str, gateway: Gateway = APIYI, **fields: Any) -> Account:
         return Account(

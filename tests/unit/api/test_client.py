@@ -83,7 +83,7 @@ every_read = pytest.mark.parametrize("read", [ask, ask_async, cancel, cancel_asy
 
 
 def head_of(request: bytes) -> tuple[str, dict[str, str], bytes]:
-    """First line, headers by lower-case name, and body of a request as received."""
+    """Return first line, headers by lower-case name, and body of a request."""
     head, _, body = request.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     return first, {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}, body
@@ -141,7 +141,7 @@ def test_a_video_is_made_from_create_to_url(
         assert task.progress == 100
 
 
-def test_the_body_arrives_as_built_with_the_three_headers(
+def test_the_emulator_gets_the_body_as_built_and_the_headers(
     gateway: Gateway, wan_emulator: RunningEmulator, account_at: Callable[..., Account]
 ) -> None:
     create(account_at(wan_emulator.base_url, gateway, read_timeout=20.0))
@@ -155,7 +155,7 @@ def test_the_body_arrives_as_built_with_the_three_headers(
 
 
 @every_read
-def test_a_task_the_emulator_does_not_know(
+def test_a_task_that_the_emulator_does_not_know_is_unknown_or_lost(
     read: Callable[..., Any], gateway: Gateway, wan_emulator: RunningEmulator, account_at: Callable[..., Account]
 ) -> None:
     account = account_at(wan_emulator.base_url, gateway)
@@ -174,14 +174,14 @@ def test_a_task_the_emulator_does_not_know(
 
 
 @pytest.mark.parametrize("act", [create, ask, ask_async], ids=lambda act: act.__name__)
-def test_a_wrong_key_is_refused_by_the_emulator(
+def test_a_wrong_key_is_an_authentication_failure(
     act: Callable[..., Any], gateway: Gateway, wan_emulator: RunningEmulator, account_at: Callable[..., Account]
 ) -> None:
     with pytest.raises(AuthenticationFailed):
         act(account_at(wan_emulator.base_url, gateway, api_key="not-a-key"))
 
 
-def test_the_seed_pages_refusal_of_missing_media_is_a_rejection_although_it_comes_with_500(
+def test_a_request_without_media_is_rejected_although_apiyi_says_500(
     wan_emulator: RunningEmulator, account_at: Callable[..., Account]
 ) -> None:
     request = VideoRequest({"model": "wan2.7-i2v", "input": {"prompt": "a kite"}, "parameters": {"resolution": "720P"}})
@@ -208,7 +208,7 @@ def test_a_queued_task_is_canceled_at_dashscope(
     assert ask(account, created.wan_task_id).status is TaskStatus.CANCELED
 
 
-def test_a_task_that_runs_already_is_not_called_lost_for_refusing_to_be_canceled(
+def test_a_refused_cancel_does_not_make_the_task_lost(
     raw_server: RawServer, account_at: Callable[..., Account]
 ) -> None:
     raw_server.answers(
@@ -222,10 +222,10 @@ def test_a_task_that_runs_already_is_not_called_lost_for_refusing_to_be_canceled
     assert raised.value.code == "UnsupportedOperation"
 
 
-# What goes over the wire ---------------------------------------------------------------------------------------------
+# HTTP requests -------------------------------------------------------------------------------------------------------
 
 
-def test_a_create_is_one_post_with_these_headers_and_no_other(
+def test_a_create_is_one_post_with_these_headers_only(
     raw_server: RawServer, account_at: Callable[..., Account], gateway: Gateway
 ) -> None:
     raw_server.answers(200, CREATED)
@@ -251,7 +251,7 @@ def test_a_create_is_one_post_with_these_headers_and_no_other(
 
 
 @both_kinds
-def test_a_read_carries_the_key_and_no_async_header(
+def test_a_read_has_the_key_and_no_async_header(
     get_task: Callable[..., WanTask], raw_server: RawServer, account_at: Callable[..., Account]
 ) -> None:
     raw_server.answers(200, RUNNING)
@@ -267,9 +267,7 @@ def test_a_read_carries_the_key_and_no_async_header(
     assert body == b""
 
 
-def test_a_workspace_is_sent_where_the_connection_names_one(
-    raw_server: RawServer, account_at: Callable[..., Account]
-) -> None:
+def test_the_workspace_of_a_connection_is_sent(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
     raw_server.answers(200, RUNNING)
 
     ask(account_at(raw_server.base_url, DASHSCOPE, workspace="ws-1"))
@@ -277,7 +275,7 @@ def test_a_workspace_is_sent_where_the_connection_names_one(
     assert head_of(raw_server.requests[0])[1]["x-dashscope-workspace"] == "ws-1"
 
 
-def test_a_base_url_with_a_path_keeps_it(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
+def test_the_path_of_a_base_url_is_kept(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
     raw_server.answers(200, RUNNING)
 
     ask(account_at(raw_server.base_url + "/proxy"))
@@ -285,7 +283,7 @@ def test_a_base_url_with_a_path_keeps_it(raw_server: RawServer, account_at: Call
     assert head_of(raw_server.requests[0])[0] == f"GET /proxy/v1/tasks/{TASK_ID} HTTP/1.1"
 
 
-def test_proxies_of_the_environment_are_used_like_everywhere_else(
+def test_the_proxies_of_the_environment_are_used(
     raw_server: RawServer, account_at: Callable[..., Account], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw_server.answers(200, RUNNING)
@@ -316,11 +314,11 @@ def test_no_text_of_an_account_shows_the_key(account_at: Callable[..., Account])
 
 
 def test_a_refused_connection_means_not_sent(account_at: Callable[..., Account]) -> None:
-    with pytest.raises(SubmitNotSent, match="safe to send it again"):
+    with pytest.raises(SubmitNotSent, match="Nothing was accepted or billed"):
         create(account_at(f"http://127.0.0.1:{closed_port()}"))
 
 
-def test_a_host_that_does_not_exist_means_not_sent(account_at: Callable[..., Account]) -> None:
+def test_an_unknown_host_means_not_sent(account_at: Callable[..., Account]) -> None:
     with pytest.raises(SubmitNotSent, match=r"https://nonexistent\.invalid"):
         create(account_at("https://nonexistent.invalid"))
 
@@ -334,7 +332,7 @@ def test_a_failed_tls_handshake_means_not_sent(raw_server: RawServer, account_at
     assert raw_server.connections == 1
 
 
-def test_a_handshake_that_never_ends_means_not_sent(account_at: Callable[..., Account]) -> None:
+def test_a_tls_handshake_without_an_end_means_not_sent(account_at: Callable[..., Account]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
 
@@ -387,8 +385,8 @@ CREATED_BYTES = json.dumps(CREATED).encode()
         pytest.param(lambda server: server.answers(200, b""), id="nothing with 200"),
         pytest.param(lambda server: server.answers(200, b"\xff\xfe\x00"), id="no text with 200"),
         pytest.param(lambda server: server.answers(200, {"request_id": "r-1"}), id="no task id with 200"),
-        pytest.param(lambda server: server.answers(200, b"[" * 100_000), id="JSON without a bottom"),
-        pytest.param(lambda server: server.answers(200, b'{"a": ' + b"9" * 5000 + b"}"), id="a number without an end"),
+        pytest.param(lambda server: server.answers(200, b"[" * 100_000), id="endlessly nested JSON"),
+        pytest.param(lambda server: server.answers(200, b'{"a": ' + b"9" * 5000 + b"}"), id="a number of 5000 digits"),
         pytest.param(
             lambda server: server.answers(200, CREATED_BYTES, {"Content-Encoding": "gzip"}), id="mislabelled as gzip"
         ),
@@ -438,7 +436,7 @@ def test_a_refused_create_is_sent_once_and_no_redirect_is_followed(
     assert len(raw_server.requests) == raw_server.connections == 1
 
 
-def test_a_kept_connection_that_the_gateway_closed_costs_no_second_post(
+def test_a_kept_connection_that_the_gateway_closed_causes_no_second_post(
     raw_server: RawServer, account_at: Callable[..., Account]
 ) -> None:
     kept_alive = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(CREATED_BYTES) + CREATED_BYTES
@@ -452,9 +450,7 @@ def test_a_kept_connection_that_the_gateway_closed_costs_no_second_post(
     assert len(raw_server.requests) == raw_server.connections == 3
 
 
-def test_an_illegal_header_is_our_own_fault_and_nothing_is_sent(
-    raw_server: RawServer, account_at: Callable[..., Account]
-) -> None:
+def test_an_illegal_header_means_not_sent(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
     with pytest.raises(SubmitNotSent):
         create(account_at(raw_server.base_url, workspace="two\nlines"))
 
@@ -479,7 +475,7 @@ def test_an_illegal_header_is_our_own_fault_and_nothing_is_sent(
         ),
     ],
 )
-def test_a_read_that_fails_is_unavailable_for_now_and_not_repeated(
+def test_a_read_that_fails_makes_the_gateway_unavailable_and_is_not_repeated(
     misbehave: Callable[[RawServer], None],
     read: Callable[..., Any],
     raw_server: RawServer,
@@ -496,25 +492,25 @@ def test_a_read_that_fails_is_unavailable_for_now_and_not_repeated(
 
 @every_read
 @pytest.mark.parametrize("base_url", ["https://nonexistent.invalid", "http://127.0.0.1:{port}"])
-def test_a_gateway_that_cannot_be_reached_is_unavailable_for_now(
+def test_a_gateway_that_cannot_be_reached_is_unavailable(
     read: Callable[..., Any], base_url: str, account_at: Callable[..., Account]
 ) -> None:
-    with pytest.raises(GatewayUnavailable, match="No answer from APIYI at http"):
+    with pytest.raises(GatewayUnavailable, match="APIYI at http"):
         read(account_at(base_url.format(port=closed_port())))
 
 
 @both_kinds
-def test_a_page_of_html_with_200_is_no_task(
+def test_an_html_page_with_status_200_makes_the_gateway_unavailable(
     get_task: Callable[..., WanTask], raw_server: RawServer, account_at: Callable[..., Account]
 ) -> None:
     raw_server.answers(200, HTML, HTML_HEADERS)
 
-    with pytest.raises(GatewayUnavailable, match="holds no task status"):
+    with pytest.raises(GatewayUnavailable, match="no task status"):
         get_task(account_at(raw_server.base_url))
 
 
 @both_kinds
-def test_an_answer_that_is_really_gzip_is_read_although_nobody_asked_for_it(
+def test_an_answer_in_gzip_is_read_although_it_was_not_requested(
     get_task: Callable[..., WanTask], raw_server: RawServer, account_at: Callable[..., Account]
 ) -> None:
     raw_server.answers(200, gzip.compress(json.dumps(RUNNING).encode()), {"Content-Encoding": "gzip"})
@@ -522,7 +518,7 @@ def test_an_answer_that_is_really_gzip_is_read_although_nobody_asked_for_it(
     assert get_task(account_at(raw_server.base_url)).status is TaskStatus.RUNNING
 
 
-def test_retry_after_arrives_from_the_wire(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
+def test_a_retry_after_header_is_read(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
     raw_server.answers(429, {"code": "Throttling.RateQuota", "message": "m"}, {"Retry-After": "7"})
 
     with pytest.raises(RateLimited) as caught:
@@ -532,7 +528,7 @@ def test_retry_after_arrives_from_the_wire(raw_server: RawServer, account_at: Ca
 
 
 @pytest.mark.parametrize("act", [create, ask, ask_async], ids=lambda act: act.__name__)
-def test_no_error_of_the_network_shows_the_key_or_drags_the_request_along(
+def test_a_network_error_holds_neither_the_key_nor_the_request(
     act: Callable[..., Any], raw_server: RawServer, account_at: Callable[..., Account]
 ) -> None:
     raw_server.resets()
@@ -547,7 +543,7 @@ def test_no_error_of_the_network_shows_the_key_or_drags_the_request_along(
 # Lists ---------------------------------------------------------------------------------------------------------------
 
 
-def test_the_list_is_read_page_by_page_and_holds_our_window(
+def test_the_list_has_the_tasks_of_all_pages_between_the_two_moments(
     wan_emulator: RunningEmulator, account_at: Callable[..., Account]
 ) -> None:
     account = account_at(wan_emulator.base_url, DASHSCOPE, read_timeout=20.0)
@@ -562,7 +558,7 @@ def test_the_list_is_read_page_by_page_and_holds_our_window(
     assert others == []
 
 
-def test_a_list_without_an_end_is_given_up(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
+def test_a_list_that_is_too_long_is_not_read(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
     raw_server.answers(200, {"data": [], "total_page": 10_000})
 
     with (

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_wan.api.answers import Answer
 from airflow_wan.api.failures import blames_the_request, read_failed_answer
-from airflow_wan.api.tasks import Answer, ListedTask, WanTask, read_created, read_list, read_task
+from airflow_wan.api.tasks import ListedTask, WanTask, read_created, read_list, read_task
 from airflow_wan.exceptions import (
     MAX_MESSAGE_CHARS,
     AuthenticationFailed,
@@ -37,7 +38,7 @@ KEY = "sk-0123456789abcdefTOPSECRET"
 
 
 def answer(status: int, payload: object = None, *, text: str = "", **headers: str) -> Answer:
-    """An answer with lower-case header names; keyword `retry_after` stands for `retry-after`."""
+    """Return an answer with lower-case header names; the keyword `retry_after` becomes `retry-after`."""
     if payload is not None and not text:
         text = json.dumps(payload, ensure_ascii=False)
     names = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -56,7 +57,7 @@ def error_at_read(got: Answer) -> WanError:
     return caught.value
 
 
-# Alibaba's catalogue, reference §4.5: what a code means when a video is ordered, and when a task is asked for.
+# Alibaba's error catalogue, reference §4.5: the error that a code means at create, and at read.
 REFUSED = (RequestRejected, VideoTaskLost)
 NO_ACCESS = (AuthenticationFailed, AuthenticationFailed)
 THROTTLED = (RateLimited, RateLimited)
@@ -98,7 +99,7 @@ CATALOGUE = [
 
 
 @pytest.mark.parametrize(("status", "code", "classes"), CATALOGUE)
-def test_every_documented_code_is_told_at_create_and_at_read(
+def test_every_documented_code_has_an_error_at_create_and_at_read(
     status: int, code: str, classes: tuple[type[WanError], type[WanError]]
 ) -> None:
     got = answer(status, {"code": code, "message": "why", "request_id": "r-1"})
@@ -110,7 +111,7 @@ def test_every_documented_code_is_told_at_create_and_at_read(
         assert (error.code, error.message, error.request_id, error.http_status) == (code, "why", "r-1", status)
     assert at_read.wan_task_id == TASK_ID
     assert str(at_read).startswith(f"[{code}] why ")
-    assert str(at_read).endswith(f"(wan task {TASK_ID}, request id r-1, HTTP status {status})")
+    assert all(fact in str(at_read) for fact in (TASK_ID, "request id r-1", f"HTTP status {status}"))
 
 
 @pytest.mark.parametrize("status", [200, 400, 403, 429, 500, 503])
@@ -140,7 +141,7 @@ def test_a_code_matches_at_a_dot_only() -> None:
     assert type(error_at_create(answer(500, {"code": "InvalidParameters", "message": "m"}))) is SubmitAmbiguous
 
 
-# The envelopes of reference §3 ---------------------------------------------------------------------------------------
+# The structures of reference §3 ---------------------------------------------------------------------------------------
 
 QUOTA = {
     "error": {
@@ -158,7 +159,7 @@ NO_IMAGE = {"error": {"message": "图生视频模型 wan2.7-i2v 必须提供图�
 
 
 @pytest.mark.parametrize("status", [403, 429])
-def test_an_empty_balance_is_no_throttling_whichever_status_it_comes_with(status: int) -> None:
+def test_an_empty_balance_is_no_throttling_whatever_the_http_status(status: int) -> None:
     error = error_at_create(answer(status, QUOTA))
 
     assert type(error) is BalanceExhausted
@@ -175,12 +176,12 @@ def test_a_bare_429_is_throttling() -> None:
     assert type(error_at_create(answer(429, text="slow down"))) is RateLimited
 
 
-def test_an_empty_message_is_replaced_by_what_else_the_answer_says() -> None:
+def test_an_empty_message_is_replaced_by_a_description_of_the_answer() -> None:
     error = error_at_create(answer(502, UPSTREAM_502))
 
     assert type(error) is SubmitAmbiguous
     assert error.code == "bad_response_status_code"
-    assert error.message == "HTTP 502 without a message, shell_api_error (upstream status 502)"
+    assert all(fact in error.message for fact in ("HTTP 502", "shell_api_error", "upstream status 502"))
     assert type(error_at_read(answer(502, UPSTREAM_502))) is GatewayUnavailable
 
 
@@ -190,20 +191,20 @@ def test_a_bad_token_without_a_code_is_known_by_its_sentence(status: int) -> Non
     assert type(error_at_read(answer(status, BAD_TOKEN))) is AuthenticationFailed
 
 
-def test_a_token_without_a_channel_for_the_model_is_a_matter_of_the_account() -> None:
+def test_a_token_without_a_channel_for_the_model_is_an_authentication_failure() -> None:
     error = error_at_create(answer(503, NO_CHANNEL))
 
     assert type(error) is AuthenticationFailed
     assert "Wan&HappyHorse" in str(error)
 
 
-def test_a_missing_image_is_the_callers_mistake_although_apiyi_says_500() -> None:
+def test_a_missing_image_is_a_rejected_request_although_apiyi_says_500() -> None:
     assert type(error_at_create(answer(500, NO_IMAGE))) is RequestRejected
 
 
 @pytest.mark.parametrize("kind", ["build_request_failed", "parse_request_failed"])
 @pytest.mark.parametrize("status", [400, 500])
-def test_a_request_the_gateway_could_not_even_build_was_not_accepted(kind: str, status: int) -> None:
+def test_a_request_that_the_gateway_could_not_build_is_rejected(kind: str, status: int) -> None:
     error = error_at_create(answer(status, {"error": {"message": "some reason", "type": kind}}))
 
     assert type(error) is RequestRejected
@@ -218,14 +219,14 @@ def test_a_5xx_that_only_sounds_like_a_refusal_is_ambiguous(message: str) -> Non
     assert type(error_at_create(answer(500, {"error": {"message": message}}))) is SubmitAmbiguous
 
 
-def test_a_gateway_that_cannot_read_its_upstreams_answer_may_have_a_paid_task() -> None:
+def test_a_gateway_that_cannot_read_the_answer_of_its_upstream_is_ambiguous() -> None:
     message = "json: cannot unmarshal string into Go struct field AliVideoResponse.output of type int"
 
     assert type(error_at_create(answer(500, {"code": "unmarshal_failed", "message": message}))) is SubmitAmbiguous
     assert type(error_at_create(answer(400, {"error": {"message": message}}))) is RequestRejected
 
 
-def test_the_synchronous_call_refusal_is_a_refusal() -> None:
+def test_the_refusal_of_a_synchronous_call_is_a_rejected_request() -> None:
     message = "current user api does not support synchronous calls"
 
     assert type(error_at_create(answer(500, {"error": {"message": message}}))) is RequestRejected
@@ -251,8 +252,8 @@ def test_the_synchronous_call_refusal_is_a_refusal() -> None:
         ({"error": {"message": "[Code]\nmany\nlines"}}, "Code", "many\nlines"),
     ],
 )
-def test_code_and_message_are_found_in_every_envelope(payload: dict[str, Any], code: str | None, message: str) -> None:
-    got = read_failed_answer(400, {}, payload, json.dumps(payload))
+def test_code_and_message_are_found_in_every_structure(payload: dict[str, Any], code: str | None, message: str) -> None:
+    got = read_failed_answer(answer(400, payload))
 
     assert got.code == code
     assert got.message == message or (not message and got.message.startswith("HTTP 400 without a message"))
@@ -264,9 +265,7 @@ def test_an_html_page_is_shortened_to_a_line() -> None:
     error = error_at_create(answer(502, text=page, content_type="text/html"))
 
     assert type(error) is SubmitAmbiguous
-    assert error.message.startswith(
-        "HTTP 502 without a message, text/html: <html> <head><title>502 Bad Gateway</title></head> <p>x</p>"
-    )
+    assert "<html> <head><title>502 Bad Gateway</title></head> <p>x</p>" in error.message
     assert len(error.message) < 300
 
 
@@ -284,7 +283,7 @@ def test_an_html_page_is_shortened_to_a_line() -> None:
         answer(200, ["task_id"]),
     ],
 )
-def test_a_create_answered_well_but_without_a_task_id_may_have_cost_money(got: Answer) -> None:
+def test_a_create_that_succeeds_without_a_task_id_is_ambiguous(got: Answer) -> None:
     assert type(error_at_create(got)) is SubmitAmbiguous
 
 
@@ -294,24 +293,24 @@ def test_a_status_that_proves_no_refusal_is_ambiguous_at_create(status: int) -> 
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 403, 404, 405, 413, 415, 422])
-def test_a_status_that_proves_a_refusal_is_one(status: int) -> None:
+def test_a_status_that_proves_a_refusal_is_a_rejection_at_create(status: int) -> None:
     assert type(error_at_create(answer(status, text="?"))) is RequestRejected
 
 
 @pytest.mark.parametrize(
     ("status", "expected"), [(401, AuthenticationFailed), (402, BalanceExhausted), (429, RateLimited)]
 )
-def test_without_a_code_these_statuses_tell_at_create(status: int, expected: type[WanError]) -> None:
+def test_some_statuses_without_a_code_have_their_own_error_at_create(status: int, expected: type[WanError]) -> None:
     assert type(error_at_create(answer(status, text="?"))) is expected
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_without_a_code_these_statuses_refuse_a_read(status: int) -> None:
+def test_some_statuses_without_a_code_are_an_authentication_failure_at_read(status: int) -> None:
     assert type(error_at_read(answer(status, text="?"))) is AuthenticationFailed
 
 
 @pytest.mark.parametrize("status", [301, 400, 402, 404, 405, 408, 422, 500, 502, 503, 504])
-def test_without_a_code_a_failed_read_may_pass(status: int) -> None:
+def test_other_statuses_without_a_code_make_the_gateway_unavailable_at_read(status: int) -> None:
     assert type(error_at_read(answer(status, text="?"))) is GatewayUnavailable
 
 
@@ -323,7 +322,7 @@ def test_a_task_the_gateway_does_not_know_is_lost(code: str) -> None:
     assert error.wan_task_id == TASK_ID
 
 
-def test_an_upstream_that_could_not_be_asked_is_no_lost_task() -> None:
+def test_a_gateway_that_could_not_reach_its_upstream_has_not_lost_the_task() -> None:
     assert type(error_at_read(answer(400, {"code": "fail_to_fetch_task", "message": "m"}))) is GatewayUnavailable
 
 
@@ -331,7 +330,7 @@ def test_an_upstream_that_could_not_be_asked_is_no_lost_task() -> None:
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("0", 0.0), ("1.5", 1.5), ("-3", 0.0), (" 20 ", 20.0)])
-def test_retry_after_in_seconds_is_carried(value: str, seconds: float) -> None:
+def test_retry_after_in_seconds_is_kept(value: str, seconds: float) -> None:
     for error in (error_at_create(answer(429, retry_after=value)), error_at_read(answer(503, retry_after=value))):
         assert isinstance(error, RateLimited | GatewayUnavailable)
         assert error.retry_after == seconds
@@ -357,6 +356,7 @@ def test_retry_after_as_a_date_without_a_zone_or_in_the_past_is_understood() -> 
 @pytest.mark.parametrize(
     "value",
     [
+        None,
         "soon",
         "",
         "  ",
@@ -365,15 +365,8 @@ def test_retry_after_as_a_date_without_a_zone_or_in_the_past_is_understood() -> 
         "Wed, 21 Oct 2015 07:28:00 +99999999999999",
     ],
 )
-def test_retry_after_that_means_nothing_is_ignored(value: str) -> None:
-    error = error_at_create(answer(429, retry_after=value))
-
-    assert isinstance(error, RateLimited)
-    assert error.retry_after is None
-
-
-def test_no_retry_after_is_none() -> None:
-    error = error_at_create(answer(429))
+def test_a_retry_after_that_is_missing_or_cannot_be_read_is_ignored(value: str | None) -> None:
+    error = error_at_create(answer(429, **({} if value is None else {"retry_after": value})))
 
     assert isinstance(error, RateLimited)
     assert error.retry_after is None
@@ -382,7 +375,7 @@ def test_no_retry_after_is_none() -> None:
 # What an error shows -------------------------------------------------------------------------------------------------
 
 
-def test_the_request_id_is_apiyis_own_before_the_upstreams() -> None:
+def test_apiyis_own_request_id_comes_before_that_of_its_upstream() -> None:
     payload = {"code": "InternalError", "request_id": "in-body"}
 
     assert error_at_read(answer(500, payload, x_shellapi_request_id="own", x_request_id="up")).request_id == "own"
@@ -402,7 +395,7 @@ def test_the_request_id_is_apiyis_own_before_the_upstreams() -> None:
     ],
 )
 @pytest.mark.parametrize("status", [200, 400, 401, 429, 500])
-def test_neither_key_nor_signature_of_an_answer_is_ever_shown(payload: dict[str, Any], status: int) -> None:
+def test_no_error_shows_a_key_or_a_signature(payload: dict[str, Any], status: int) -> None:
     for error in (error_at_create(answer(status, payload)), error_at_read(answer(status, payload))):
         told = f"{error} {error!r} {error.args} {vars(error)} {json.dumps(error_to_dict(error))}"
         assert "SECRET" not in told
@@ -477,7 +470,7 @@ def test_a_failed_task_is_worth_a_retry_unless_its_input_is_at_fault(code: str |
 @pytest.mark.parametrize(
     "kind", [AuthenticationFailed, GatewayUnavailable, VideoTaskFailed, VideoTaskLost, VideoWaitTimeout]
 )
-def test_an_error_that_ended_a_wait_survives_the_way_to_the_worker(kind: type[WanError]) -> None:
+def test_an_error_that_ended_a_wait_reaches_the_worker_unchanged(kind: type[WanError]) -> None:
     error = kind("why", code="InvalidParameter", request_id="r-1", wan_task_id=TASK_ID, http_status=400)
 
     arrived = error_from_dict(json.loads(json.dumps(error_to_dict(error))))
@@ -487,8 +480,18 @@ def test_an_error_that_ended_a_wait_survives_the_way_to_the_worker(kind: type[Wa
     assert arrived.retry_can_help is error.retry_can_help
 
 
+@pytest.mark.parametrize("retry_can_help", [True, False])
+def test_a_failed_task_reaches_the_worker_with_what_it_says_about_retries(*, retry_can_help: bool) -> None:
+    error = VideoTaskFailed("why", retry_can_help=retry_can_help)
+
+    arrived = error_from_dict(json.loads(json.dumps(error_to_dict(error))))
+
+    assert isinstance(arrived, VideoTaskFailed)
+    assert arrived.retry_can_help is retry_can_help
+
+
 @pytest.mark.parametrize("fields", [{}, {"kind": "FromTheFuture", "message": "m"}, {"kind": None}, {"kind": ["x"]}])
-def test_an_error_of_an_unknown_kind_is_a_plain_one(fields: dict[str, Any]) -> None:
+def test_an_error_of_an_unknown_class_becomes_a_plain_one(fields: dict[str, Any]) -> None:
     assert type(error_from_dict(fields)) is WanError
 
 
@@ -496,7 +499,7 @@ def test_an_invalid_request_keeps_its_problems_apart() -> None:
     error = InvalidVideoRequest(["a: wrong.", "b: wrong."])
 
     assert error.problems == ["a: wrong.", "b: wrong."]
-    assert str(error) == "The video request is not valid: a: wrong. b: wrong. Nothing was sent."
+    assert "a: wrong. b: wrong. Nothing was sent." in str(error)
 
 
 # Anything a gateway may say ------------------------------------------------------------------------------------------
@@ -539,7 +542,7 @@ ANSWERS = st.builds(Answer, http_status=STATUSES, headers=HEADERS, payload=BODIE
 
 @given(got=ANSWERS)
 @settings(max_examples=100, deadline=None)
-def test_no_answer_makes_a_reader_raise_anything_but_our_own_errors(got: Answer) -> None:
+def test_a_reader_raises_only_errors_of_this_package(got: Answer) -> None:
     results: list[object] = []
     for read in (read_created, lambda a: read_task(a, TASK_ID), read_list):
         try:
@@ -558,7 +561,7 @@ def test_no_answer_makes_a_reader_raise_anything_but_our_own_errors(got: Answer)
 
 @given(got=ANSWERS)
 @settings(max_examples=100, deadline=None)
-def test_a_create_is_taken_for_accepted_only_with_a_task_id_in_a_2xx(got: Answer) -> None:
+def test_a_create_counts_as_accepted_only_with_a_task_id_and_a_2xx(got: Answer) -> None:
     try:
         task = read_created(got)
     except WanError:

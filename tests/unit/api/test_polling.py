@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_wan.api.polling import (
-    DEFAULT_TIMEOUT,
-    LONGEST_BACKOFF,
-    LONGEST_INTERVAL,
-    LONGEST_RETRY_AFTER,
-    STRIKES,
+    DEFAULT_TIMEOUT_S,
+    LONGEST_BACKOFF_S,
+    LONGEST_INTERVAL_S,
+    LONGEST_RETRY_AFTER_S,
+    MAX_REFUSALS,
     Decision,
     Verdict,
     VideoWatch,
@@ -37,7 +37,7 @@ URL = "https://files.example/x.mp4?Signature=TOPSECRET"
 MOST_JITTER = 1.1
 
 
-def watch(*, timeout: float = DEFAULT_TIMEOUT, poll_interval: float = 10.0) -> VideoWatch:
+def watch(*, timeout: float = DEFAULT_TIMEOUT_S, poll_interval: float = 10.0) -> VideoWatch:
     return VideoWatch(TASK_ID, started=START, deadline=START + timeout, poll_interval=poll_interval)
 
 
@@ -58,7 +58,7 @@ REFUSAL = AuthenticationFailed("no", code="InvalidApiKey")
 
 
 def see(watched: VideoWatch, seen: WanTask | WanError, after: float = 1.0) -> Decision:
-    """Show a watch what was seen so many s after its start."""
+    """Give a watch the result of a poll, so many seconds after its start."""
     now = START + after
     return watched.see_error(seen, now) if isinstance(seen, WanError) else watched.see_task(seen, now)
 
@@ -73,7 +73,8 @@ def see_all(watched: VideoWatch, sights: Iterable[WanTask | WanError], after: fl
 def test_a_finished_task_with_a_file_ends_the_wait() -> None:
     decision = see(watch(), DONE, after=92.4)
 
-    assert decision == Decision(Verdict.SUCCEEDED, notes=("done after 92 s",))
+    assert (decision.verdict, decision.delay, decision.error) == (Verdict.SUCCEEDED, 0, None)
+    assert "92 s" in decision.notes[0]
 
 
 @pytest.mark.parametrize(("seen", "word"), [(FAILED, "failed"), (CANCELED, "canceled")])
@@ -82,7 +83,8 @@ def test_a_failed_or_canceled_task_ends_the_wait_with_the_gateways_reason(seen: 
 
     assert decision.verdict is Verdict.FAILED
     assert isinstance(decision.error, VideoTaskFailed)
-    assert decision.error.message == f"The Wan task ended {word}: why."
+    assert word in decision.error.message
+    assert "why" in decision.error.message
     assert (decision.error.code, decision.error.request_id, decision.error.wan_task_id) == ("C", "r-1", TASK_ID)
 
 
@@ -93,20 +95,20 @@ def test_a_finished_task_without_a_file_is_waited_for() -> None:
     assert see(watched, DONE).verdict is Verdict.SUCCEEDED
 
 
-def test_an_unknown_status_word_is_waited_for_and_told_once() -> None:
+def test_an_unknown_status_word_is_waited_for_and_logged_once() -> None:
     first, second = see_all(watch(), [ODD, ODD])
 
     assert first.verdict is second.verdict is Verdict.WAIT
-    assert first.notes == ("in a state this package does not know ('REVIEWING'), asking on",)
+    assert "'REVIEWING'" in first.notes[0]
     assert second.notes == ()
 
 
 @pytest.mark.parametrize("seen", [REFUSAL, VideoTaskLost("gone"), LOST], ids=["401", "lost", "UNKNOWN"])
 def test_the_third_refusal_in_a_row_ends_the_wait(seen: WanTask | WanError) -> None:
-    *before, last = see_all(watch(), [seen] * STRIKES)
+    *before, last = see_all(watch(), [seen] * MAX_REFUSALS)
 
-    assert [decision.verdict for decision in before] == [Verdict.WAIT] * (STRIKES - 1)
-    assert [decision.notes[0][:13] for decision in before] == ["refusal 1 of ", "refusal 2 of "]
+    assert [decision.verdict for decision in before] == [Verdict.WAIT] * (MAX_REFUSALS - 1)
+    assert ["1 of 3" in before[0].notes[0], "2 of 3" in before[1].notes[0]] == [True, True]
     assert last.verdict is Verdict.FAILED
     assert isinstance(last.error, AuthenticationFailed | VideoTaskLost)
 
@@ -116,7 +118,7 @@ def test_refusals_of_both_kinds_count_together() -> None:
 
 
 def test_the_error_of_an_unknown_task_says_what_the_gateway_answered() -> None:
-    error = see_all(watch(), [LOST] * STRIKES)[-1].error
+    error = see_all(watch(), [LOST] * MAX_REFUSALS)[-1].error
 
     assert isinstance(error, VideoTaskLost)
     assert "'UNKNOWN'" in error.message
@@ -124,7 +126,7 @@ def test_the_error_of_an_unknown_task_says_what_the_gateway_answered() -> None:
 
 
 @pytest.mark.parametrize("relief", [RUNNING, OUTAGE, RateLimited("slow"), DONE_WITHOUT_FILE], ids=str)
-def test_anything_else_in_between_resets_the_strikes(relief: WanTask | WanError) -> None:
+def test_anything_else_in_between_resets_the_count_of_refusals(relief: WanTask | WanError) -> None:
     decisions = see_all(watch(), [REFUSAL, REFUSAL, relief, REFUSAL, REFUSAL, relief, REFUSAL])
 
     assert {decision.verdict for decision in decisions} == {Verdict.WAIT}
@@ -132,7 +134,7 @@ def test_anything_else_in_between_resets_the_strikes(relief: WanTask | WanError)
 
 @pytest.mark.parametrize("error", [OUTAGE, RateLimited("slow"), BalanceExhausted("empty"), WanError("what?")])
 def test_no_other_error_ends_a_wait_before_its_deadline(error: WanError) -> None:
-    decisions = [see(watch(), error, after) for after in range(0, int(DEFAULT_TIMEOUT), 100)]
+    decisions = [see(watch(), error, after) for after in range(0, int(DEFAULT_TIMEOUT_S), 100)]
 
     assert {decision.verdict for decision in decisions} == {Verdict.WAIT}
 
@@ -147,11 +149,11 @@ def test_the_deadline_ends_the_wait_whatever_is_seen(seen: WanTask | WanError, l
 
     assert decision.verdict is Verdict.FAILED
     assert isinstance(decision.error, VideoWaitTimeout)
-    assert decision.error.message.startswith("No result within 100 s; last seen: ")
+    assert "100 s" in decision.error.message
     assert decision.error.wan_task_id == TASK_ID
 
 
-def test_the_timeout_tells_the_last_state_seen() -> None:
+def test_the_timeout_shows_the_last_state_seen() -> None:
     watched = watch(timeout=100)
     see(watched, RUNNING, after=50)
 
@@ -170,7 +172,7 @@ def test_a_task_that_ended_counts_even_after_the_deadline(seen: WanTask, verdict
 # What is logged ------------------------------------------------------------------------------------------------------
 
 
-def test_each_change_of_state_is_noted_once() -> None:
+def test_each_change_of_state_is_logged_once() -> None:
     sights = [
         *(QUEUED, QUEUED, task(TaskStatus.RUNNING), task(TaskStatus.RUNNING, progress=10)),
         *(task(TaskStatus.RUNNING, progress=10), RUNNING, RUNNING, DONE_WITHOUT_FILE, DONE),
@@ -178,29 +180,31 @@ def test_each_change_of_state_is_noted_once() -> None:
 
     notes = [decision.notes for decision in see_all(watch(), sights)]
 
-    assert notes == [
-        *(("queued",), (), ("running",), ("running 10 %",), ()),
-        *(("running 30 %",), (), ("succeeded, but the gateway gives no file yet",), ("done after 1 s",)),
-    ]
+    assert notes[:-2] == [("queued",), (), ("running",), ("running 10 %",), (), ("running 30 %",), ()]
+    (without_file,), (done,) = notes[-2:]
+    assert "succeeded" in without_file
+    assert "done" in done
 
 
-def test_trouble_is_noted_when_it_begins_and_when_it_ends() -> None:
+def test_a_line_is_logged_when_polls_begin_to_fail_and_when_they_succeed_again() -> None:
     watched = watch()
 
     see(watched, RUNNING)
     notes = [see(watched, OUTAGE, after=10.0 * number).notes for number in range(1, 5)]
-    over = see(watched, RUNNING, after=70).notes
+    (recovery,) = see(watched, RUNNING, after=70).notes
 
-    assert notes[0][0].startswith("the gateway cannot be asked for now, asking on until the deadline: 502")
+    assert "502" in notes[0][0]
     assert notes[1:] == [(), (), ()]
-    assert over == ("the gateway answers again after 4 failed ask(s), 70 s into the wait",)
+    assert "4 failed" in recovery
+    assert "70 s" in recovery
     assert see(watched, OUTAGE, after=80).notes != ()
 
 
-def test_trouble_that_ends_with_the_result_is_noted_before_it() -> None:
-    notes = see_all(watch(), [OUTAGE, DONE])[-1].notes
+def test_the_recovery_is_logged_before_the_result() -> None:
+    recovery, done = see_all(watch(), [OUTAGE, DONE])[-1].notes
 
-    assert notes == ("the gateway answers again after 1 failed ask(s), 1 s into the wait", "done after 1 s")
+    assert "answers again" in recovery
+    assert "done" in done
 
 
 def test_no_note_shows_the_signed_url() -> None:
@@ -211,7 +215,7 @@ def test_no_note_shows_the_signed_url() -> None:
     assert "TOPSECRET" not in repr(decisions)
 
 
-# When to ask next ----------------------------------------------------------------------------------------------------
+# When to poll again --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -219,17 +223,17 @@ def test_no_note_shows_the_signed_url() -> None:
 )
 def test_the_interval_grows_with_the_wait_up_to_its_longest(after: float, delay: float) -> None:
     assert delay <= see(watch(), RUNNING, after).delay <= delay * MOST_JITTER
-    assert delay <= LONGEST_INTERVAL
+    assert delay <= LONGEST_INTERVAL_S
 
 
 def test_an_interval_longer_than_the_longest_is_kept() -> None:
     assert 300 <= see(watch(poll_interval=300), RUNNING, after=9000).delay <= 300 * MOST_JITTER
 
 
-def test_asks_back_off_while_the_gateway_is_in_trouble() -> None:
+def test_the_interval_doubles_while_polls_fail() -> None:
     delays = [decision.delay for decision in see_all(watch(), [OUTAGE] * 40)]
 
-    for delay, expected in zip(delays, [20, 40, 80, *[LONGEST_BACKOFF] * 37], strict=True):
+    for delay, expected in zip(delays, [20, 40, 80, *[LONGEST_BACKOFF_S] * 37], strict=True):
         assert expected <= delay <= expected * MOST_JITTER
 
 
@@ -246,12 +250,12 @@ def test_the_backoff_starts_afresh_after_an_answer() -> None:
         (300.0, 300.0),
         (0.0, 10.0),
         (3.0, 10.0),
-        (5000.0, LONGEST_RETRY_AFTER),
-        (float("inf"), LONGEST_RETRY_AFTER),
+        (5000.0, LONGEST_RETRY_AFTER_S),
+        (float("inf"), LONGEST_RETRY_AFTER_S),
     ],
 )
 @pytest.mark.parametrize("kind", [RateLimited, GatewayUnavailable])
-def test_retry_after_is_honoured_within_reason_and_never_undercut(
+def test_retry_after_is_obeyed_between_the_interval_and_its_limit(
     kind: type[RateLimited | GatewayUnavailable], asked: float, delay: float
 ) -> None:
     got = see(watch(), kind("slow", retry_after=asked)).delay
@@ -259,11 +263,11 @@ def test_retry_after_is_honoured_within_reason_and_never_undercut(
     assert delay <= got <= delay * MOST_JITTER
 
 
-def test_a_refusal_is_asked_about_again_after_the_interval() -> None:
+def test_a_refused_poll_is_repeated_after_the_interval() -> None:
     assert 10 <= see(watch(), REFUSAL, after=9000).delay <= 10 * MOST_JITTER
 
 
-def test_delays_vary_so_that_tasks_submitted_together_do_not_ask_together() -> None:
+def test_delays_vary_so_that_tasks_submitted_together_are_not_polled_together() -> None:
     assert len({see(watch(), RUNNING).delay for _ in range(20)}) > 1
 
 
@@ -275,8 +279,8 @@ def test_no_delay_reaches_beyond_the_deadline(seen: WanTask | WanError) -> None:
     assert decision.delay == pytest.approx(3)
 
 
-def test_the_deadline_is_a_moment_whenever_the_watch_was_made() -> None:
-    """A trigger that moves to another triggerer goes on with the same moments."""
+def test_the_deadline_does_not_depend_on_when_the_watch_was_made() -> None:
+    """A trigger may move to another triggerer."""
     moved = VideoWatch(TASK_ID, started=START, deadline=START + 100, poll_interval=10)
 
     assert see(moved, RUNNING, after=99).verdict is Verdict.WAIT
@@ -300,13 +304,13 @@ STEPS = st.floats(-100, 5000)
     poll_interval=st.floats(0.01, 1000),
 )
 @settings(max_examples=100, deadline=None)
-def test_a_wait_always_waits_within_its_deadline_or_ends_with_a_reason(
+def test_a_wait_continues_within_its_deadline_or_ends_with_a_reason(
     sights: list[tuple[WanTask | WanError, float]], timeout: float, poll_interval: float
 ) -> None:
     watched = watch(timeout=timeout, poll_interval=poll_interval)
     now = START
     for seen, step in sights:
-        now += step  # now and then backwards, as clocks are set
+        now += step  # clocks are sometimes set back
         decision = watched.see_error(seen, now) if isinstance(seen, WanError) else watched.see_task(seen, now)
 
         if decision.verdict is Verdict.WAIT:
@@ -318,14 +322,14 @@ def test_a_wait_always_waits_within_its_deadline_or_ends_with_a_reason(
             assert decision.delay == 0
             assert (decision.error is None) is (decision.verdict is Verdict.SUCCEEDED)
             assert isinstance(decision.error, VideoWaitTimeout) is (
-                decision.error is not None and seen not in (FAILED, CANCELED) and watched.strikes < STRIKES
+                decision.error is not None and seen not in (FAILED, CANCELED) and watched.refusals < MAX_REFUSALS
             )
             return
 
 
 @given(st.lists(st.sampled_from([QUEUED, RUNNING, ODD, OUTAGE, REFUSAL, LOST, DONE_WITHOUT_FILE]), max_size=60))
 @settings(max_examples=100, deadline=None)
-def test_a_wait_ends_before_its_deadline_exactly_at_three_refusals_in_a_row(sights: list[WanTask | WanError]) -> None:
+def test_only_three_refusals_in_a_row_end_a_wait_before_its_deadline(sights: list[WanTask | WanError]) -> None:
     watched = watch()
     row = 0
     for seen in sights:
@@ -333,6 +337,6 @@ def test_a_wait_ends_before_its_deadline_exactly_at_three_refusals_in_a_row(sigh
 
         decision = see(watched, seen)
 
-        assert (decision.verdict is Verdict.FAILED) is (row == STRIKES)
-        if row == STRIKES:
+        assert (decision.verdict is Verdict.FAILED) is (row == MAX_REFUSALS)
+        if row == MAX_REFUSALS:
             return

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from airflow_wan.api.answers import Answer
 from airflow_wan.api.gateways import APIYI, DASHSCOPE, Gateway, cancel_call, gateway_of_host, list_call, task_call
-from airflow_wan.api.tasks import Answer, ListedTask, TaskStatus, WanTask, read_created, read_list, read_task
+from airflow_wan.api.tasks import ListedTask, TaskStatus, WanTask, read_created, read_list, read_task
 from airflow_wan.exceptions import AuthenticationFailed, GatewayUnavailable, WanError
 
 TASK_ID = "f8ca39a0-6f4b-4ec2-99bf-8b9649d946c4"
@@ -42,7 +43,7 @@ def test_the_documented_create_answer_is_a_queued_task() -> None:
         {"data": {"output": {"task_id": TASK_ID}}},
     ],
 )
-def test_a_task_id_is_found_wherever_the_gateway_software_puts_it(payload: dict[str, Any]) -> None:
+def test_a_task_id_is_found_wherever_it_stands(payload: dict[str, Any]) -> None:
     task = read_created(answer(payload))
 
     assert (task.wan_task_id, task.status) == (TASK_ID, TaskStatus.QUEUED)
@@ -55,13 +56,13 @@ def test_a_task_id_that_is_a_number_becomes_text() -> None:
 # What a query answers ------------------------------------------------------------------------------------------------
 
 
-def test_apiyis_flat_answer() -> None:
+def test_apiyis_flat_answer_of_a_finished_task_is_read() -> None:
     task = read({"status": "completed", "progress": 100, "result_url": URL, "task_id": TASK_ID})
 
     assert task == WanTask(TASK_ID, TaskStatus.SUCCEEDED, "completed", progress=100, video_url=URL)
 
 
-def test_apiyis_failed_answer_with_the_upstreams_code_in_brackets() -> None:
+def test_apiyis_answer_of_a_failed_task_has_the_upstreams_code_in_brackets() -> None:
     message = "[InvalidParameter] Field required: input.media"
 
     task = read({"task_id": TASK_ID, "status": "failed", "error": {"message": message}, "fail_reason": message})
@@ -83,13 +84,13 @@ def test_apiyis_failed_answer_with_the_upstreams_code_in_brackets() -> None:
         ({}, None, None),
     ],
 )
-def test_the_reason_of_a_failure_is_found_in_each_place(fields: dict[str, Any], code: str, message: str) -> None:
+def test_the_reason_of_a_failure_is_found_wherever_it_stands(fields: dict[str, Any], code: str, message: str) -> None:
     task = read({"status": "failed", **fields})
 
     assert (task.code, task.message) == (code, message)
 
 
-def test_dashscopes_answer_of_a_finished_task() -> None:
+def test_dashscopes_answer_of_a_finished_task_is_read() -> None:
     usage = {"duration": 10, "input_video_duration": 0, "output_video_duration": 10, "video_count": 1, "SR": 720}
     payload = {
         "request_id": "r-1",
@@ -122,7 +123,7 @@ def test_dashscopes_answer_of_a_finished_task() -> None:
     )
 
 
-def test_dashscopes_answer_of_a_failed_task() -> None:
+def test_dashscopes_answer_of_a_failed_task_is_read() -> None:
     output = {"task_id": TASK_ID, "task_status": "FAILED", "code": "InvalidParameter", "message": "why"}
 
     task = read({"request_id": "r-1", "output": output})
@@ -135,13 +136,13 @@ def test_dashscopes_answer_of_a_failed_task() -> None:
     )
 
 
-def test_dashscopes_unknown_is_no_error_of_the_reading() -> None:
+def test_dashscopes_unknown_is_a_status_and_not_an_error() -> None:
     task = read({"request_id": "r-1", "output": {"task_id": TASK_ID, "task_status": "UNKNOWN"}})
 
     assert task.status is TaskStatus.UNKNOWN
 
 
-def test_the_answer_of_the_gateway_software_under_apiyi() -> None:
+def test_an_answer_of_new_api_is_read() -> None:
     upstream = {"output": {"task_status": "SUCCEEDED", "video_url": URL}, "usage": {"SR": 720}}
     payload = {
         "code": "success",
@@ -155,7 +156,7 @@ def test_the_answer_of_the_gateway_software_under_apiyi() -> None:
     assert task.usage == {"SR": 720}
 
 
-def test_success_of_the_query_is_not_the_code_of_a_failed_task() -> None:
+def test_the_success_code_of_the_query_is_not_the_code_of_a_failed_task() -> None:
     task = read({"code": "success", "message": "", "data": {"status": "FAILURE", "fail_reason": "why"}})
 
     assert (task.status, task.code, task.message) == (TaskStatus.FAILED, None, "why")
@@ -173,11 +174,11 @@ def test_success_of_the_query_is_not_the_code_of_a_failed_task() -> None:
         {"metadata": {"url": URL}},
     ],
 )
-def test_the_video_url_is_found_in_each_place(where: dict[str, Any]) -> None:
+def test_the_video_url_is_found_wherever_it_stands(where: dict[str, Any]) -> None:
     assert read({"status": "completed", **where}).video_url == URL
 
 
-def test_the_top_levels_status_counts_before_nested_ones() -> None:
+def test_the_outermost_status_counts() -> None:
     task = read({"status": "in_progress", "data": {"status": "SUCCESS"}, "output": {"task_status": "FAILED"}})
 
     assert task.status is TaskStatus.RUNNING
@@ -195,7 +196,7 @@ def test_the_top_levels_status_counts_before_nested_ones() -> None:
         *((word, TaskStatus.UNRECOGNISED) for word in ("REVIEWING", "排队中", "x" * 300)),
     ],
 )
-def test_every_status_word_in_any_letter_case(word: str, status: TaskStatus) -> None:
+def test_every_status_word_is_known_in_any_letter_case(word: str, status: TaskStatus) -> None:
     task = read({"status": word})
 
     assert task.status is status
@@ -211,23 +212,23 @@ def test_every_status_word_in_any_letter_case(word: str, status: TaskStatus) -> 
         *((None, None), ("", None), ("soon", None), (True, None), ([30], None), ("nan%", None), ("inf", None)),
     ],
 )
-def test_progress_is_a_number_or_a_percentage_and_stays_within_bounds(progress: object, percent: int | None) -> None:
+def test_progress_is_read_as_a_number_or_a_percentage_within_bounds(progress: object, percent: int | None) -> None:
     assert read({"status": "in_progress", "progress": progress}).progress == percent
 
 
 @pytest.mark.parametrize("value", ["2026-04-02T15:11:42+08:00", "2026-04-02 15:11:42.000", "2026-04-02 15:11:42"])
-def test_times_are_read_with_or_without_zone(value: str) -> None:
+def test_a_time_is_read_with_or_without_a_time_zone(value: str) -> None:
     task = read({"output": {"task_status": "RUNNING", "submit_time": value}})
 
     assert task.submitted_at == datetime(2026, 4, 2, 7, 11, 42, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("value", ["yesterday", "", None, 1_775_113_902, 1_771_123_100_000, "2026-13-02 00:00:00"])
-def test_what_is_no_time_of_dashscopes_is_left_out(value: object) -> None:
+def test_a_value_that_is_no_time_is_ignored(value: object) -> None:
     assert read({"status": "SUCCESS", "submit_time": value}).submitted_at is None
 
 
-def test_the_signed_url_is_in_no_text_of_a_task() -> None:
+def test_no_text_of_a_task_shows_the_signed_url() -> None:
     for payload in (
         {"status": "completed", "result_url": URL},
         {"status": "failed", "fail_reason": f"could not store {URL}"},
@@ -238,7 +239,7 @@ def test_the_signed_url_is_in_no_text_of_a_task() -> None:
         assert "TOPSECRET" not in f"{task} {task!r} {task.message} {task.status_word}"
 
 
-def test_the_raw_answer_shows_no_body_text() -> None:
+def test_the_repr_of_an_answer_hides_its_text() -> None:
     assert "TOPSECRET" not in repr(Answer(502, {}, None, URL))
 
 
@@ -252,19 +253,19 @@ def test_a_task_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     "payload", [None, {}, [], "completed", 3, {"status": 200}, {"status": ""}, {"output": {}}, {"data": []}]
 )
-def test_an_answer_without_a_status_is_a_read_to_repeat(payload: object) -> None:
-    with pytest.raises(GatewayUnavailable, match="holds no task status") as caught:
+def test_an_answer_without_a_status_makes_the_gateway_unavailable(payload: object) -> None:
+    with pytest.raises(GatewayUnavailable, match="no task status") as caught:
         read(payload)
 
     assert caught.value.wan_task_id == TASK_ID
 
 
-def test_an_answer_of_200_with_an_error_code_goes_by_the_code() -> None:
+def test_an_error_code_in_an_answer_with_status_200_counts() -> None:
     with pytest.raises(AuthenticationFailed):
         read({"code": "InvalidApiKey", "message": "no", "request_id": "r-1"})
 
 
-def test_a_task_state_in_a_failed_answer_does_not_count() -> None:
+def test_a_task_status_in_a_failed_answer_does_not_count() -> None:
     with pytest.raises(GatewayUnavailable):
         read_task(answer({"status": "completed", "result_url": URL}, status=502), TASK_ID)
 
@@ -273,7 +274,7 @@ def test_a_task_state_in_a_failed_answer_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("key", ["data", "tasks"])
-def test_a_page_of_a_list_is_read_as_documented_and_as_the_sdk_has_it(key: str) -> None:
+def test_a_page_of_a_list_is_read_as_documented_and_as_the_sdk_reads_it(key: str) -> None:
     rows = [
         {"task_id": "a", "gmt_create": 1_775_113_902_100},
         {"task_id": "b", "gmt_create": 1_775_113_902_200.0},
@@ -285,7 +286,7 @@ def test_a_page_of_a_list_is_read_as_documented_and_as_the_sdk_has_it(key: str) 
     assert pages == 3
 
 
-def test_rows_without_id_or_time_are_left_out() -> None:
+def test_a_row_without_an_id_or_a_time_is_ignored() -> None:
     rows: list[Any] = [
         {"task_id": "", "gmt_create": 1},
         {"task_id": "a"},
@@ -299,12 +300,12 @@ def test_rows_without_id_or_time_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("payload", [None, {}, {"data": None}, {"data": "x"}, {"code": "InternalError"}])
-def test_what_is_no_list_cannot_be_read(payload: object) -> None:
+def test_an_answer_that_is_no_list_makes_the_gateway_unavailable(payload: object) -> None:
     with pytest.raises(GatewayUnavailable):
         read_list(answer(payload))
 
 
-def test_a_refused_list_goes_by_its_code() -> None:
+def test_a_refused_list_raises_the_error_of_its_code() -> None:
     with pytest.raises(WanError) as caught:
         read_list(answer({"code": "InvalidApiKey", "message": "no"}, status=401))
 
@@ -327,11 +328,11 @@ def test_a_task_is_canceled_at_the_documented_path() -> None:
     assert (call.method, call.path) == ("POST", f"/api/v1/tasks/{TASK_ID}/cancel")
 
 
-def test_an_id_cannot_lead_elsewhere() -> None:
+def test_a_task_id_cannot_change_the_path() -> None:
     assert task_call(APIYI, "../x?y#z/ü").path == "/v1/tasks/..%2Fx%3Fy%23z%2F%C3%BC"
 
 
-def test_a_list_is_asked_for_with_the_documented_filters() -> None:
+def test_a_list_is_requested_with_the_documented_filters() -> None:
     start, end = datetime(2026, 4, 2, 7, 1, 2, tzinfo=UTC), datetime(2026, 4, 2, 8, 1, 2, tzinfo=UTC)
 
     call = list_call(model="wan2.7-i2v", start=start, end=end, page=2)
@@ -359,5 +360,5 @@ def test_a_list_is_asked_for_with_the_documented_filters() -> None:
         ("https://aliyuncs.com.example.org", APIYI),
     ],
 )
-def test_the_gateway_is_told_from_the_host(base_url: str, gateway: Gateway) -> None:
+def test_the_gateway_is_known_by_its_host(base_url: str, gateway: Gateway) -> None:
     assert gateway_of_host(base_url) is gateway

@@ -41,7 +41,7 @@ def upload(account: Account, content: bytes = b"content", name: str = "Ein Bild.
         return client.upload(io.BytesIO(content), model="wan2.7-i2v", name=name, size=len(content))
 
 
-def test_a_file_gets_a_name_of_its_own_in_the_store(
+def test_a_file_gets_a_unique_name_in_the_store(
     wan_emulator: RunningEmulator,
     account_at: Callable[..., Account],
 ) -> None:
@@ -58,7 +58,7 @@ def test_a_file_gets_a_name_of_its_own_in_the_store(
     ]
 
 
-def test_a_name_keeps_no_more_than_a_plain_suffix(
+def test_only_a_plain_suffix_of_the_name_is_used(
     wan_emulator: RunningEmulator,
     account_at: Callable[..., Account],
 ) -> None:
@@ -67,7 +67,7 @@ def test_a_name_keeps_no_more_than_a_plain_suffix(
     assert "." not in url.rpartition("/")[2]
 
 
-def test_the_store_is_not_told_the_key_of_the_gateway(raw_server: Any, account_at: Callable[..., Account]) -> None:
+def test_the_store_does_not_get_the_key_of_the_gateway(raw_server: Any, account_at: Callable[..., Account]) -> None:
     raw_server.answers(200, {"output": granted(f"{raw_server.base_url}/store")})
 
     url = upload(account_at(raw_server.base_url, DASHSCOPE))
@@ -93,10 +93,10 @@ def test_the_store_is_not_told_the_key_of_the_gateway(raw_server: Any, account_a
         f"http://127.0.0.1:9/store?sig={SECRET}",
     ],
 )
-def test_a_policy_goes_nowhere_but_by_https(raw_server: Any, account_at: Callable[..., Account], host: str) -> None:
+def test_a_policy_is_sent_by_https_only(raw_server: Any, account_at: Callable[..., Account], host: str) -> None:
     raw_server.answers(200, {"data": granted(host)})
 
-    with pytest.raises(GatewayUnavailable, match=r"upload_host|no plain https address") as raised:
+    with pytest.raises(GatewayUnavailable, match="upload_host") as raised:
         upload(account_at(raw_server.base_url, DASHSCOPE))
 
     assert len(raw_server.requests) == 1
@@ -117,7 +117,7 @@ def test_no_log_line_shows_the_key_or_the_policy(
     assert account.api_key not in caplog.text
 
 
-def test_a_file_is_read_no_faster_than_the_store_takes_it(
+def test_a_file_is_read_only_as_fast_as_the_store_accepts_it(
     raw_server: Any, account_at: Callable[..., Account], tmp_path: Path
 ) -> None:
     size = 64 * 1024 * 1024
@@ -133,10 +133,10 @@ def test_a_file_is_read_no_faster_than_the_store_takes_it(
         assert file.tell() < size / 2
 
 
-def test_a_file_beyond_the_policys_limit_is_not_sent(raw_server: Any, account_at: Callable[..., Account]) -> None:
+def test_a_file_over_the_limit_of_the_policy_is_not_sent(raw_server: Any, account_at: Callable[..., Account]) -> None:
     raw_server.answers(200, {"data": granted(f"{raw_server.base_url}/store")})
 
-    with pytest.raises(RequestRejected, match=r"2\.0 MB; an upload may have 1 MB"):
+    with pytest.raises(RequestRejected, match=r"2\.0 MB.* 1 MB"):
         upload(account_at(raw_server.base_url, DASHSCOPE), bytes(2 * 1024 * 1024))
 
     assert len(raw_server.requests) == 1
@@ -155,7 +155,7 @@ def test_a_file_beyond_the_policys_limit_is_not_sent(raw_server: Any, account_at
         (502, b"<html>Bad gateway</html>", GatewayUnavailable),
     ],
 )
-def test_no_policy_is_an_error_that_says_why(
+def test_an_answer_without_a_policy_raises_the_error_that_it_means(
     raw_server: Any, account_at: Callable[..., Account], status: int, body: object, kind: type[WanError]
 ) -> None:
     raw_server.answers(status, body)
@@ -176,7 +176,7 @@ def test_no_policy_is_an_error_that_says_why(
         (503, "ServiceUnavailable", GatewayUnavailable),
     ],
 )
-def test_a_refusal_of_the_store_tells_its_code_and_nothing_else(
+def test_a_refusal_of_the_store_shows_its_code_and_nothing_else(
     raw_server: Any,
     account_at: Callable[..., Account],
     status: int,
@@ -195,12 +195,12 @@ def test_a_refusal_of_the_store_tells_its_code_and_nothing_else(
     assert SECRET not in str(raised.value)
 
 
-def test_a_store_that_breaks_off_is_worth_another_try(raw_server: Any, account_at: Callable[..., Account]) -> None:
+def test_an_interrupted_upload_can_be_tried_again(raw_server: Any, account_at: Callable[..., Account]) -> None:
     with type(raw_server)() as store:
         store.resets()
         raw_server.answers(200, {"data": granted(f"{store.base_url}/store")})
 
-        with pytest.raises(GatewayUnavailable, match="broke off") as raised:
+        with pytest.raises(GatewayUnavailable, match="failed") as raised:
             upload(account_at(raw_server.base_url, DASHSCOPE))
 
     assert SECRET not in str(raised.value)
@@ -217,7 +217,7 @@ def test_a_store_that_breaks_off_is_worth_another_try(raw_server: Any, account_a
         ({"prompt": "oss://dashscope-instant/a.png", "negative_prompt": "oss://b"}, False),
     ],
 )
-def test_dashscope_is_asked_to_look_up_oss_urls_exactly_when_there_are_some(
+def test_dashscope_gets_the_header_for_oss_urls_exactly_if_the_request_has_some(
     inputs: dict[str, Any], asked: bool
 ) -> None:
     body: dict[str, object] = {"model": "wan2.7-i2v", "input": inputs, "parameters": {}}

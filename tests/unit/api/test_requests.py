@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_wan.api.catalogue import AudioLimits, MediaKind, known_model_ids
@@ -1163,7 +1163,6 @@ EXTRA = st.one_of(
     audio_url=st.one_of(st.none(), st.just(AUDIO), ANYTHING),
     extra_body=EXTRA,
 )
-@settings(max_examples=400, deadline=None)
 def test_whatever_is_given_becomes_a_request_that_can_be_sent_or_a_list_of_problems(**arguments: Any) -> None:
     refusal: InvalidVideoRequest | None = None
     try:
@@ -1226,7 +1225,6 @@ def test_endless_nesting_is_a_problem_not_a_crash(model: str, name: str) -> None
         },
     ),
 )
-@settings(max_examples=100, deadline=None)
 def test_a_request_is_built_exactly_when_every_rule_holds(
     media: list[dict[str, str]], parameters: dict[str, Any]
 ) -> None:

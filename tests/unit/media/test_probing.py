@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -321,7 +321,6 @@ WHOLE = (
 )
 
 
-@settings(max_examples=400, deadline=None)
 @given(
     content=st.sampled_from(WHOLE),
     cut=st.integers(min_value=0, max_value=2000),

@@ -226,7 +226,8 @@ def test_one_wish_is_billed_at_most_once_and_a_bought_video_lands(
     runner: Any,
     tmp_path: Path,
 ) -> None:
-    emulator = wan_emulator_for(replace(FAST, pending_s=0.0, running_s=0.0))
+    # Running for a moment, so that a deferrable task still has something to wait for.
+    emulator = wan_emulator_for(replace(FAST, pending_s=0.0, running_s=0.05))
     emulator.gateway = gateway_name  # type: ignore[attr-defined]
 
     def connect_with(read_timeout: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import re
@@ -41,6 +42,8 @@ _CREATE = "/api/v1/services/aigc/video-generation/video-synthesis"
 _STORE = "/dashscope-instant"
 _BEARER = re.compile(r"Bearer\s+(\S+)")
 _KEY_PREFIX = "sk-"
+# A poll waits this long for an mp4; well below the read timeout of any client.
+_LONGEST_POLL_S = 10.0
 
 APIYI = Apiyi()
 DASHSCOPE = DashScope()
@@ -143,6 +146,8 @@ class Emulator:
                 answer = self._turned_away(gateway, kind, call) or handle(call)
                 return JSONResponse(dict(answer.body), answer.status, headers=gateway.headers(call.request_id))
 
+            if kind is CallKind.POLL and self.settings.running_s == 0:
+                await self._rendered(gateway, call)
             planted = self.faults.take(kind)
             if planted is None:
                 return true()
@@ -209,6 +214,13 @@ class Emulator:
         if gateway.name is GatewayName.DASHSCOPE and resolves:
             uploaded = partial(self.uploads.content, caller=call.caller, model=order.model)
         return Fetcher(gateway.name, self.settings.media_mirrors, uploaded)
+
+    async def _rendered(self, gateway: Gateway, call: Call) -> None:
+        """Wait for the mp4 of the task that is asked for, so that its first poll finds it finished."""
+        now = self.clock.now()
+        task = self.tasks.find(call.request.path_params["task_id"], gateway.name, call.caller, now)
+        if task is not None and now >= task.starts_at and not task.work.done():
+            await asyncio.wait([asyncio.wrap_future(task.work)], timeout=_LONGEST_POLL_S)
 
     def _poll_at(self, gateway: Gateway) -> Callable[[Call], Answer]:
         def poll(call: Call) -> Answer:

@@ -13,7 +13,8 @@ class Settings:
 
     Attributes:
         pending_s: seconds a task stays PENDING (`submitted`) after its create.
-        running_s: seconds it then stays RUNNING (`in_progress`); longer if its mp4 is not ready by then.
+        running_s: seconds it then stays RUNNING (`in_progress`); longer if its mp4 is not ready by then. With 0, a poll
+            waits up to 10 seconds for the mp4, so that the first poll finds the task finished.
         task_ttl_s: seconds after its create during which a task can be asked for.
         url_ttl_s: seconds a signed result URL works.
         api_key: the only key accepted; None accepts every `sk-…` key.

@@ -1,5 +1,7 @@
 """An emulator and a media server inside the test process, each on a free loopback port.
 
+Two settings are ready for tests: `FAST` for tests that look at the states of a task, and `AT_ONCE` for all others.
+
 What goes wrong is up to the test; `airflow_wan.emulator.faults` explains the words:
 
     def test_a_lost_answer_buys_nothing_twice(wan_emulator):
@@ -32,8 +34,10 @@ from airflow_wan.emulator.wire import WireProtocol  # noqa: E402
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Quick tasks, and as many reads as a test likes.
 FAST = Settings(pending_s=0.2, running_s=0.4, qps_limit=False)
+"""Tasks that pass through every state within 0.6 seconds; no limit on polls."""
+AT_ONCE = Settings(pending_s=0, running_s=0, qps_limit=False)
+"""Tasks that are finished at their first poll; no limit on polls."""
 _START_TIMEOUT_S = 10.0
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import io
 import os
 import signal
 import socket
@@ -11,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from airflow_wan.emulator.__main__ import main
 from airflow_wan.emulator.settings import Settings
-from airflow_wan.emulator.testing import MediaServer, RunningEmulator
+from airflow_wan.emulator.testing import AT_ONCE, MediaServer, RunningEmulator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +48,19 @@ def test_two_emulators_run_side_by_side(i2v: Any) -> None:
 
         assert len(one.ledger()) == 1
         assert other.ledger() == []
+
+
+@pytest.mark.parametrize("create_path", ["", "/wan"])
+def test_a_task_at_once_is_finished_at_its_first_poll(i2v: Any, create_path: str) -> None:
+    i2v["input"]["media"] = [{"type": "first_frame", "url": _unseen_picture()}]
+    headers = {"Authorization": "Bearer sk-running", "X-DashScope-Async": "enable"}
+    path = f"{create_path}/api/v1/services/aigc/video-generation/video-synthesis"
+
+    with RunningEmulator(AT_ONCE) as emulator, httpx.Client(base_url=emulator.base_url, headers=headers) as http:
+        task_id = http.post(path, json=i2v).json()["output"]["task_id"]
+        body = http.get(f"{'/v1' if create_path else '/api/v1'}/tasks/{task_id}").json()
+
+    assert body.get("status") == "completed" or body["output"]["task_status"] == "SUCCEEDED"
 
 
 def test_the_media_server_serves_its_directory(tmp_path: Path) -> None:
@@ -122,6 +138,13 @@ def test_the_emulator_imports_neither_airflow_nor_the_client() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def _unseen_picture() -> str:
+    """Return a data URI that no other test uses, so that its mp4 has to be rendered."""
+    target = io.BytesIO()
+    Image.frombytes("RGB", (256, 256), os.urandom(256 * 256 * 3)).save(target, "PNG")
+    return "data:image/png;base64," + base64.b64encode(target.getvalue()).decode()
 
 
 def _free_port() -> int:

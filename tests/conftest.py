@@ -7,9 +7,13 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from airflow_wan.emulator.settings import Settings
 
 REPOSITORY = Path(__file__).parent.parent
 _HOME = Path(tempfile.mkdtemp(prefix="airflow-wan-tests-"))
@@ -51,6 +55,14 @@ def pytest_unconfigure() -> None:
 def airflow_home() -> Path:
     """Return the AIRFLOW_HOME of the tests."""
     return _HOME
+
+
+@pytest.fixture
+def wan_emulator_settings(request: pytest.FixtureRequest) -> Settings:
+    """Return settings with which a video is finished at the first question, or in 0.6 s if a test `takes_time`."""
+    from airflow_wan.emulator.testing import AT_ONCE, FAST
+
+    return FAST if request.node.get_closest_marker("takes_time") else AT_ONCE
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -12,22 +11,13 @@ from task_runner import connect, runner  # noqa: F401 - fixtures
 
 # Imported rather than named in pytest_plugins, which pytest reads in the topmost conftest only.
 from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401
-from airflow_wan.emulator.testing import FAST, MediaServer
+from airflow_wan.emulator.testing import MediaServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from airflow_wan.emulator.settings import Settings
     from airflow_wan.emulator.testing import RunningEmulator
-
-AT_ONCE = replace(FAST, pending_s=0.0, running_s=0.0)
-
-
-@pytest.fixture
-def wan_emulator_settings(request: pytest.FixtureRequest) -> Settings:
-    """Videos are ready at once, except for a test that is marked `takes_time`."""
-    return FAST if request.node.get_closest_marker("takes_time") else AT_ONCE
 
 
 @pytest.fixture

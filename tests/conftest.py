@@ -1,4 +1,4 @@
-"""A throw-away Airflow for the tests: its home stands before the first test module imports airflow."""
+"""What all tests share: an Airflow home that lasts as long as the process, and hypothesis's profiles."""
 
 from __future__ import annotations
 
@@ -7,47 +7,67 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from airflow_wan.emulator.settings import Settings
 
 REPOSITORY = Path(__file__).parent.parent
 _HOME = Path(tempfile.mkdtemp(prefix="airflow-wan-tests-"))
 
 
 def _own_environment() -> dict[str, str]:
-    """This process's variables without the developer's Airflow, and with a home of the tests' own."""
+    """Return this process's variables without the developer's Airflow, and with a home of the tests' own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "AIRFLOW__", "WAN_"))}
     return kept | {
         "AIRFLOW_HOME": str(_HOME),
         "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "example_dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME}/airflow.db",
-        # The least, in seconds, that the emulator's quick tasks are worth waiting between two asks.
+        # Seconds between two questions to the emulator, whose tasks take less than a second.
         "AIRFLOW__WAN__POLL_INTERVAL": "0.2",
     }
 
 
+# Before the first test module imports airflow, which reads all this once. Each pytest-xdist worker has its own.
 _ENVIRONMENT = _own_environment()
 os.environ.clear()
 os.environ.update(_ENVIRONMENT)
 
+# Few examples for whoever waits for the result, many where CI is set. No deadline: the machine may be busy.
+_ANY_PACE = {"deadline": None, "suppress_health_check": list(hypothesis.HealthCheck)}
+hypothesis.settings.register_profile("dev", max_examples=25, **_ANY_PACE)
+hypothesis.settings.register_profile("ci", max_examples=100, print_blob=True, **_ANY_PACE)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
 
 def pytest_unconfigure() -> None:
-    """Take the home away."""
-    # Third parties that log while they are torn down find their stream closed; nobody has to read of it.
+    """Remove the Airflow home."""
+    # Third parties that log at the end of the process find their stream closed; nobody needs to read about that.
     logging.raiseExceptions = False
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def airflow_home() -> Path:
-    """AIRFLOW_HOME of the tests."""
+    """Return the AIRFLOW_HOME of the tests."""
     return _HOME
+
+
+@pytest.fixture
+def wan_emulator_settings(request: pytest.FixtureRequest) -> Settings:
+    """Return settings with which a video is finished at the first question, or in 0.6 s if a test `takes_time`."""
+    from airflow_wan.emulator.testing import AT_ONCE, FAST
+
+    return FAST if request.node.get_closest_marker("takes_time") else AT_ONCE
 
 
 @pytest.fixture(scope="session")
 def airflow_db(airflow_home: Path) -> Path:
-    """The metadata database, with its tables; made once, by the first test that asks for it (some 2 s)."""
+    """Return the metadata database with its tables; the first test that asks for it makes them (about 2 s)."""
     from airflow.utils import db
 
     db.initdb()

@@ -15,7 +15,7 @@ from media_files import tone
 from PIL import Image
 
 from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401 - fixtures
-from airflow_wan.emulator.testing import FAST, MediaServer, RunningEmulator
+from airflow_wan.emulator.testing import MediaServer, RunningEmulator
 from airflow_wan.emulator.video import Scene, render
 
 if TYPE_CHECKING:
@@ -152,9 +152,9 @@ def videos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def wan_emulator_settings(media: MediaServer) -> Settings:
-    """The public addresses of the documentation lead to the test media."""
-    return replace(FAST, media_mirrors=(("https://your-cdn.com/", media.url("")),))
+def wan_emulator_settings(wan_emulator_settings: Settings, media: MediaServer) -> Settings:
+    """Add that the public addresses of the documentation lead to the test media."""
+    return replace(wan_emulator_settings, media_mirrors=(("https://your-cdn.com/", media.url("")),))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from airflow_wan.emulator.testing import RunningEmulator
 
@@ -27,6 +29,7 @@ SEED = """{
   }"""
 
 
+@pytest.mark.takes_time
 def test_the_smallest_example_hands_on_the_path_of_one_video(
     run_dag: Any, example: Any, watch_film: Any, wan_emulator: RunningEmulator, videos: Path
 ) -> None:
@@ -41,6 +44,7 @@ def test_the_smallest_example_hands_on_the_path_of_one_video(
     assert (bill["billed"], bill["seconds"], bill["resolution"]) == (True, 5, "720P")
 
 
+@pytest.mark.takes_time
 def test_the_rap_is_submitted_waited_for_and_opened_by_the_path_it_was_handed(
     run_dag: Any, example: Any, watch_film: Any, wan_emulator: RunningEmulator
 ) -> None:
@@ -120,6 +124,7 @@ def test_a_clip_of_the_day_is_an_event_of_its_asset(
     ]
 
 
+@pytest.mark.takes_time
 def test_run_by_hand_an_example_tells_its_story_and_not_its_key(
     airflow_db: Path, wan_connection: None, wan_api_key: str, examples: Path
 ) -> None:

@@ -26,6 +26,7 @@ RETRIED = {"retries": 2, "retry_delay": timedelta(0)}
 PICTURE = "https://your-cdn.com/rap.png"
 
 
+@pytest.mark.takes_time
 def test_every_way_of_waiting_brings_a_video_home(run_dag: Any, watch_film: Any, wan_emulator: RunningEmulator) -> None:
     media = [{"type": "first_frame", "url": PICTURE}]
     parameters = {"resolution": "720P", "duration": 2}

@@ -51,6 +51,7 @@ def wan_connection(
     monkeypatch.setenv("AIRFLOW__WAN__OUTPUT_BASE", str(tmp_path / "videos"))
 
 
+@pytest.mark.takes_time
 def test_no_retry_buys_what_an_earlier_try_bought(run_dag: Any, watch_film: Any, wan_emulator: RunningEmulator) -> None:
     with DAG("retries", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(0)}) as dag:
         DiesAfterTheDownload(task_id="animate", prompt="a kite", first_frame=PICTURE, duration=2)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import DAG, task
 
@@ -27,6 +28,7 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.takes_time
 def test_every_mode_waits_for_one_submit_and_brings_its_own_copy_home(
     run_dag: Any, watch_film: Any, wan_emulator: RunningEmulator
 ) -> None:

@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 from task_runner import connect, runner  # noqa: F401 - fixtures
 
 # Imported rather than named in pytest_plugins, which pytest reads in the topmost conftest only.
-from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for, wan_emulator_settings  # noqa: F401
+from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -63,6 +63,7 @@ def keys(s3: Any) -> list[str]:
     return [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET, Prefix="out/").get("Contents", [])]
 
 
+@pytest.mark.takes_time
 def test_a_video_with_its_poster_and_record_lands_in_the_bucket_that_its_image_came_from(
     talk: Callable[..., Any], s3: Any, runner: Any, wan_emulator: RunningEmulator, tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ def test_a_video_in_the_bucket_gets_the_poster_it_lacks(
         assert poster.format == "JPEG"
 
 
+@pytest.mark.takes_time
 def test_a_retry_sends_no_file_anew_for_what_is_bought(
     talk: Callable[..., Any], s3: Any, runner: Any, wan_emulator: RunningEmulator
 ) -> None:
@@ -184,6 +186,7 @@ def test_a_local_voice_cannot_go_to_apiyi_and_the_error_says_what_would_work(
     assert wan_emulator.requests() == []
 
 
+@pytest.mark.takes_time
 def test_a_local_image_goes_to_apiyi_inside_the_request(
     talk: Callable[..., Any], runner: Any, wan_emulator: RunningEmulator, connect: Callable[..., None], tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ def oss(monkeypatch: pytest.MonkeyPatch) -> Iterator[OssServer]:
         yield server
 
 
+@pytest.mark.takes_time
 def test_an_image_comes_out_of_a_bucket_by_signed_url_and_the_video_goes_into_it(
     oss: OssServer, wan_emulator: RunningEmulator, connect: Callable[..., None], runner: Any
 ) -> None:

@@ -1,4 +1,4 @@
-"""What the unit tests share: tasks that run, a gateway that is the emulator, an image to film."""
+"""What the unit tests share: a task runner, the emulator as a gateway, and an image to animate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from task_runner import connect, runner  # noqa: F401 - fixtures
 
 # Imported rather than named in pytest_plugins, which pytest reads in the topmost conftest only.
-from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for, wan_emulator_settings  # noqa: F401
+from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401
 from airflow_wan.emulator.testing import MediaServer
 
 if TYPE_CHECKING:
@@ -20,20 +20,29 @@ if TYPE_CHECKING:
     from airflow_wan.emulator.testing import RunningEmulator
 
 
-@pytest.fixture(params=["apiyi", "dashscope"])
-def gateway(
-    request: pytest.FixtureRequest,
+@pytest.fixture
+def connect_to(
     wan_emulator: RunningEmulator,  # noqa: F811
     connect: Callable[..., None],  # noqa: F811
-) -> SimpleNamespace:
-    """An emulator that `wan_default` leads to, as each of the two gateways in turn."""
-    connect(wan_emulator.base_url, gateway=request.param)
-    return SimpleNamespace(name=request.param, emulator=wan_emulator)
+) -> Callable[[str], SimpleNamespace]:
+    """Point `wan_default` to an emulator, as the gateway of that name."""
+
+    def gateway(name: str) -> SimpleNamespace:
+        connect(wan_emulator.base_url, gateway=name)
+        return SimpleNamespace(name=name, emulator=wan_emulator)
+
+    return gateway
+
+
+@pytest.fixture(params=["apiyi", "dashscope"])
+def gateway(request: pytest.FixtureRequest, connect_to: Callable[[str], SimpleNamespace]) -> SimpleNamespace:
+    """Each of the two gateways in turn."""
+    return connect_to(request.param)
 
 
 @pytest.fixture(scope="session")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
-    """Serves `frame.png` over loopback."""
+    """Serve `frame.png` over loopback."""
     folder: Path = tmp_path_factory.mktemp("media")
     Image.linear_gradient("L").resize((320, 320)).convert("RGB").save(folder / "frame.png")
     with MediaServer(folder) as server:
@@ -42,7 +51,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
 
 @pytest.fixture
 def film(media: MediaServer, tmp_path: Path) -> Callable[..., Any]:
-    """Makes an image-to-video task whose video goes to ``film.mp4`` in the test's folder."""
+    """Return a factory of image-to-video tasks whose video goes to `film.mp4` in the test's folder."""
     from airflow_wan.operators.wan import WanImageToVideoOperator
 
     def make(**arguments: Any) -> WanImageToVideoOperator:
@@ -61,5 +70,5 @@ def film(media: MediaServer, tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retry loops do not sleep."""
+    """Make retry loops go on without sleeping."""
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _seconds: None))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_wan.exceptions import NotAVideoError
@@ -321,7 +321,6 @@ MUTATIONS = st.lists(
 
 # The header is where damage can mislead, and most of the file is not header.
 @given(mutations=MUTATIONS, in_header=st.booleans())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_makes_no_video_or_another_one_and_never_another_error(
     mutations: list[tuple[str, float, bytes]], *, in_header: bool, small_film: bytes, tmp_path: Path
 ) -> None:
@@ -345,7 +344,6 @@ def test_damage_makes_no_video_or_another_one_and_never_another_error(
 
 
 @given(content=st.binary(max_size=300))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_arbitrary_bytes_behind_good_names_raise_nothing_else(content: bytes, tmp_path: Path) -> None:
     try:
         inspect(box(b"ftyp") + box(b"moov", content) + box(b"mdat"), tmp_path)
@@ -386,7 +384,6 @@ def box_trees(draw: st.DrawFn, contents: st.SearchStrategy[bytes]) -> bytes:
 
 
 @given(tree=st.recursive(st.binary(max_size=40), box_trees, max_leaves=30))
-@settings(max_examples=300, deadline=None)
 def test_boxes_of_any_order_and_size_are_read_in_bounds(tree: bytes) -> None:
     for content in (tree, box(b"ftyp") + box(b"mdat") + box(b"moov", tree)):
         file = Meter(content)

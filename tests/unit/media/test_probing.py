@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import av
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from media_files import image, noise
 from PIL import Image
@@ -287,7 +287,6 @@ WHOLE = (
 )
 
 
-@settings(max_examples=400, deadline=None)
 @given(
     content=st.sampled_from(WHOLE),
     cut=st.integers(min_value=0, max_value=2000),

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from airflow_wan.emulator.testing import MediaServer
 
 
+EACH_GATEWAY = pytest.mark.parametrize("gateway", ["apiyi", "dashscope"], indirect=True)
+
+
+@pytest.fixture
+def gateway(request: pytest.FixtureRequest, connect_to: Callable[[str], Any]) -> Any:
+    """Of one name, except where the gateway makes a difference: what becomes of a file does not depend on it."""
+    return connect_to(getattr(request, "param", "apiyi"))
+
+
 def submitted(gateway: Any) -> int:
     return len(gateway.emulator.ledger())
 
@@ -131,6 +140,7 @@ def test_a_new_take_killed_after_publishing_is_that_take(film: Callable[..., Any
     assert submitted(gateway) == 2
 
 
+@pytest.mark.takes_time
 def test_what_an_earlier_try_bought_goes_before_an_older_file(
     film: Callable[..., Any], gateway: Any, runner: Any, tmp_path: Path
 ) -> None:
@@ -146,6 +156,7 @@ def test_what_an_earlier_try_bought_goes_before_an_older_file(
 # The record ----------------------------------------------------------------------------------------------------------
 
 
+@EACH_GATEWAY
 def test_the_record_tells_how_the_video_came_about(
     film: Callable[..., Any], gateway: Any, runner: Any, media: MediaServer, tmp_path: Path
 ) -> None:
@@ -318,6 +329,7 @@ def test_a_limit_that_is_no_amount_is_refused(film: Callable[..., Any], gateway:
     assert gateway.emulator.requests() == []
 
 
+@EACH_GATEWAY
 def test_estimate_and_bill_are_handed_on(film: Callable[..., Any], gateway: Any, runner: Any) -> None:
     runner.run(film(max_cost="1.5"))
 
@@ -326,6 +338,7 @@ def test_estimate_and_bill_are_handed_on(film: Callable[..., Any], gateway: Any,
     assert (video["estimated_cost_usd"], video["settled_cost_usd"]) == expected[gateway.name]
 
 
+@pytest.mark.takes_time
 def test_a_limit_does_not_keep_back_what_is_bought_already(film: Callable[..., Any], gateway: Any, runner: Any) -> None:
     with pytest.raises(Exception, match="No result within"):
         runner.run(film(timeout=0.01))

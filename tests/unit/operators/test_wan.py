@@ -24,6 +24,7 @@ def submitted(gateway: SimpleNamespace) -> int:
     return len(gateway.emulator.ledger())
 
 
+@pytest.mark.takes_time
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_a_video_is_bought_once_and_lands_at_its_path(
     deferrable: bool, film: Callable[..., Any], gateway: Any, runner: Any, tmp_path: Path
@@ -39,6 +40,7 @@ def test_a_video_is_bought_once_and_lands_at_its_path(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "film.mp4.json"]
 
 
+@pytest.mark.takes_time
 def test_nothing_secret_is_in_trigger_arguments_events_and_xcom(
     film: Callable[..., Any], gateway: Any, runner: Any
 ) -> None:
@@ -68,6 +70,7 @@ def test_a_worker_killed_after_the_download_does_not_buy_again(
     assert path == str(tmp_path / "film.mp4")
 
 
+@pytest.mark.takes_time
 def test_a_timeout_is_waited_out_by_the_retry_with_a_fresh_budget(
     film: Callable[..., Any], gateway: Any, runner: Any
 ) -> None:
@@ -176,6 +179,7 @@ def test_a_destination_that_cannot_be_written_to_stops_before_the_submit(
     assert gateway.emulator.requests() == []
 
 
+@pytest.mark.takes_time
 def test_a_changed_request_is_not_bought_by_a_retry(film: Callable[..., Any], gateway: Any, runner: Any) -> None:
     with pytest.raises(VideoWaitTimeout):
         runner.run(film(timeout=0.01))
@@ -185,6 +189,7 @@ def test_a_changed_request_is_not_bought_by_a_retry(film: Callable[..., Any], ga
     assert submitted(gateway) == 1
 
 
+@pytest.mark.takes_time
 def test_a_changed_request_is_bought_where_the_author_says_so(
     film: Callable[..., Any], gateway: Any, runner: Any
 ) -> None:
@@ -195,6 +200,7 @@ def test_a_changed_request_is_bought_where_the_author_says_so(
     assert submitted(gateway) == 2
 
 
+@pytest.mark.takes_time
 def test_a_url_signed_anew_is_no_changed_request(
     film: Callable[..., Any], gateway: Any, runner: Any, media: MediaServer
 ) -> None:
@@ -205,6 +211,7 @@ def test_a_url_signed_anew_is_no_changed_request(
     assert submitted(gateway) == 1
 
 
+@pytest.mark.takes_time
 def test_a_retry_asks_where_the_submit_went(
     film: Callable[..., Any], gateway: Any, runner: Any, connect: Callable[..., None]
 ) -> None:
@@ -217,6 +224,7 @@ def test_a_retry_asks_where_the_submit_went(
     assert Path(path).exists()
 
 
+@pytest.mark.takes_time
 def test_a_task_that_the_gateway_no_longer_knows_stops_with_its_id(
     film: Callable[..., Any], gateway: Any, runner: Any
 ) -> None:
@@ -282,6 +290,7 @@ def test_the_submit_operator_returns_the_same_id_on_a_retry(gateway: Any, runner
     assert submitted(gateway) == 1
 
 
+@pytest.mark.takes_time
 @pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
 def test_a_killed_worker_cancels_a_queued_task_where_it_was_submitted(
     film: Callable[..., Any], gateway: Any, runner: Any, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
@@ -325,6 +334,7 @@ def test_senseless_arguments_are_refused_when_the_dag_is_read(arguments: dict[st
         WanGenerateVideoOperator(task_id="x", model="wan2.7-i2v", **arguments)
 
 
+@pytest.mark.takes_time
 def test_a_replacement_that_cannot_be_sent_leaves_what_is_bought_alone(
     film: Callable[..., Any], gateway: Any, runner: Any
 ) -> None:

@@ -48,6 +48,7 @@ def sensor(wan_task_id: str, tmp_path: Path, **arguments: Any) -> WanVideoSensor
     return WanVideoSensor(task_id="wait", wan_task_id=wan_task_id, **defaults | arguments)
 
 
+@pytest.mark.takes_time
 @pytest.mark.parametrize("mode", ["deferrable", "poke"])
 def test_the_video_of_a_running_task_lands_at_its_path(
     mode: str, wan_task: Callable[..., str], runner: Any, tmp_path: Path
@@ -61,6 +62,7 @@ def test_the_video_of_a_running_task_lands_at_its_path(
     assert len(runner.events) == (mode == "deferrable")
 
 
+@pytest.mark.takes_time
 def test_rescheduling_frees_the_worker_between_two_asks(
     wan_task: Callable[..., str], runner: Any, tmp_path: Path, gateway: Any
 ) -> None:
@@ -81,6 +83,7 @@ def test_rescheduling_frees_the_worker_between_two_asks(
     assert path == str(tmp_path / "film.mp4")
 
 
+@pytest.mark.takes_time
 def test_a_task_that_is_done_already_needs_no_triggerer(
     wan_task: Callable[..., str], runner: Any, tmp_path: Path
 ) -> None:
@@ -107,6 +110,7 @@ def test_a_task_the_gateway_does_not_know_fails_for_good(
         runner.run(sensor("00000000-0000-4000-8000-00000000dead", tmp_path, deferrable=deferrable))
 
 
+@pytest.mark.takes_time
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_a_timeout_is_a_sensors_timeout(
     deferrable: bool, wan_task: Callable[..., str], runner: Any, tmp_path: Path
@@ -115,6 +119,7 @@ def test_a_timeout_is_a_sensors_timeout(
         runner.run(sensor(wan_task(), tmp_path, deferrable=deferrable, timeout=0.01))
 
 
+@pytest.mark.takes_time
 def test_soft_fail_skips_on_a_timeout(wan_task: Callable[..., str], runner: Any, tmp_path: Path) -> None:
     with pytest.raises(AirflowSkipException):
         runner.run(sensor(wan_task(), tmp_path, deferrable=False, timeout=0.01, soft_fail=True))
@@ -126,6 +131,7 @@ def test_an_empty_task_id_is_named(nothing: Any, gateway: Any, runner: Any, tmp_
         runner.run(sensor(nothing, tmp_path))
 
 
+@pytest.mark.takes_time
 def test_a_killed_sensor_leaves_the_task_alone(wan_task: Callable[..., str], gateway: Any, tmp_path: Path) -> None:
     wan_task_id = wan_task()
     waiting = sensor(wan_task_id, tmp_path)

@@ -55,6 +55,7 @@ def test_it_is_made_again_from_what_the_database_keeps() -> None:
     assert all(value is None or isinstance(value, (str, int, float, bool)) for value in kwargs.values())
 
 
+@pytest.mark.takes_time
 async def test_it_fires_once_and_stops(gateway: Any, media: MediaServer) -> None:
     wan_task_id = submit(gateway.emulator, media, gateway.name)
 
@@ -73,6 +74,7 @@ async def test_two_of_it_for_one_task_do_no_harm(gateway: Any, media: MediaServe
     assert len(gateway.emulator.ledger()) == 1
 
 
+@pytest.mark.takes_time
 async def test_nothing_holds_up_the_event_loop(gateway: Any, media: MediaServer) -> None:
     wan_task_id = submit(gateway.emulator, media, gateway.name)
 
@@ -112,6 +114,7 @@ async def longest_step(waiting: WanVideoTrigger) -> float:
     return longest
 
 
+@pytest.mark.takes_time
 async def test_a_passed_deadline_ends_the_wait_with_the_id(gateway: Any, media: MediaServer) -> None:
     wan_task_id = submit(gateway.emulator, media, gateway.name)
 
@@ -170,6 +173,7 @@ async def test_a_connection_that_airflow_cannot_look_up_for_now_is_survived(
     assert event["status"] == "success"
 
 
+@pytest.mark.takes_time
 @pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
 class TestKilledByAUser:
     async def test_a_queued_task_is_canceled(self, gateway: Any, media: MediaServer) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -264,7 +264,6 @@ MUTATIONS = st.lists(
 
 # Half of the damage goes into the header, which is where it can mislead.
 @given(mutations=MUTATIONS, in_header=st.booleans())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_of_a_damaged_file_only_sentences_come_out(
     mutations: list[tuple[str, float, bytes]], *, in_header: bool, damageable: bytes, tmp_path: Path
 ) -> None:

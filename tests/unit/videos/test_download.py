@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastcrc import crc64
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_wan.api.client import WanClient, tls_context
@@ -901,7 +901,6 @@ ANSWERS = st.builds(answer_of, STATUSES, st.fixed_dictionaries({}, optional=HEAD
 
 
 @given(answers=st.lists(ANSWERS, min_size=1, max_size=6))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_answers_make_a_whole_file_or_a_failed_download(
     answers: list[bytes], host: FileHost, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -296,7 +296,6 @@ def almost_records(draw: st.DrawFn) -> bytes:
 
 
 @given(content=st.one_of(st.binary(max_size=200), JSON.map(lambda value: json.dumps(value).encode()), almost_records()))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_lies_there_is_a_record_or_none(content: bytes, destination: Destination) -> None:
     destination.sidecar.write(content)
 

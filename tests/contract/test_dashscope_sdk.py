@@ -1,4 +1,4 @@
-"""Alibaba's own SDK, both of its generations, against the emulator: a client that nobody here wrote."""
+"""Both generations of Alibaba's own SDK against the emulator: a client that this project did not write."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import math
 import struct
 import wave
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from airflow_wan.emulator.settings import Settings
-from airflow_wan.emulator.testing import MediaServer, RunningEmulator
+from airflow_wan.emulator.testing import AT_ONCE, FAST, MediaServer, RunningEmulator
 
 dashscope = pytest.importorskip("dashscope")
 AioVideoSynthesis = pytest.importorskip("dashscope.aigc.video_synthesis").AioVideoSynthesis
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "sk-contract-0123456789"
-PENDING_FOR_LONG = Settings(pending_s=3600.0, qps_limit=False)
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +42,22 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
 
 @pytest.fixture
 def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningEmulator]:
-    with RunningEmulator() as running:
+    with RunningEmulator(AT_ONCE) as running:
         _point_sdk_at(running, monkeypatch)
         yield running
 
 
 @pytest.fixture
-def slow_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningEmulator]:
-    with RunningEmulator(PENDING_FOR_LONG) as running:
+def emulator_with_states(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningEmulator]:
+    """An emulator whose tasks are PENDING and RUNNING for a while, so that the SDK has to wait."""
+    with RunningEmulator(FAST) as running:
+        _point_sdk_at(running, monkeypatch)
+        yield running
+
+
+@pytest.fixture
+def pending_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningEmulator]:
+    with RunningEmulator(replace(AT_ONCE, pending_s=3600)) as running:
         _point_sdk_at(running, monkeypatch)
         yield running
 
@@ -109,7 +116,7 @@ def _assert_is_the_ordered_video(url: str) -> None:
 class TestFirstGeneration:
     @pytest.mark.parametrize("model", ["wan27", "wan26"])
     def test_call_waits_for_a_finished_video(
-        self, emulator: RunningEmulator, request: pytest.FixtureRequest, model: str
+        self, emulator_with_states: RunningEmulator, request: pytest.FixtureRequest, model: str
     ) -> None:
         response = dashscope.VideoSynthesis.call(**request.getfixturevalue(model))
 
@@ -117,7 +124,7 @@ class TestFirstGeneration:
         assert response.output.task_status == "SUCCEEDED"
         assert response.usage["SR"] == 720
         _assert_is_the_ordered_video(response.output.video_url)
-        assert [row["billed"] for row in emulator.ledger()] == [True]
+        assert [row["billed"] for row in emulator_with_states.ledger()] == [True]
 
     @pytest.mark.parametrize("model", ["wan27", "wan26"])
     async def test_the_async_sibling_does_too(
@@ -145,7 +152,9 @@ class TestFirstGeneration:
         assert "media" not in legacy["body"]["input"]
         assert legacy["body"]["parameters"] == {"resolution": "720P", "duration": 2}
 
-    def test_a_task_is_fetched_listed_and_canceled(self, slow_emulator: RunningEmulator, wan27: dict[str, Any]) -> None:
+    def test_a_task_is_fetched_listed_and_canceled(
+        self, pending_emulator: RunningEmulator, wan27: dict[str, Any]
+    ) -> None:
         created = dashscope.VideoSynthesis.async_call(**wan27)
         fetched = dashscope.VideoSynthesis.fetch(created)
         listed = dashscope.VideoSynthesis.list(model_name="wan2.7-i2v", status="PENDING")
@@ -159,10 +168,10 @@ class TestFirstGeneration:
         assert canceled.status_code == HTTPStatus.OK
         assert (again.status_code, again.code) == (HTTPStatus.BAD_REQUEST, "UnsupportedOperation")
         assert waited.output.task_status == "CANCELED"
-        assert [row["billed"] for row in slow_emulator.ledger()] == [False]
+        assert [row["billed"] for row in pending_emulator.ledger()] == [False]
 
     async def test_the_async_sibling_fetches_lists_and_cancels(
-        self, slow_emulator: RunningEmulator, wan27: dict[str, Any]
+        self, pending_emulator: RunningEmulator, wan27: dict[str, Any]
     ) -> None:
         created = await AioVideoSynthesis.async_call(**wan27)
         fetched = await AioVideoSynthesis.fetch(created)
@@ -172,7 +181,7 @@ class TestFirstGeneration:
         assert fetched.output.task_status == "PENDING"
         assert [row["task_id"] for row in listed.output["data"]] == [created.output.task_id]
         assert canceled.status_code == HTTPStatus.OK
-        assert slow_emulator.ledger()[0]["status"] == "CANCELED"
+        assert pending_emulator.ledger()[0]["status"] == "CANCELED"
 
     def test_errors_arrive_as_code_and_message(self, emulator: RunningEmulator, wan27: dict[str, Any]) -> None:
         unknown = dashscope.VideoSynthesis.async_call(**{**wan27, "model": "wan9.9-i2v"})
@@ -198,9 +207,9 @@ class TestFirstGeneration:
 
 class TestSecondGeneration:
     def test_generate_waits_for_a_finished_video(
-        self, emulator: RunningEmulator, wan27: dict[str, Any], tmp_path: Any
+        self, emulator_with_states: RunningEmulator, wan27: dict[str, Any], tmp_path: Any
     ) -> None:
-        with _client(emulator, tmp_path) as client:
+        with _client(emulator_with_states, tmp_path) as client:
             job = client.videos.generate(**wan27, poll_interval=0.1)
 
         assert job.succeeded
@@ -215,7 +224,7 @@ class TestSecondGeneration:
                 model="wan2.6-i2v",
                 prompt="a kite",
                 image_url=media.url("first.png"),
-                # The second generation has no argument for the legacy sound; this is its way round.
+                # The second generation has no argument for the legacy audio field, so it goes through `extra_input`.
                 extra_input={"audio_url": media.url("voice.wav")},
                 resolution="720P",
                 duration=2,
@@ -239,9 +248,9 @@ class TestSecondGeneration:
         _assert_is_the_ordered_video(job.video_url)
 
     def test_a_job_is_fetched_and_canceled(
-        self, slow_emulator: RunningEmulator, wan27: dict[str, Any], tmp_path: Any
+        self, pending_emulator: RunningEmulator, wan27: dict[str, Any], tmp_path: Any
     ) -> None:
-        with _client(slow_emulator, tmp_path) as client:
+        with _client(pending_emulator, tmp_path) as client:
             job = client.videos.jobs.create(**wan27)
             fetched = client.videos.jobs.fetch(job.task_id)
             client.videos.jobs.cancel(job.task_id)
@@ -251,11 +260,11 @@ class TestSecondGeneration:
 
         assert (fetched.status, after.status) == ("PENDING", "CANCELED")
 
-    def test_its_list_reads_another_key_than_the_docs_name(
-        self, slow_emulator: RunningEmulator, wan27: dict[str, Any], tmp_path: Any
+    def test_its_list_finds_no_tasks_because_it_reads_another_field(
+        self, pending_emulator: RunningEmulator, wan27: dict[str, Any], tmp_path: Any
     ) -> None:
-        """The documented rows are under `data`; this SDK looks for `tasks` and finds the totals only."""
-        with _client(slow_emulator, tmp_path) as client:
+        """The docs put the rows into `data`; this SDK reads `tasks`, and so finds only the totals."""
+        with _client(pending_emulator, tmp_path) as client:
             client.videos.jobs.create(**wan27)
             listed = client.videos.jobs.list(model_name="wan2.7-i2v")
 
@@ -271,7 +280,7 @@ class TestSecondGeneration:
 
 
 class TestUpload:
-    """The SDK's own way from a local file to a video."""
+    """The SDK uploads a local file before it asks for the video."""
 
     @pytest.fixture
     def frame(self, tmp_path: Any) -> Any:

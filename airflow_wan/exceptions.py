@@ -8,7 +8,7 @@ What a task, a hook or the client may raise::
     ├── CostLimitExceeded        the video would cost more than max_cost, or its cost is not known; nothing was sent
     ├── DestinationError         the destination cannot be written to or read
     ├── LedgerUnreadable         Airflow could not say what this task bought before; nothing was sent
-    ├── PurchaseUncertain        an earlier try may have bought the video; nobody can tell
+    ├── PurchaseUncertain        an earlier try may have bought the video; it is unknown
     ├── RequestChanged           the request is not the one that an earlier try bought
     ├── SubmitNotSent            the create request never reached the gateway: it is safe to send it again
     ├── SubmitAmbiguous          the create request may have been accepted: it is not sent again automatically

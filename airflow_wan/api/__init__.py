@@ -1,1 +1,1 @@
-"""The Wan wire protocol of both gateways: requests, answers, errors, and when to ask again; no Airflow here."""
+"""The HTTP protocol of both gateways: requests, answers, errors, and when to poll again; it does not import Airflow."""

@@ -4,11 +4,12 @@ To add a model:
 
 1. Write its `Model` for each gateway, with a comment that names the source, and add both to ``_CATALOGUE``. Start from
    the row of a similar model and state only what differs (``replace``). `Model` explains every field.
-2. Add its id to ``PLAINEST_MEDIA`` in tests/contract/test_catalogue.py, and cases for what is special about it. These
-   tests compare the catalogue with the emulator, which has its own table, written from the same reference.
+2. Add it to the emulator's own table (emulator/catalogue.py), from the documentation and not from here: the contract
+   tests find errors of either table by comparing the two.
+3. Add its id to ``PLAINEST_MEDIA`` in tests/contract/test_catalogue.py, with cases for what is special about it.
 
-The tests fail with the name of what is missing. A model id that is not in the table still works: its request is sent as
-given, with a warning.
+A test that fails says what is missing. A model id that is not in the table works too: its request is sent as given,
+with a warning.
 """
 
 from __future__ import annotations

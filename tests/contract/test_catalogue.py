@@ -219,8 +219,9 @@ def _is_one_of(model: str, patterns: tuple[str, ...]) -> bool:
 
 def good(model: str) -> dict[str, Any]:
     """Return the plainest good request for a model."""
-    (types,) = (types for patterns, types in PLAINEST_MEDIA if _is_one_of(model, patterns))
-    return {"prompt": "a kite", "media": items(types), "parameters": {"resolution": "720P"}}
+    found = [types for patterns, types in PLAINEST_MEDIA if _is_one_of(model, patterns)]
+    assert len(found) == 1, f"{model} needs one entry in PLAINEST_MEDIA of this file: the media of a plain request"
+    return {"prompt": "a kite", "media": items(found[0]), "parameters": {"resolution": "720P"}}
 
 
 @dataclass(frozen=True)
@@ -521,9 +522,7 @@ def _legacy(model: str, inputs: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("model", known_model_ids())
 def test_every_model_of_the_catalogue_has_an_example_request(model: str) -> None:
-    entries = [patterns for patterns, _ in PLAINEST_MEDIA if _is_one_of(model, patterns)]
-
-    assert len(entries) == 1, f"{model} needs one entry in PLAINEST_MEDIA of this file: the media of a plain request"
+    assert good(model)
 
 
 @pytest.mark.parametrize(("gateway", "model", "fine"), _cases(FINE))

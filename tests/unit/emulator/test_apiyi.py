@@ -6,12 +6,13 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from airflow_wan.emulator.testing import AT_ONCE
 
 if TYPE_CHECKING:
+    import httpx
+
     from airflow_wan.emulator.testing import RunningEmulator
 
 CREATE = "/wan/api/v1/services/aigc/video-generation/video-synthesis"
@@ -46,9 +47,7 @@ class TestProgress:
     def wan_emulator_settings(self) -> Any:
         return replace(AT_ONCE, pending_s=100, running_s=100)
 
-    def test_it_moves_through_the_documented_words_and_buckets(
-        self, apiyi: Any, i2v: Any, wan_emulator: RunningEmulator
-    ) -> None:
+    def test_it_has_the_documented_states_and_values(self, apiyi: Any, i2v: Any, wan_emulator: RunningEmulator) -> None:
         task_id = apiyi.created(i2v)
         seen = []
         for _ in range(4):
@@ -99,14 +98,14 @@ def test_the_task_of_a_request_without_prompt_is_accepted_and_fails(apiyi: Any, 
     assert body["error"]["message"] == "[InvalidParameter] Field required: input.prompt"
 
 
-def test_an_unknown_task_is_new_apis_task_not_exist(apiyi: Any) -> None:
+def test_an_unknown_task_does_not_exist(apiyi: Any) -> None:
     answer = apiyi.http.get(f"/v1/tasks/{uuid.uuid4()}")
 
     assert answer.status_code == 400
     assert answer.json()["code"] == "task_not_exist"
 
 
-def test_a_task_is_gone_after_a_day(apiyi: Any, i2v: Any, wan_emulator: RunningEmulator) -> None:
+def test_a_task_expires_after_a_day(apiyi: Any, i2v: Any, wan_emulator: RunningEmulator) -> None:
     task_id = apiyi.created(i2v)
     apiyi.ended(task_id)
 
@@ -130,14 +129,14 @@ def test_a_dashscope_task_is_not_shown(apiyi: Any, dashscope: Any, i2v: Any) -> 
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer nonsense", "Basic c2s6", "Bearer"])
-def test_a_missing_or_wrong_key_is_the_invalid_token_envelope_without_code(
-    wan_emulator: RunningEmulator, i2v: Any, authorization: str | None
+def test_a_missing_or_wrong_key_is_an_invalid_token(
+    web: httpx.Client, wan_emulator: RunningEmulator, i2v: Any, authorization: str | None
 ) -> None:
     headers = {"X-DashScope-Async": "enable"} | ({"Authorization": authorization} if authorization else {})
 
     answers = [
-        httpx.post(wan_emulator.base_url + CREATE, json=i2v, headers=headers),
-        httpx.get(f"{wan_emulator.base_url}/v1/tasks/{uuid.uuid4()}", headers=headers),
+        web.post(wan_emulator.base_url + CREATE, json=i2v, headers=headers),
+        web.get(f"{wan_emulator.base_url}/v1/tasks/{uuid.uuid4()}", headers=headers),
     ]
 
     for answer in answers:
@@ -191,7 +190,9 @@ def test_wan26_with_the_legacy_body_has_no_image(apiyi: Any, media: Any) -> None
         ("resolution", 720, r"cannot unmarshal number into Go struct field \S+ of type string"),
     ],
 )
-def test_a_wrong_json_type_is_gos_sentence(apiyi: Any, i2v: Any, field: str, value: object, sentence: str) -> None:
+def test_a_wrong_json_type_is_refused_with_the_message_of_go(
+    apiyi: Any, i2v: Any, field: str, value: object, sentence: str
+) -> None:
     i2v["parameters"][field] = value
 
     answer = apiyi.create(i2v)
@@ -210,7 +211,7 @@ def test_an_unknown_model_has_no_channel(apiyi: Any, i2v: Any) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b"", b"\xff", b'{"model": NaN}', b'{"model": "\\ud83d"}', b"[" * 5000])
-def test_a_body_that_is_no_json_object_cannot_be_parsed(apiyi: Any, raw: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_cannot_be_parsed(apiyi: Any, raw: bytes) -> None:
     answer = apiyi.create(raw)
 
     assert answer.status_code == 400
@@ -265,7 +266,7 @@ def test_the_openai_style_route_drops_the_media(apiyi: Any, i2v: Any) -> None:
         ("GET", CREATE),
     ],
 )
-def test_what_the_gateway_does_not_have_is_404_in_its_envelope(apiyi: Any, method: str, path: str) -> None:
+def test_a_path_that_does_not_exist_is_404_in_its_envelope(apiyi: Any, method: str, path: str) -> None:
     answer = apiyi.http.request(method, path)
 
     assert answer.status_code == 404

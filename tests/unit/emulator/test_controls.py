@@ -78,7 +78,7 @@ def test_a_short_key_is_not_shown_at_all(dashscope: Any, i2v: Any, wan_emulator:
     assert wan_emulator.ledger()[0]["key_last4"] == ""
 
 
-def test_creates_are_kept_as_they_came_in(
+def test_creates_are_recorded_as_they_were_received(
     apiyi: Any, i2v: Any, wan_emulator: RunningEmulator, http: httpx.Client
 ) -> None:
     apiyi.create(i2v, **{"Accept-Encoding": "identity"})
@@ -100,7 +100,7 @@ def test_creates_are_kept_as_they_came_in(
     assert (second["body"], second["status"]) == ("no json", 400)
 
 
-def test_no_key_is_ever_repeated(apiyi: Any, i2v: Any, http: httpx.Client) -> None:
+def test_no_key_is_recorded(apiyi: Any, i2v: Any, http: httpx.Client) -> None:
     apiyi.create(i2v)
 
     told = http.get("/_emulator/requests").text + http.get("/_emulator/ledger").text

@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from airflow_wan.emulator.testing import AT_ONCE
 
 if TYPE_CHECKING:
+    import httpx
+
     from airflow_wan.emulator.testing import RunningEmulator
 
 CREATE = "/api/v1/services/aigc/video-generation/video-synthesis"
@@ -48,7 +49,7 @@ def test_a_finished_task_has_the_documented_body(dashscope: Any, i2v: Any) -> No
     }
 
 
-def test_times_are_beijings(dashscope: Any, i2v: Any) -> None:
+def test_times_are_in_utc_plus_8(dashscope: Any, i2v: Any) -> None:
     output = dashscope.ended(dashscope.created(i2v))["output"]
 
     assert all(TIME.fullmatch(output[name]) for name in ("submit_time", "scheduled_time", "end_time"))
@@ -94,7 +95,7 @@ class TestStates:
             "Failed to cancel the task, please confirm if the task is in PENDING status."
         )
 
-    def test_a_task_whose_media_cannot_be_had_fails_when_it_would_have_started(
+    def test_a_task_whose_media_cannot_be_fetched_fails_when_it_would_start(
         self, dashscope: Any, i2v: Any, wan_emulator: RunningEmulator, media: Any
     ) -> None:
         i2v["input"]["media"][0]["url"] = media.url("absent.png")
@@ -214,14 +215,14 @@ def test_happyhorse_asks_for_larger_images_and_longer_videos(dashscope: Any, i2v
     [(None, "No API-key provided."), ("Bearer nonsense", "Invalid API-key provided.")],
 )
 def test_a_missing_or_wrong_key_is_invalid_api_key(
-    wan_emulator: RunningEmulator, i2v: Any, authorization: str | None, message: str
+    web: httpx.Client, wan_emulator: RunningEmulator, i2v: Any, authorization: str | None, message: str
 ) -> None:
     headers = {"X-DashScope-Async": "enable"} | ({"Authorization": authorization} if authorization else {})
 
     answers = [
-        httpx.post(wan_emulator.base_url + CREATE, json=i2v, headers=headers),
-        httpx.get(f"{wan_emulator.base_url}/api/v1/tasks/{uuid.uuid4()}", headers=headers),
-        httpx.get(f"{wan_emulator.base_url}/api/v1/tasks/", headers=headers),
+        web.post(wan_emulator.base_url + CREATE, json=i2v, headers=headers),
+        web.get(f"{wan_emulator.base_url}/api/v1/tasks/{uuid.uuid4()}", headers=headers),
+        web.get(f"{wan_emulator.base_url}/api/v1/tasks/", headers=headers),
     ]
 
     for answer in answers:
@@ -246,9 +247,7 @@ def test_a_missing_or_wrong_key_is_invalid_api_key(
         ({"input": {"prompt": "x", "negative_prompt": "y" * 501}}, 400, "InvalidParameter"),
     ],
 )
-def test_a_create_that_makes_no_sense_is_refused_at_once(
-    dashscope: Any, i2v: Any, change: Any, status: int, code: str
-) -> None:
+def test_an_invalid_create_is_refused_at_once(dashscope: Any, i2v: Any, change: Any, status: int, code: str) -> None:
     answer = dashscope.create({**i2v, **change})
 
     assert answer.status_code == status
@@ -256,7 +255,7 @@ def test_a_create_that_makes_no_sense_is_refused_at_once(
     assert answer.json()["code"] == code
 
 
-def test_no_json_is_illegal_input(dashscope: Any) -> None:
+def test_a_body_that_is_not_json_is_illegal_input(dashscope: Any) -> None:
     assert dashscope.create(b"model=wan2.7-i2v").json()["code"] == "BadRequest.IllegalInput"
 
 

@@ -46,7 +46,7 @@ def frame_at(content: bytes, number: int) -> Image.Image:
     raise AssertionError(f"there is no frame {number}")
 
 
-def test_it_is_an_h264_and_aac_mp4_of_the_ordered_length_and_tier(gateway: Any, i2v: Any) -> None:
+def test_it_is_an_h264_and_aac_mp4_of_the_ordered_duration_and_resolution(gateway: Any, i2v: Any) -> None:
     i2v["parameters"]["duration"] = 3
 
     facts = probe(gateway.video(i2v))
@@ -67,7 +67,7 @@ def test_it_is_an_h264_and_aac_mp4_of_the_ordered_length_and_tier(gateway: Any, 
         ("below-happyhorse.png", "720P", (960, 960)),
     ],
 )
-def test_the_frame_keeps_the_pictures_ratio_at_the_pixels_of_its_tier(
+def test_the_frame_keeps_the_pictures_ratio_at_the_pixels_of_its_resolution(
     dashscope: Any, i2v: Any, media: Any, *, name: str, resolution: str, size: tuple[int, int]
 ) -> None:
     i2v["input"]["media"][0]["url"] = media.url(name)
@@ -109,13 +109,13 @@ def test_without_driving_audio_the_track_is_quiet(apiyi: Any, i2v: Any) -> None:
     assert loudness(apiyi.video(i2v), 0.0, 2.0) < 0.001
 
 
-def test_the_picture_zooms_and_carries_the_mark(apiyi: Any, i2v: Any) -> None:
+def test_the_picture_zooms_and_has_the_watermark(apiyi: Any, i2v: Any) -> None:
     content = apiyi.video(i2v)
     first, last = frame_at(content, 0), frame_at(content, 47)
 
     corner = first.crop((0, 560, 500, 720)).convert("L")
     assert first.tobytes() != last.tobytes()
-    # White letters with black edges, on a picture that has neither.
+    # White letters with black edges, on a picture without white or black.
     assert corner.getextrema()[0] < 40
     assert corner.getextrema()[1] > 215
 
@@ -154,7 +154,7 @@ def test_the_same_order_is_rendered_once(apiyi: Any, i2v: Any, monkeypatch: pyte
 video_render = video.render
 
 
-def test_a_render_that_breaks_fails_the_task_and_is_tried_again_by_the_next(
+def test_a_failed_render_fails_the_task_and_the_next_task_renders_again(
     dashscope: Any, i2v: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: video.Scene) -> bytes:
@@ -241,7 +241,7 @@ class TestOtherModels:
         else:
             assert answer.json()["code"] == "InvalidParameter"
 
-    def test_wan26_references_have_a_field_of_their_own(self, dashscope: Any, media: Any) -> None:
+    def test_wan26_references_have_their_own_field(self, dashscope: Any, media: Any) -> None:
         wrong = {
             "model": "wan2.6-r2v-flash",
             "input": {"prompt": "x", "media": [{"type": "reference_image", "url": media.url("first.png")}]},

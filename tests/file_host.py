@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 
 class FileHost:
-    """Serves each path by the function that a test gave it, and remembers what was asked for.
+    """Answers each path with the function that a test set for it, and records the requests.
 
-    :ivar body_bytes: how many bytes of what it `keeps` were sent.
+    :ivar body_bytes: number of bytes that were sent of the objects it `keeps`.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -77,7 +77,7 @@ class FileHost:
         return f"{self.base_url}{path}?Expires=1&OSSAccessKeyId=LTAIxyz&Signature=TOPSECRET"
 
     def serves(self, path: str, status: int, body: bytes, *, announced: int | None = None, **headers: str) -> None:
-        """Answer a path with this; `announced` is the Content-Length, -1 for none."""
+        """Answer a path with this status and body; `announced` is the Content-Length, -1 for none."""
 
         def answer(handler: BaseHTTPRequestHandler) -> None:
             length = len(body) if announced is None else announced
@@ -97,7 +97,7 @@ class FileHost:
         self.serves(path, status, b"elsewhere", Location=location)
 
     def breaks_off(self, path: str, body: bytes, announced: int, **headers: str) -> None:
-        """Answer a path with the begin of a body, and reset the connection."""
+        """Answer a path with the beginning of a body, then reset the connection."""
 
         def answer(handler: BaseHTTPRequestHandler) -> None:
             handler.send_response(200)
@@ -113,9 +113,9 @@ class FileHost:
     def keeps(
         self, path: str, content: bytes, told: dict[str, str] | None = None, *, breaks: Iterable[int] = ()
     ) -> None:
-        """Answer a path as an object store does, with what it tells of the object in its headers.
+        """Answer a path as an object store does, with the given headers of the object.
 
-        The first answers break off after as many bytes each.
+        Each of the first answers breaks off after the number of bytes that `breaks` has for it.
         """
         stored, cuts = Stored(content, told or {}), iter(breaks)
 
@@ -136,7 +136,7 @@ class FileHost:
         self.answers[path] = answer
 
     def in_turn(self, path: str, *others: str) -> None:
-        """Answer a path as others are answered, one after another; the last stays."""
+        """Answer a path like each of the other paths in turn, and like the last one from then on."""
         turns = [self.answers[other] for other in others]
 
         def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -148,13 +148,13 @@ class FileHost:
 
 @dataclass
 class Stored:
-    """An object of an object store, with the validators and checksums that come in its headers."""
+    """An object in an object store, with the validators and checksums in its headers."""
 
     content: bytes
     told: dict[str, str]
 
     def answer(self, wanted: str | None, on_condition: str | None) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body, as RFC 9110 has them for one range that is open at its end."""
+        """Status, headers and body for a request of one range with an open end (RFC 9110)."""
         is_same = on_condition in (None, self.told.get("ETag"), self.told.get("Last-Modified"))
         if wanted is None or not is_same:
             return 200, self.told, self.content
@@ -165,9 +165,9 @@ class Stored:
 
 
 def reset(handler: BaseHTTPRequestHandler) -> None:
-    """Break the connection with a TCP reset once all that was written has come to the other side."""
+    """Reset the TCP connection after the other side has received everything that was written."""
     handler.wfile.flush()
-    # A reset throws away what still waits on this side, and the kernel tells nobody when nothing does.
+    # A reset discards what is still to be sent, and the kernel gives no notice when nothing is.
     while struct.unpack("i", fcntl.ioctl(handler.connection, termios.TIOCOUTQ, bytes(4)))[0]:
         time.sleep(0.001)
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -176,14 +176,14 @@ def reset(handler: BaseHTTPRequestHandler) -> None:
 
 @pytest.fixture
 def host() -> Iterator[FileHost]:
-    """A file host on loopback that speaks plain http."""
+    """A file host on loopback with plain http."""
     with FileHost() as server:
         yield server
 
 
 @dataclass(frozen=True)
 class Tls:
-    """A certificate for 127.0.0.1 and files.example, seen from both ends."""
+    """TLS contexts of a server and its clients; the certificate is for 127.0.0.1 and files.example."""
 
     server: ssl.SSLContext
     client: ssl.SSLContext
@@ -220,13 +220,13 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
 
 @pytest.fixture
 def tls_hosts(tls: Tls) -> Iterator[Callable[[], FileHost]]:
-    """Starts file hosts that speak https."""
+    """Starts file hosts with https."""
     with ExitStack() as running:
         yield lambda: running.enter_context(FileHost(tls.server))
 
 
 class Proxy:
-    """A proxy that joins every CONNECT to one file host, and remembers what it was asked."""
+    """A proxy that connects every CONNECT request to one file host, and records the requests."""
 
     def __init__(self, target: FileHost) -> None:
         self.requests: list[tuple[str, str | None]] = []
@@ -263,7 +263,7 @@ class Proxy:
 
 @pytest.fixture
 def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[FileHost], Proxy]]:
-    """Sends everything through a proxy that leads to one file host, as it is told in the environment."""
+    """Starts a proxy to one file host, and names it in the environment."""
     with ExitStack() as running:
 
         def through(target: FileHost, scheme: str = "http://") -> Proxy:
@@ -283,7 +283,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
-    """What host names lead to, look-up after look-up; the last stays. Names that are not in it lead nowhere."""
+    """Addresses of host names, one list for each look-up; the last one stays. Other names cannot be resolved."""
     known: dict[str, list[list[str]]] = {}
     real = socket.getaddrinfo
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-READ_BYTES = 128 * 1024
+READ_BYTES = 256 * 1024
 """Maximum number of bytes that one read takes from the connection."""
 
 MAX_FILE_BYTES = 2 * 1024**3

@@ -1,7 +1,7 @@
-"""How fast files arrive, and in how much memory: airflow_wan's download against curl and httpx, over loopback.
+"""Compare speed and memory of airflow_wan's download with those of curl and httpx, over loopback.
 
-Each download is a process of its own, and they take turns, so that a machine that slows down slows all of them. The
-clock runs from the request to the last byte on disk; imports are not counted. curl and httpx verify nothing.
+Each download runs in its own process, and they take turns, so that a machine that slows down slows all of them. The
+time is measured from the request to the last byte on disk; imports are not counted. curl and httpx verify nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 MIB = 1024 * 1024
 
-# Prints seconds, and bytes of memory above those after the imports.
+# Prints the seconds, and the bytes of memory used in addition to those after the imports.
 _MEASURED = """
 import resource, sys, time
 from pathlib import Path
@@ -57,8 +57,8 @@ with httpx.stream("GET", url, verify=False) as response, path.open("wb") as file
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=11, help="how often each downloads")
-    parser.add_argument("--mib", type=int, default=512, help="size of the file")
+    parser.add_argument("--rounds", type=int, default=11, help="number of downloads by each")
+    parser.add_argument("--mib", type=int, default=512, help="size of the file, MiB")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -66,12 +66,11 @@ def main() -> None:
         with source.open("wb") as file:
             for _ in range(options.mib):
                 file.write(os.urandom(MIB))
-        with _host(source) as plain, _host(source, "--md5") as with_md5:
+        with _host(source) as host:
             ways = {
-                "curl": lambda: _curl(plain.url, target),
-                "httpx, nothing verified": lambda: _python(_HTTPX, plain.url, target),
-                "airflow_wan: length, CRC-64, SHA-256": lambda: _python(_OURS, plain.url, target),
-                "airflow_wan: the same and MD5": lambda: _python(_OURS, with_md5.url, target),
+                "curl": lambda: _curl(host.url, target),
+                "httpx, nothing verified": lambda: _python(_HTTPX, host.url, target),
+                "airflow_wan: length, CRC-64, SHA-256": lambda: _python(_OURS, host.url, target),
             }
             results = defaultdict(list)
             for _ in range(options.rounds):

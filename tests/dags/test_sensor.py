@@ -17,7 +17,6 @@ from airflow_wan.operators.wan import WanGenerateVideoOperator, WanSubmitVideoOp
 from airflow_wan.sensors.wan import WanVideoSensor
 
 if TYPE_CHECKING:
-
     from airflow_wan.emulator.testing import RunningEmulator
 
 MODES: dict[str, dict[str, Any]] = {

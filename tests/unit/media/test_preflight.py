@@ -1,4 +1,4 @@
-"""What a file is refused for, and in which words."""
+"""The limits that preflight checks, and its messages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def problems(role: str, content: bytes, limits: MediaLimits | None) -> list[str]
         ("link", b"a page", None),
     ],
 )
-def test_what_is_within_the_limits_passes(role: str, content: bytes, limits: MediaLimits | None) -> None:
+def test_a_file_within_the_limits_passes(role: str, content: bytes, limits: MediaLimits | None) -> None:
     assert problems(role, content, limits) == []
 
 
@@ -80,13 +80,13 @@ def test_what_is_within_the_limits_passes(role: str, content: bytes, limits: Med
         ("driving_audio", png(), AudioLimits(), "is not a sound file of a known format; WAV or MP3 is allowed."),
     ],
 )
-def test_a_problem_names_the_role_the_measured_and_the_allowed(
+def test_a_problem_names_the_role_the_measured_and_the_allowed_value(
     role: str, content: bytes, limits: MediaLimits | None, sentence: str
 ) -> None:
     assert problems(role, content, limits) == [f"{role}: s3://b/file {sentence}"]
 
 
-def test_every_problem_of_a_file_is_told() -> None:
+def test_every_problem_of_a_file_is_reported() -> None:
     assert len(problems("first_frame", png((2000, 100), "RGBA"), ImageLimits())) == 3
 
 
@@ -105,13 +105,11 @@ def test_every_problem_of_a_file_is_told() -> None:
         (ImageFacts("JPEG", 640, 360, has_alpha=False, bytes=5), ImageLimits(), []),
     ],
 )
-def test_limits_that_nobody_documents_hold_nothing_up(
-    facts: MediaFacts, limits: MediaLimits, sentences: list[str]
-) -> None:
+def test_undocumented_limits_are_not_checked(facts: MediaFacts, limits: MediaLimits, sentences: list[str]) -> None:
     assert list(preflight._violations(facts, limits)) == sentences
 
 
-def test_facts_are_handed_on() -> None:
+def test_facts_are_returned() -> None:
     reference: Any = MediaReference("driving_audio", "s3://b/file", AudioLimits())
 
     measured = preflight.measure(reference, "s3://b/file", io.BytesIO(tone(4.0)))

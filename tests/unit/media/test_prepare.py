@@ -184,7 +184,7 @@ class TestOnTheWire:
         assert [problem.partition(":")[0] for problem in raised.value.problems] == ["driving_audio"]
         assert wan_emulator.requests() == []
 
-    def test_an_image_beyond_the_bound_cannot_go_to_apiyi(
+    def test_a_large_image_cannot_go_to_apiyi(
         self, apiyi: Account, frame: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(gateway_access, "MAX_INLINE_BYTES", 100)
@@ -200,7 +200,7 @@ class TestOnTheWire:
         assert urls(prepared) == [wan_emulator.uploads()[0]["url"]] * 2
         assert len(wan_emulator.uploads()) == 1
 
-    def test_a_retry_uploads_anew(self, dashscope: Account, frame: Path, wan_emulator: RunningEmulator) -> None:
+    def test_a_retry_uploads_again(self, dashscope: Account, frame: Path, wan_emulator: RunningEmulator) -> None:
         request = order(first_frame=str(frame))
 
         assert urls(prepare(request, dashscope)) != urls(prepare(request, dashscope))
@@ -230,7 +230,7 @@ class TestOnTheWire:
         with large.open("wb") as file:
             file.truncate(101 * 1024 * 1024)
 
-        with pytest.raises(RequestRejected, match="an upload may have 100 MB"):
+        with pytest.raises(RequestRejected, match="at most 100 MB"):
             prepare(order(file=str(large)), dashscope)
 
     def test_only_dashscope_takes_a_file_of_its_temporary_store(self, dashscope: Account, apiyi: Account) -> None:
@@ -242,7 +242,7 @@ class TestOnTheWire:
 
 
 class TestObjectStores:
-    def test_a_store_that_cannot_sign_is_read_like_a_disk(
+    def test_an_object_of_a_store_that_cannot_sign_is_sent_like_a_local_file(
         self, account: Account, gateway: SimpleNamespace, store: Store, frame: Path
     ) -> None:
         store.pipe("/bucket/first.png", frame.read_bytes())
@@ -252,7 +252,9 @@ class TestObjectStores:
         assert urls(prepared)[0].startswith("oss://" if gateway.name == "dashscope" else "data:image/png")
         assert make_video(prepared, account).status.name == "SUCCEEDED"
 
-    def test_a_signed_url_is_sent_and_outlives_the_wait(self, account: Account, store: Store, frame: Path) -> None:
+    def test_a_signed_url_is_sent_and_is_valid_longer_than_the_wait(
+        self, account: Account, store: Store, frame: Path
+    ) -> None:
         store.pipe("/bucket/first.png", frame.read_bytes())
         store.signs = "https://bucket.example.com/first.png?Signature=TOPSECRET"
 
@@ -502,7 +504,7 @@ def test_an_upload_takes_little_memory(dashscope: Account, tmp_path: Path) -> No
 
 
 class CountingStore:
-    """A gateway and store that count what they are sent and keep none of it, without taking memory themselves."""
+    """A gateway and store that count the bytes they receive, and keep none of them."""
 
     def __enter__(self) -> Any:
         import json

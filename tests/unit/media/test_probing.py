@@ -54,7 +54,7 @@ def mp3(seconds: float, container: dict[str, str] | None = None, codec: dict[str
     with av.open(target, "w", format="mp3", options=container or {}) as file:
         stream = file.add_stream("libmp3lame", rate=rate, layout="mono", options=codec or {})
         for start in range(0, int(seconds * rate), 1152):
-            # A tone that comes and goes: frames of a variable bit rate differ.
+            # A tone that is loud and quiet in turns, so that frames of a variable bit rate differ.
             loud = 12_000 if start // rate % 2 else 200
             count = min(1152, int(seconds * rate) - start)
             wanted = (int(loud * math.sin(n / 9) + n % 83) for n in range(start, start + count))
@@ -69,7 +69,7 @@ def mp3(seconds: float, container: dict[str, str] | None = None, codec: dict[str
 
 
 def id3(size: int) -> bytes:
-    """A tag with a cover of so many bytes."""
+    """A tag with a cover picture of this many bytes."""
     body = b"APIC" + struct.pack(">I", size) + b"\0\0" + bytes(size)
     length = len(body)
     return b"ID3\x03\0\0" + bytes(length >> shift & 0x7F for shift in (21, 14, 7, 0)) + body
@@ -151,11 +151,11 @@ class TestImages:
             wav(0.1),
         ],
     )
-    def test_what_is_no_image_is_told(self, content: bytes) -> None:
+    def test_other_files_are_not_images(self, content: bytes) -> None:
         with pytest.raises(NotMediaError):
             probe_image(io.BytesIO(content))
 
-    def test_a_bomb_is_not_opened(self) -> None:
+    def test_a_decompression_bomb_is_not_opened(self) -> None:
         head = image(kind="BMP", size=(1, 1))
         bomb = head[:18] + struct.pack("<ii", 60_000, 60_000) + head[26:]
 
@@ -180,7 +180,7 @@ class TestSounds:
             wav_of_chunks(
                 (b"JUNK", b"odd"), (b"fmt ", PCM), (b"LIST", b"INFOodd"), (b"data", FOUR_SECONDS), (b"id3 ", b"x")
             ),
-            # Written into a pipe, as ffmpeg does it: the length was not known, and is announced as endless.
+            # As ffmpeg writes into a pipe: the length is not known yet, and the largest one is announced.
             wav_of_chunks((b"fmt ", PCM), (b"data", FOUR_SECONDS), sizes={b"data": 0xFFFFFFFF}),
         ],
         ids=["pcm", "stereo", "extensible", "odd chunks", "endless"],
@@ -238,11 +238,11 @@ class TestSounds:
         "content",
         [b"no sound", image(), id3(10) + b"nor this" * 50, wav(0.1)[:30], b"RIFF\x04\0\0\0WAVEfmt \x02\0\0\0ab"],
     )
-    def test_what_is_no_sound_is_told(self, content: bytes) -> None:
+    def test_other_files_are_not_sounds(self, content: bytes) -> None:
         with pytest.raises(NotMediaError):
             probe_audio(io.BytesIO(content))
 
-    def test_a_file_that_cannot_be_read_is_not_taken_for_a_broken_one(self) -> None:
+    def test_a_file_that_cannot_be_read_is_not_reported_as_broken(self) -> None:
         def fetch(start: int, stop: int) -> bytes:
             if start:
                 raise MediaUnreadable("gone")
@@ -263,11 +263,11 @@ class TestClips:
         assert (facts.width, facts.height, facts.bytes) == (320, 180, len(content))
 
     @pytest.mark.parametrize("content", [b"no clip", b"\x1aE\xdf\xa3webm", image(), wav(1.0)])
-    def test_what_is_no_clip_is_told(self, content: bytes) -> None:
+    def test_other_files_are_not_clips(self, content: bytes) -> None:
         with pytest.raises(NotMediaError, match="MP4 or MOV"):
             probe_clip(io.BytesIO(content))
 
-    def test_a_clip_that_was_cut_is_told(self, mp4: Callable[..., bytes]) -> None:
+    def test_an_incomplete_clip_is_reported(self, mp4: Callable[..., bytes]) -> None:
         content = mp4(seconds=2.0)
 
         with pytest.raises(NotMediaError):
@@ -292,9 +292,7 @@ WHOLE = (
     cut=st.integers(min_value=0, max_value=2000),
     changes=st.dictionaries(st.integers(0, 200), st.integers(0, 255), max_size=8),
 )
-def test_whatever_the_bytes_are_nothing_but_a_verdict_comes_out(
-    content: bytes, cut: int, changes: dict[int, int]
-) -> None:
+def test_any_bytes_give_facts_or_a_media_error(content: bytes, cut: int, changes: dict[int, int]) -> None:
     broken = bytearray(content)
     for place, value in changes.items():
         broken[place % len(broken)] = value

@@ -53,7 +53,7 @@ def test_names_are_not_looked_up_and_public_addresses_are_public(host: str) -> N
         (["8.8.8.8", "2606:4700::1111"], False),
     ],
 )
-def test_a_name_is_as_private_as_any_address_it_leads_to(
+def test_a_name_is_private_if_any_of_its_addresses_is(
     addresses: list[str], private: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
@@ -70,10 +70,10 @@ def test_addresses_are_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("host", ["2130706433", "127.1", "0x7f.1"])
-def test_an_address_in_disguise_is_found_out(host: str) -> None:
+def test_an_unusual_notation_of_a_private_address_is_recognised(host: str) -> None:
     assert resolves_privately(host)
 
 
 @pytest.mark.parametrize("host", ["nonexistent.invalid", "a" * 64 + ".example", "."])
-def test_a_name_that_cannot_be_looked_up_leads_nowhere(host: str) -> None:
+def test_a_name_that_cannot_be_resolved_is_not_private(host: str) -> None:
     assert not resolves_privately(host)

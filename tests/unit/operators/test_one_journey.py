@@ -53,6 +53,7 @@ def test_a_try_that_waits_on_a_worker_asks_for_everything_once(
     assert counts == ONCE
 
 
+@pytest.mark.takes_time
 @pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
 def test_a_retry_that_finds_what_was_bought_asks_for_everything_once(
     film: Callable[..., Any], gateway: Any, runner: Any, counts: Counter[str]
@@ -65,15 +66,11 @@ def test_a_retry_that_finds_what_was_bought_asks_for_everything_once(
     assert counts == ONCE
 
 
+@pytest.mark.takes_time
 @pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
 def test_a_deferred_try_asks_once_before_and_once_after_its_trigger(
-    film: Callable[..., Any], gateway: Any, runner: Any, counts: Counter[str], monkeypatch: pytest.MonkeyPatch
+    film: Callable[..., Any], gateway: Any, runner: Any, counts: Counter[str]
 ) -> None:
-    from airflow_wan.api.polling import Decision, Verdict
-    from airflow_wan.videos import job
-
-    # The first read finds the video running, however fast the emulator is.
-    monkeypatch.setattr(job, "ask", lambda *_: Decision(Verdict.WAIT))
     runner.run(film())
 
     assert len(runner.events) == 1

@@ -48,7 +48,7 @@ CRC64 = str(crc64.xz(CONTENT))
 
 
 def md5(content: bytes) -> str:
-    """What a Content-MD5 header says."""
+    """The value of a Content-MD5 header."""
     return base64.b64encode(hashlib.md5(content).digest()).decode()
 
 
@@ -66,7 +66,7 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 class Links:
-    """Signed URLs, a fresh one at each call until the last, which stays."""
+    """Signed URLs: each call returns the next one, and the last one from then on."""
 
     def __init__(self, *urls: str) -> None:
         self.urls = urls
@@ -83,7 +83,7 @@ def fetch(url: str | Links, path: Path, *, private_allowed: bool = True, **optio
 
 
 def failure(url: str | Links, path: Path, **options: Any) -> TransferFailed:
-    """The error of a download that fails; whatever it is about, it must not show the signature."""
+    """The error of a download that fails, after a check that it does not show the signature."""
     with pytest.raises(TransferFailed) as caught:
         fetch(url, path, **options)
     error = caught.value
@@ -137,7 +137,7 @@ def test_no_log_line_shows_the_signature(host: FileHost, tmp_path: Path, caplog:
     assert "TOPSECRET" not in caplog.text
 
 
-def test_an_older_longer_file_in_the_way_is_overwritten(host: FileHost, tmp_path: Path) -> None:
+def test_an_existing_longer_file_is_overwritten(host: FileHost, tmp_path: Path) -> None:
     host.serves("/x.mp4", 200, b"film")
     (tmp_path / "x").write_bytes(b"older and longer")
 
@@ -146,13 +146,13 @@ def test_an_older_longer_file_in_the_way_is_overwritten(host: FileHost, tmp_path
     assert (tmp_path / "x").read_bytes() == b"film"
 
 
-def test_a_file_of_unannounced_length_is_taken_as_it_comes(host: FileHost, tmp_path: Path) -> None:
+def test_a_file_of_unknown_length_is_downloaded(host: FileHost, tmp_path: Path) -> None:
     host.serves("/x.mp4", 200, CONTENT, announced=-1)
 
     assert fetch(host.url("/x.mp4"), tmp_path / "x").bytes == len(CONTENT)
 
 
-def test_bytes_are_kept_as_sent_although_the_host_mislabels_them(host: FileHost, tmp_path: Path) -> None:
+def test_bytes_are_kept_as_sent_whatever_encoding_the_host_names(host: FileHost, tmp_path: Path) -> None:
     host.serves("/x.mp4", 200, b"film", Content_Encoding="gzip")
 
     assert fetch(host.url("/x.mp4"), tmp_path / "x").path.read_bytes() == b"film"
@@ -160,7 +160,7 @@ def test_bytes_are_kept_as_sent_although_the_host_mislabels_them(host: FileHost,
 
 @dataclass(frozen=True)
 class Ready:
-    """A film that is ready at an emulator."""
+    """A task that has succeeded at an emulator."""
 
     client: WanClient
     wan_task_id: str
@@ -190,7 +190,7 @@ def ready(wan_emulator: RunningEmulator, media: MediaServer) -> Iterator[Ready]:
         yield Ready(client, task.wan_task_id)
 
 
-def test_a_film_of_the_emulators_arrives_and_the_key_stays_home(ready: Ready, tmp_path: Path) -> None:
+def test_a_video_of_the_emulator_arrives_and_the_api_key_is_not_sent(ready: Ready, tmp_path: Path) -> None:
     url = ready.url()
 
     file = fetch(url, tmp_path / "x.mp4")
@@ -220,7 +220,7 @@ def test_a_film_of_the_emulators_arrives_and_the_key_stays_home(ready: Ready, tm
     ],
     ids=str,
 )
-def test_a_film_survives_what_may_befall_it_and_the_task_is_read_no_more_than_needed(
+def test_a_video_arrives_despite_faults_and_the_task_is_read_only_when_needed(
     faults: list[dict[str, Any]], ready: Ready, wan_emulator: RunningEmulator, tmp_path: Path
 ) -> None:
     links = Links(*(ready.url() for _ in range(3)))
@@ -235,7 +235,7 @@ def test_a_film_survives_what_may_befall_it_and_the_task_is_read_no_more_than_ne
     assert links.calls == 1 + sum(fault["kind"] == "expired" for fault in faults)
 
 
-# A file that breaks off ----------------------------------------------------------------------------------------------
+# A connection that breaks --------------------------------------------------------------------------------------------
 
 
 def asked(host: FileHost) -> list[str | None]:
@@ -243,7 +243,7 @@ def asked(host: FileHost) -> list[str | None]:
     return [headers.get("range") for _, headers in host.requests]
 
 
-def test_a_broken_download_goes_on_where_it_broke_off(host: FileHost, tmp_path: Path) -> None:
+def test_a_broken_download_is_resumed_where_it_broke(host: FileHost, tmp_path: Path) -> None:
     host.keeps("/x.mp4", CONTENT, ETAG | {"x-oss-hash-crc64ecma": CRC64}, breaks=[300_001])
 
     file = fetch(host.url("/x.mp4"), tmp_path / "x")
@@ -268,7 +268,7 @@ def test_ten_breaks_fetch_no_byte_twice(host: FileHost, tmp_path: Path) -> None:
     assert host.body_bytes <= 1.05 * len(CONTENT)
 
 
-def test_the_digests_of_a_large_file_go_on_over_ten_breaks(host: FileHost, tmp_path: Path) -> None:
+def test_the_digests_of_a_large_file_are_right_after_ten_breaks(host: FileHost, tmp_path: Path) -> None:
     content = CONTENT * 24
     told = {"x-oss-hash-crc64ecma": str(crc64.xz(content))}
     host.keeps("/x.mp4", content, ETAG | told, breaks=[len(content) // 12] * 10)
@@ -281,7 +281,7 @@ def test_the_digests_of_a_large_file_go_on_over_ten_breaks(host: FileHost, tmp_p
 
 
 @pytest.mark.parametrize("etag", [{}, {"ETag": 'W/"weak"'}])
-def test_without_a_strong_etag_the_date_tells_the_file(etag: dict[str, str], host: FileHost, tmp_path: Path) -> None:
+def test_without_a_strong_etag_the_date_is_the_validator(etag: dict[str, str], host: FileHost, tmp_path: Path) -> None:
     told = {"Last-Modified": "Sun, 22 Nov 2026 00:00:00 GMT"}
     host.keeps("/x.mp4", CONTENT, etag | told, breaks=[1000])
 
@@ -291,7 +291,7 @@ def test_without_a_strong_etag_the_date_tells_the_file(etag: dict[str, str], hos
 
 
 @pytest.mark.parametrize("told", [{}, {"ETag": 'W/"weak"'}, {"ETag": "unquoted"}])
-def test_what_cannot_be_told_from_another_file_is_fetched_anew(
+def test_without_a_validator_the_whole_file_is_fetched_again(
     told: dict[str, str], host: FileHost, tmp_path: Path
 ) -> None:
     host.keeps("/x.mp4", CONTENT, told, breaks=[1000])
@@ -303,7 +303,7 @@ def test_what_cannot_be_told_from_another_file_is_fetched_anew(
     assert asked(host) == [None, None]
 
 
-def test_a_file_that_changed_meanwhile_is_fetched_anew(host: FileHost, tmp_path: Path) -> None:
+def test_a_file_that_changed_meanwhile_is_fetched_again(host: FileHost, tmp_path: Path) -> None:
     other = CONTENT[::-1][:-7]
     host.keeps("/old", CONTENT, ETAG | {"x-oss-hash-crc64ecma": CRC64}, breaks=[1000])
     host.keeps("/new", other, {"ETag": '"OTHER"'})
@@ -316,7 +316,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(host: FileHost, tmp_path:
     assert file.checks == ("length",)
 
 
-def test_a_host_that_knows_no_ranges_sends_it_all_again(host: FileHost, tmp_path: Path) -> None:
+def test_a_host_that_ignores_range_sends_the_whole_file_again(host: FileHost, tmp_path: Path) -> None:
     host.breaks_off("/broken", CONTENT[:1000], len(CONTENT), ETag=ETAG["ETag"])
     host.serves("/whole", 200, CONTENT, ETag=ETAG["ETag"])
     host.in_turn("/x.mp4", "/broken", "/whole")
@@ -326,7 +326,7 @@ def test_a_host_that_knows_no_ranges_sends_it_all_again(host: FileHost, tmp_path
 
 
 def breaks_in_a_chunk(handler: BaseHTTPRequestHandler) -> None:
-    """Send 1,500 bytes of a file whose length is not told."""
+    """Send 1,500 bytes of a file of unknown length."""
     handler.send_response(200)
     handler.send_header("ETag", ETAG["ETag"])
     handler.send_header("Transfer-Encoding", "chunked")
@@ -334,7 +334,7 @@ def breaks_in_a_chunk(handler: BaseHTTPRequestHandler) -> None:
     handler.wfile.write(b"3e8\r\n" + CONTENT[:1000] + b"\r\n3e8\r\n" + CONTENT[1000:1500])
 
 
-def test_a_file_of_unannounced_length_goes_on_too(host: FileHost, tmp_path: Path) -> None:
+def test_a_file_of_unknown_length_is_resumed_too(host: FileHost, tmp_path: Path) -> None:
     host.answers["/broken"] = breaks_in_a_chunk
     host.keeps("/rest", CONTENT, ETAG)
     host.in_turn("/x.mp4", "/broken", "/rest")
@@ -364,7 +364,7 @@ SIZE = len(CONTENT)
         f"bytes {'9' * 5000}-{SIZE - 1}/{SIZE}",
     ],
 )
-def test_another_part_than_the_one_asked_for_is_not_taken(
+def test_another_part_than_the_one_asked_for_is_refused(
     content_range: str | None, host: FileHost, tmp_path: Path
 ) -> None:
     host.breaks_off("/broken", CONTENT[:1000], SIZE, ETag=ETAG["ETag"])
@@ -377,7 +377,7 @@ def test_another_part_than_the_one_asked_for_is_not_taken(
     assert asked(host) == [None, "bytes=1000-", None]
 
 
-def test_a_part_beyond_the_end_is_not_taken(host: FileHost, tmp_path: Path) -> None:
+def test_a_part_beyond_the_end_is_refused(host: FileHost, tmp_path: Path) -> None:
     host.answers["/broken"] = breaks_in_a_chunk
     host.serves("/part", 206, b"film", Content_Range="bytes 1500-1503/1000")
     host.keeps("/whole", CONTENT)
@@ -386,7 +386,7 @@ def test_a_part_beyond_the_end_is_not_taken(host: FileHost, tmp_path: Path) -> N
     assert fetch(host.url("/x.mp4"), tmp_path / "x").path.read_bytes() == CONTENT
 
 
-def test_a_part_of_another_file_is_not_taken(host: FileHost, tmp_path: Path) -> None:
+def test_a_part_of_another_file_is_refused(host: FileHost, tmp_path: Path) -> None:
     host.breaks_off("/broken", CONTENT[:1000], SIZE, ETag=ETAG["ETag"])
     told = {"Content-Range": f"bytes 1000-{SIZE - 1}/{SIZE}", "ETag": '"OTHER"'}
     host.serves("/part", 206, CONTENT[1000:][::-1], **told)
@@ -407,7 +407,7 @@ def test_a_part_shorter_than_asked_for_is_followed_by_the_next(host: FileHost, t
     assert asked(host) == [None, "bytes=1000-", "bytes=2000-"]
 
 
-def test_a_file_that_shrank_is_fetched_anew(host: FileHost, tmp_path: Path) -> None:
+def test_a_file_that_shrank_is_fetched_again(host: FileHost, tmp_path: Path) -> None:
     host.breaks_off("/broken", CONTENT[:1000], SIZE, ETag=ETAG["ETag"])
     host.keeps("/shrunk", CONTENT[:500], ETAG)
     host.in_turn("/x.mp4", "/broken", "/shrunk")
@@ -416,7 +416,7 @@ def test_a_file_that_shrank_is_fetched_anew(host: FileHost, tmp_path: Path) -> N
     assert asked(host) == [None, "bytes=1000-", None]
 
 
-def test_a_web_page_in_place_of_the_file_costs_nothing_of_what_is_here(host: FileHost, tmp_path: Path) -> None:
+def test_a_web_page_in_place_of_the_file_discards_nothing_that_has_arrived(host: FileHost, tmp_path: Path) -> None:
     host.keeps("/film", CONTENT, ETAG, breaks=[1000])
     host.serves("/page", 200, b"<html>Welcome</html>", Content_Type="text/html; charset=utf-8")
     host.in_turn("/x.mp4", "/film", "/page", "/film")
@@ -429,7 +429,7 @@ def test_a_web_page_in_place_of_the_file_costs_nothing_of_what_is_here(host: Fil
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])
-def test_a_host_in_trouble_is_asked_again_at_the_same_link(status: int, host: FileHost, tmp_path: Path) -> None:
+def test_a_failing_host_is_asked_again_with_the_same_url(status: int, host: FileHost, tmp_path: Path) -> None:
     host.serves("/busy", status, b"no")
     host.serves("/film", 200, b"film")
     host.in_turn("/x.mp4", "/busy", "/busy", "/film")
@@ -451,7 +451,9 @@ def test_an_answer_that_will_not_change_ends_the_download_at_once(status: int, h
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
-def test_a_refused_link_is_replaced_once_and_the_download_goes_on(status: int, host: FileHost, tmp_path: Path) -> None:
+def test_a_refused_url_is_replaced_once_and_the_download_is_resumed(
+    status: int, host: FileHost, tmp_path: Path
+) -> None:
     host.keeps("/film", CONTENT, ETAG, breaks=[1000])
     host.serves("/refused", status, OSS_REFUSAL)
     host.in_turn("/old.mp4", "/film", "/refused")
@@ -463,7 +465,7 @@ def test_a_refused_link_is_replaced_once_and_the_download_goes_on(status: int, h
     assert asked(host) == [None, "bytes=1000-", "bytes=1000-"]
 
 
-def test_a_link_refused_again_and_again_is_given_up(host: FileHost, tmp_path: Path) -> None:
+def test_a_download_fails_when_every_url_is_refused(host: FileHost, tmp_path: Path) -> None:
     host.serves("/x.mp4", 403, OSS_REFUSAL, Content_Type="application/xml")
     links = Links(host.url("/x.mp4"))
 
@@ -475,7 +477,7 @@ def test_a_link_refused_again_and_again_is_given_up(host: FileHost, tmp_path: Pa
     assert (links.calls, len(host.requests)) == (5, 5)
 
 
-def test_what_reading_a_fresh_link_raises_passes_through(tmp_path: Path) -> None:
+def test_errors_of_reading_a_fresh_url_are_not_caught(tmp_path: Path) -> None:
     def no_link() -> str:
         raise LookupError("the task is gone")
 
@@ -483,7 +485,7 @@ def test_what_reading_a_fresh_link_raises_passes_through(tmp_path: Path) -> None
         download(no_link, tmp_path / "x", tls=tls_context())
 
 
-def test_a_download_that_only_crawls_comes_to_an_end(host: FileHost, tmp_path: Path) -> None:
+def test_a_download_of_one_byte_an_attempt_ends(host: FileHost, tmp_path: Path) -> None:
     host.keeps("/x.mp4", CONTENT, ETAG, breaks=[1] * 1000)
 
     error = failure(host.url("/x.mp4"), tmp_path / "x")
@@ -502,13 +504,13 @@ def test_fetching_the_same_bytes_over_and_over_is_no_progress(host: FileHost, tm
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses asked for, in s; none is made."""
+    """The pauses between attempts, in seconds; nothing sleeps."""
     made: list[float] = []
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=made.append))
     return made
 
 
-def test_pauses_grow_while_nothing_comes(pauses: list[float], host: FileHost, tmp_path: Path) -> None:
+def test_pauses_grow_from_failure_to_failure(pauses: list[float], host: FileHost, tmp_path: Path) -> None:
     host.serves("/x.mp4", 503, b"")
 
     failure(host.url("/x.mp4"), tmp_path / "x")
@@ -552,7 +554,9 @@ def test_checksums_in_the_headers_are_checked_over_a_resume(
 
 
 @pytest.mark.parametrize("told", [{"x-oss-hash-crc64ecma": CRC64}, {"Content-MD5": MD5}])
-def test_a_spoilt_file_is_fetched_anew_from_its_beginning(told: dict[str, str], host: FileHost, tmp_path: Path) -> None:
+def test_a_corrupt_file_is_fetched_again_from_its_beginning(
+    told: dict[str, str], host: FileHost, tmp_path: Path
+) -> None:
     spoilt = b"\1" + CONTENT[1:]
     host.keeps("/spoilt", spoilt, ETAG | told)
     host.keeps("/film", CONTENT, ETAG | told)
@@ -563,7 +567,7 @@ def test_a_spoilt_file_is_fetched_anew_from_its_beginning(told: dict[str, str], 
 
 
 @pytest.mark.parametrize(("told", "name"), [({"x-oss-hash-crc64ecma": CRC64}, "CRC-64"), ({"Content-MD5": MD5}, "MD5")])
-def test_a_file_that_stays_spoilt_is_refused(told: dict[str, str], name: str, host: FileHost, tmp_path: Path) -> None:
+def test_a_file_that_stays_corrupt_is_refused(told: dict[str, str], name: str, host: FileHost, tmp_path: Path) -> None:
     host.keeps("/x.mp4", CONTENT[:-1] + b"\1", ETAG | told)
 
     error = failure(host.url("/x.mp4"), tmp_path / "x")
@@ -583,20 +587,20 @@ def test_a_file_that_stays_spoilt_is_refused(told: dict[str, str], name: str, ho
         {"Content-MD5": ""},
     ],
 )
-def test_a_checksum_that_is_none_is_not_checked(told: dict[str, str], host: FileHost, tmp_path: Path) -> None:
+def test_an_invalid_checksum_header_is_ignored(told: dict[str, str], host: FileHost, tmp_path: Path) -> None:
     host.keeps("/x.mp4", CONTENT, told)
 
     assert fetch(host.url("/x.mp4"), tmp_path / "x").checks == ("length",)
 
 
-def test_more_than_was_announced_is_not_taken(host: FileHost, tmp_path: Path) -> None:
+def test_more_bytes_than_announced_are_not_read(host: FileHost, tmp_path: Path) -> None:
     host.serves("/x.mp4", 200, CONTENT + b"more", announced=len(CONTENT))
 
     assert fetch(host.url("/x.mp4"), tmp_path / "x").path.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("announced", [None, -1])
-def test_a_file_beyond_the_ceiling_is_refused(announced: int | None, host: FileHost, tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_is_refused(announced: int | None, host: FileHost, tmp_path: Path) -> None:
     host.serves("/x.mp4", 200, CONTENT, announced=announced)
 
     error = failure(host.url("/x.mp4"), tmp_path / "x", max_bytes=len(CONTENT) - 1)
@@ -607,7 +611,7 @@ def test_a_file_beyond_the_ceiling_is_refused(announced: int | None, host: FileH
     assert fetch(host.url("/x.mp4"), tmp_path / "x", max_bytes=len(CONTENT)).bytes == len(CONTENT)
 
 
-def test_a_disk_without_room_for_what_is_to_come_is_told_before_anything_is_written(
+def test_a_full_disk_is_reported_before_anything_is_written(
     host: FileHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.keeps("/x.mp4", CONTENT, ETAG, breaks=[1000])
@@ -621,7 +625,7 @@ def test_a_disk_without_room_for_what_is_to_come_is_told_before_anything_is_writ
     assert len(host.requests) == 2
 
 
-def test_a_disk_that_cannot_be_written_to_is_no_failure_of_the_host(host: FileHost) -> None:
+def test_an_error_of_writing_is_not_blamed_on_the_host(host: FileHost) -> None:
     host.serves("/x.mp4", 200, CONTENT)
 
     with pytest.raises(OSError, match="Invalid argument"):
@@ -629,10 +633,10 @@ def test_a_disk_that_cannot_be_written_to_is_no_failure_of_the_host(host: FileHo
     assert len(host.requests) == 1
 
 
-# A file that does not ------------------------------------------------------------------------------------------------
+# A file that does not arrive -----------------------------------------------------------------------------------------
 
 
-def test_an_empty_file_is_no_video(host: FileHost, tmp_path: Path) -> None:
+def test_an_empty_file_is_refused(host: FileHost, tmp_path: Path) -> None:
     host.serves("/x.mp4", 200, b"")
 
     assert str(failure(host.url("/x.mp4"), tmp_path / "x")).startswith("The file host sent an empty file.")
@@ -661,9 +665,7 @@ def test_a_host_that_cannot_be_reached_is_a_failed_download(tmp_path: Path) -> N
     assert "gaierror" in str(failure("https://nonexistent.invalid/x.mp4?Signature=TOPSECRET", tmp_path / "x"))
 
 
-def test_a_certificate_nobody_vouches_for_is_a_failed_download(
-    tls_hosts: Callable[[], FileHost], tmp_path: Path
-) -> None:
+def test_an_untrusted_certificate_is_a_failed_download(tls_hosts: Callable[[], FileHost], tmp_path: Path) -> None:
     stranger = tls_hosts()
     stranger.serves("/x.mp4", 200, b"film")
 
@@ -676,7 +678,7 @@ def test_a_certificate_nobody_vouches_for_is_a_failed_download(
 @pytest.mark.parametrize(
     "body", [b"\xff\xfe\x00", b"<Code></Code>", b"<Code><script>TOPSECRET?</Code>", b"x" * 100_000, b""]
 )
-def test_any_body_of_an_error_page_will_do(body: bytes, host: FileHost, tmp_path: Path) -> None:
+def test_any_body_of_an_error_page_is_handled(body: bytes, host: FileHost, tmp_path: Path) -> None:
     host.serves("/x.mp4", 503, body)
 
     assert str(failure(host.url("/x.mp4"), tmp_path / "x")).startswith("The file host answered HTTP 503. ")
@@ -701,7 +703,7 @@ def test_any_body_of_an_error_page_will_do(body: bytes, host: FileHost, tmp_path
         "",
     ],
 )
-def test_only_https_is_asked_for_a_file(url: str, host: FileHost, tmp_path: Path) -> None:
+def test_only_https_urls_are_requested(url: str, host: FileHost, tmp_path: Path) -> None:
     port = host.base_url.rpartition(":")[2]
 
     failure(url.format(port=port), tmp_path / "x", private_allowed=False)
@@ -710,7 +712,7 @@ def test_only_https_is_asked_for_a_file(url: str, host: FileHost, tmp_path: Path
 
 
 @pytest.mark.parametrize("url", ["http://files.example/x.mp4?Signature=TOPSECRET", "ftp://127.0.0.1/x.mp4"])
-def test_an_emulator_opens_no_door_beyond_http_to_private_hosts(
+def test_even_for_an_emulator_http_is_for_private_hosts_only(
     url: str, names: dict[str, list[list[str]]], tmp_path: Path
 ) -> None:
     names["files.example"] = [["93.184.216.34"]]
@@ -739,7 +741,7 @@ def test_no_file_is_fetched_from_a_private_address(
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["93.184.216.34", "10.0.0.1"]])
-def test_no_file_is_fetched_from_a_name_that_leads_to_a_private_address(
+def test_no_file_is_fetched_from_a_name_that_resolves_to_a_private_address(
     addresses: list[str], names: dict[str, list[list[str]]], tmp_path: Path
 ) -> None:
     names["files.example"] = [addresses]
@@ -749,7 +751,7 @@ def test_no_file_is_fetched_from_a_name_that_leads_to_a_private_address(
     assert "is this machine or in a private network" in str(error)
 
 
-def test_a_name_that_leads_elsewhere_when_it_is_connected_to_is_sent_nothing(
+def test_a_name_that_resolves_to_another_address_when_connecting_is_sent_nothing(
     tls: Tls, names: dict[str, list[list[str]]], tls_hosts: Callable[[], FileHost], tmp_path: Path
 ) -> None:
     target = tls_hosts()
@@ -778,7 +780,7 @@ def test_a_redirect_to_a_private_address_is_refused(
 
 
 @pytest.mark.parametrize("scheme", ["http://", ""])
-def test_a_proxy_is_trusted_with_finding_the_host(
+def test_a_proxy_resolves_the_host(
     scheme: str, tls: Tls, tls_hosts: Callable[[], FileHost], proxied: Callable[..., Proxy], tmp_path: Path
 ) -> None:
     target = tls_hosts()
@@ -808,7 +810,7 @@ def test_a_host_that_needs_no_proxy_is_asked_directly(
     assert proxy.requests == []
 
 
-def test_a_proxy_behind_tls_is_refused_in_plain_words(
+def test_an_https_proxy_is_refused_with_the_reason(
     tls_hosts: Callable[[], FileHost], proxied: Callable[..., Proxy], tmp_path: Path
 ) -> None:
     proxied(tls_hosts(), "https://")
@@ -849,7 +851,7 @@ def test_a_redirect_within_loopback_is_followed_for_an_emulator(status: int, hos
     assert fetch(host.url("/x.mp4"), tmp_path / "x").bytes == 4
 
 
-def test_redirects_come_to_an_end(host: FileHost, tmp_path: Path) -> None:
+def test_endless_redirects_end(host: FileHost, tmp_path: Path) -> None:
     host.redirects("/x.mp4", "/x.mp4?Signature=TOPSECRET")
 
     assert str(failure(host.url("/x.mp4"), tmp_path / "x")).startswith("The file host redirected more than")
@@ -859,7 +861,7 @@ def test_redirects_come_to_an_end(host: FileHost, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "location", ["https://[x?Signature=TOPSECRET", "https://x:port/?TOPSECRET", "https://", "mailto:a", "\\\\x"]
 )
-def test_a_redirect_to_nowhere_is_a_failed_download(location: str, host: FileHost, tmp_path: Path) -> None:
+def test_a_redirect_to_an_invalid_url_is_a_failed_download(location: str, host: FileHost, tmp_path: Path) -> None:
     host.redirects("/x.mp4", location)
     host.serves("/\\\\x", 404, b"")
 

@@ -30,6 +30,7 @@ from airflow_wan.api.gateways import TEXTS
 from airflow_wan.api.resolutions import nearest_resolution
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.net.addresses import is_loopback, is_private
+from airflow_wan.net.stores import STORE_PACKAGES
 from airflow_wan.redaction import redact
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 DEFAULT_RESOLUTION = "720P"
 """Sent when the author names none: the gateways' own defaults differ, and 1080P costs more."""
-
-_SOURCE_SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "oss", "abfs", "abfss", "az"})
 
 DEFAULT_RATIO = "16:9"
 """Of which a legacy body's ``size`` is made when the author names none; both gateways' own default."""
@@ -449,7 +448,7 @@ def is_source(url: str) -> bool:
     """
     scheme, separator, rest = url.partition("://")
     if separator:
-        return scheme.lower() in _SOURCE_SCHEMES and bool(rest.strip("/"))
+        return scheme.lower() in {"file", *STORE_PACKAGES} and bool(rest.strip("/"))
     return url.startswith(("/", "~/")) and not url.startswith("//")
 
 

@@ -21,7 +21,8 @@ from urllib.parse import unquote, urlsplit
 from airflow_wan.api.catalogue import MB, MediaKind
 from airflow_wan.exceptions import InvalidVideoRequest, WanError
 from airflow_wan.net.addresses import is_loopback, resolves_privately
-from airflow_wan.redaction import redact, unsigned_body
+from airflow_wan.net.stores import STORE_PACKAGES
+from airflow_wan.redaction import redact, shareable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,17 +51,6 @@ PATIENCE = 12.0
 
 TEMPORARY = "oss://dashscope-instant/"
 """How the URLs of DashScope's own temporary store begin; any other ``oss://`` is a bucket of the author's."""
-
-# What brings each store to Airflow.
-_PACKAGES = {
-    "s3": "airflow-provider-wan[s3]",
-    "s3a": "airflow-provider-wan[s3]",
-    "gs": "airflow-provider-wan[gcs]",
-    "gcs": "airflow-provider-wan[gcs]",
-    "abfs": "airflow-provider-wan[azure]",
-    "abfss": "airflow-provider-wan[azure]",
-    "oss": "airflow-provider-wan[oss]",
-}
 
 _IMAGE_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "BMP": "image/bmp", "WEBP": "image/webp"}
 
@@ -107,8 +97,7 @@ class _Web:
 
     @property
     def shown(self) -> str:
-        parts = urlsplit(self.url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+        return str(shareable(self.url))
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +264,7 @@ def _facts(
     return tuple(
         SourceFacts(
             role=reference.role,
-            url=sources[reference.url].shown if reference.url in sources else redact(reference.url),
+            url=sources[reference.url].shown if reference.url in sources else shareable(reference.url),
             digest=looks.get(reference, nothing).digest,
             duration_s=getattr(looks.get(reference, nothing).facts, "duration_s", None),
         )
@@ -309,7 +298,7 @@ def _source_of(reference: MediaReference) -> _Source:
     if scheme == "data":
         head, _, payload = url.partition(",")
         try:
-            return _Inline(base64.b64decode(payload, validate=True), unsigned_body(url))
+            return _Inline(base64.b64decode(payload, validate=True), shareable(url))
         except binascii.Error:
             raise InvalidVideoRequest([f"{reference.role}: {head},… is no valid base64."]) from None
     if scheme in ("http", "https"):
@@ -328,9 +317,9 @@ def _stored(reference: MediaReference, scheme: str) -> _Stored:
 
     try:
         path = ObjectStoragePath(reference.url)
-        return _Stored(reference.url, path.fs, path.path)
+        return _Stored(shareable(reference.url), path.fs, path.path)
     except Exception as error:  # noqa: BLE001 - every store has errors of its own
-        package = _PACKAGES.get(scheme)
+        package = STORE_PACKAGES.get(scheme)
         hint = f" Reading {scheme}:// needs the package {package} on the workers." if package else ""
         raise InvalidVideoRequest(
             [f"{reference.role}: {redact(reference.url)} cannot be opened ({_in_words(error)}).{hint}"]

@@ -19,7 +19,7 @@ from airflow_wan.hooks.wan import WanHook
 from airflow_wan.purchases.buyer import Buyer, Offer, OnAmbiguousSubmit, OnChangedRequest
 from airflow_wan.purchases.ledger import Order, Purchase, fingerprint_of, forget_purchase, open_ledger
 from airflow_wan.purchases.prices import check_cost, estimate_request
-from airflow_wan.redaction import signed_queries, unsigned_body
+from airflow_wan.redaction import secrets_in, shareable
 from airflow_wan.triggers.wan import WanVideoTrigger
 from airflow_wan.videos.reuse import FinishedVideo, find_finished
 from airflow_wan.videos.waiting import OwnsWanTask, WaitsForVideo
@@ -132,8 +132,8 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
         """
         super()._do_render_template_fields(parent, *args, **kwargs)
         if parent is self:
-            for query in signed_queries([getattr(self, name) for name in self.template_fields]):
-                mask_secret(query)
+            for secret in secrets_in([getattr(self, name) for name in self.template_fields]):
+                mask_secret(secret)
 
     def checked_request(self, hook: WanHook) -> VideoRequest:
         """The request, checked for the connection's gateway."""
@@ -202,7 +202,7 @@ class WanSubmitVideoOperator(OwnsWanTask, BaseOperator):
             self.log.info("It would cost %s", estimate)
         check_cost(estimate, self.spending_limit())
         order = Order(
-            request=unsigned_body(request.body),
+            request=shareable(request.body),
             sources=[asdict(source) for source in prepared.sources],
             seconds=request.seconds,
             resolution=request.resolution,

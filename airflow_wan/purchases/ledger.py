@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_wan.exceptions import LedgerUnreadable
-from airflow_wan.redaction import without_signature
+from airflow_wan.redaction import identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -246,15 +246,5 @@ class VariableLedger:
 
 def fingerprint_of(body: Mapping[str, Any]) -> str:
     """Digest of a request body. What signs a URL does not count: it differs at every rendering."""
-    text = json.dumps(_unsigned(body), sort_keys=True, ensure_ascii=False)
+    text = json.dumps(identity(body), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _unsigned(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: _unsigned(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_unsigned(inner) for inner in value]
-    if isinstance(value, str) and value.startswith(("http://", "https://")):
-        return without_signature(value)
-    return value

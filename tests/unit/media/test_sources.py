@@ -22,7 +22,7 @@ from airflow_wan.api.requests import MediaReference, VideoRequest
 from airflow_wan.exceptions import InvalidVideoRequest, RequestRejected
 from airflow_wan.media import sources
 from airflow_wan.media.sources import PreparedMedia, SourceFacts, identify, prepare_media
-from airflow_wan.redaction import unsigned_body
+from airflow_wan.redaction import shareable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -430,7 +430,7 @@ class TestIdentity:
         assert identify(order(first_frame=str(frame), last_frame=str(copy), reference_image=data)) == (
             SourceFacts("first_frame", str(frame), digest),
             SourceFacts("last_frame", str(copy), digest),
-            SourceFacts("reference_image", unsigned_body(data), digest),
+            SourceFacts("reference_image", shareable(data), digest),
         )
 
     def test_what_cannot_be_told_is_unknown_and_no_error(self, tmp_path: Path, store: Store) -> None:

@@ -1,82 +1,199 @@
-"""Finding what signs a URL, so that it can be hidden from people and left out of comparisons."""
+"""The one place that hides secrets: what signs a URL, users and passwords in URLs, and API keys.
+
+============== ============================================================================================
+`redact`       free text, for logs and errors; leaves a mark where something was cut
+`shareable`    JSON, for records that go with the video
+`identity`     JSON, for comparing requests: only signatures are left out, for they differ at every rendering
+`secrets_in`   the secrets themselves, for Airflow to mask
+============== ============================================================================================
+
+All of it takes linear time, whatever the input, and changes nothing when it is applied to its own output.
+"""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import hashlib
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
+
+__all__ = ["identity", "redact", "secrets_in", "shareable"]
 
 # Query parameters that sign a URL, in lower case: S3, CloudFront, Google, OSS, and Azure's shared access signatures.
-_SIGNING = re.compile(
-    r"x-amz-.*|x-goog-.*|x-oss-.*|signature|expires|ossaccesskeyid|awsaccesskeyid|googleaccessid|security-token|policy|"
-    r"key-pair-id|sig|se|sp|sv|sr|st|spr|sks?|skoid|sktid|skt|ske|skv|token|access_token"
+_SIGNING = (
+    r"x-amz-[^=&]*|x-goog-[^=&]*|x-oss-[^=&]*|signature|expires|ossaccesskeyid|awsaccesskeyid|googleaccessid|"
+    r"security-token|policy|key-pair-id|sig|se|sp|sv|sr|st|spr|sks?|skoid|sktid|skt|ske|skv|token|access_token"
 )
-# All of a text that is an address: of the web, whose user and password are secrets, or of a store, whose user is the id
-# of a connection; then what signs it.
-_ADDRESS = re.compile(
-    r"^(https?://)(?:[^/?#\s]*@)?([^?#\s]*)(?:[?#]\S*)?$|^([a-z][a-z0-9+.-]*://[^?#\s]*)[?#]\S*$", re.IGNORECASE
+_SIGNING_NAME = re.compile(_SIGNING, re.IGNORECASE)
+_SIGNING_PAIR = re.compile(rf"(?:^|[&?#;])(?:{_SIGNING})=", re.IGNORECASE)
+
+# A URL from its "://" on, up to a character that no URL may hold. JSON may escape its slashes; a URL within a URL is
+# percent-encoded, once or more. An apostrophe may be part of a URL, and ends one that begins after an apostrophe.
+_URL = re.compile(
+    r"(?P<quote>'[a-z][a-z0-9+.-]*)?(?::|%(?:25)*3a)(?:\\?/|%(?:25)*2f){2}"
+    r"[^\s\"'<>]*(?:'(?(quote)(?=[\w%&=]))[^\s\"'<>]*)*",
+    re.IGNORECASE,
+)
+_QUERY_START = re.compile(r"[?#]|%(?:25)*3f", re.IGNORECASE)
+
+# From a "://" to the last "@" before the path; what ends it is percent-encoded as often as the "://" is.
+_USER_INFO = re.compile(
+    r"(?P<separator>(?::|%(?P<level>(?:25)*)3a)(?:\\?/|%(?:25)*2f){2})"
+    r"(?P<user>[^/?#\s\"<>%]*(?:%(?!(?P=level)(?:2f|3f|23))[^/?#\s\"<>%]*)*)(?:@|%(?P=level)40)",
+    re.IGNORECASE,
+)
+_COLON = re.compile(r":|%(?:25)*3a", re.IGNORECASE)
+
+# The query of a URL whose beginning is missing, as in "Max retries exceeded with url: /clip.mp4?Signature=…".
+_BARE_QUERY = re.compile(r"\?[^\s\"<>]+")
+
+_BEARER = re.compile(r"(Bearer\s+)(sk-)?[^\s\"'<>]+")
+
+# Not within a word such as "task-based"; but after an escape, which may end in a letter: "%3Dsk-…", "\nsk-…".
+_API_KEY = re.compile(
+    r"sk-(?:(?<![A-Za-z0-9]sk-)|(?<=%[0-9A-Fa-f]{2}sk-)|(?<=\\[bfnrt]sk-)|(?<=\\u[0-9A-Fa-f]{4}sk-))[A-Za-z0-9_-]{4,}"
 )
 
 # A prompt may begin with "data:" too; a type or an encoding must follow.
-_DATA_URI = re.compile(r"data:(?=[\w;])(?P<type>[\w.+-]+/[\w.+-]+)?(?P<options>(?:;[^,;\s]+)*),", re.IGNORECASE)
+_DATA_URI = re.compile(r"data:(?=[\w;])(?P<type>[\w.+-]+/[\w.+-]+)?(?P<options>;[^,\s]*)?,", re.IGNORECASE)
 
 
-def without_signature(url: str) -> str:
-    """The URL without the parameters that sign it, which differ at every rendering."""
-    address, _, query = url.partition("?")
-    kept = [pair for pair in query.split("&") if pair and not _signs(pair)]
+def redact(text: str) -> str:
+    """Return a text without secrets, with ``…`` where a query, a fragment or a key was.
+
+    :param text: a message or log line; URLs and keys may stand anywhere in it.
+    """
+    return _scrubbed(text, mark="?…")
+
+
+def shareable(value: Any) -> Any:
+    """Return JSON in a form that may be shown to anyone.
+
+    URLs lose their query, fragment, user and password; the connection id of an object store URI (``s3://id@bucket``)
+    stays. Keys are hidden. A data URI becomes ``data:image/png;sha256=…``. What JSON or UTF-8 cannot hold is replaced:
+    NaN becomes None, half a character becomes ``?``.
+
+    :param value: JSON of any shape, such as a request's body. It is not changed.
+    """
+    return _map_leaves(value, _shareable_leaf)
+
+
+def identity(value: Any) -> Any:
+    """Return JSON without what signs its URLs, so that two requests for the same content are equal.
+
+    :param value: JSON of any shape, such as a request's body. It is not changed.
+    """
+    return _map_leaves(value, _unsigned_leaf)
+
+
+def secrets_in(value: Any) -> Iterator[str]:
+    """Yield the secrets in JSON: queries that sign a URL, passwords in URLs, and API keys.
+
+    :param value: JSON of any shape, such as a task's rendered fields.
+    """
+    for text in _texts(value):
+        for url in _USER_INFO.finditer(text):
+            if _is_secret(url):
+                yield url["user"].partition(":")[2] or url["user"]
+        for url in _URL.finditer(_without_users(text)):
+            _, _, query = _cut_query(url[0])
+            if _is_signed(query):
+                yield query
+        for key in _API_KEY.finditer(text):
+            yield key[0]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Texts
+
+
+def _scrubbed(text: str, *, mark: str) -> str:
+    def without_query(url: re.Match[str]) -> str:
+        address, start, _ = _cut_query(url[0])
+        return address + mark if start else address
+
+    def without_signed_query(query: re.Match[str]) -> str:
+        return mark if _is_signed(query[0][1:]) else query[0]
+
+    text = _URL.sub(without_query, _without_users(text))
+    text = _BARE_QUERY.sub(without_signed_query, text)
+    return _API_KEY.sub("sk-…", _BEARER.sub(r"\1\2…", text))
+
+
+def _without_users(text: str) -> str:
+    return _USER_INFO.sub(lambda url: url["separator"] if _is_secret(url) else url[0], text)
+
+
+def _is_secret(user_info: re.Match[str]) -> bool:
+    """Whether this is a user, a password or a token, and not the id of an Airflow connection (``s3://id@bucket``)."""
+    start = user_info.start()
+    scheme = user_info.string[max(0, start - len("https")) : start].lower()
+    return scheme.endswith(("http", "https")) or _COLON.search(user_info["user"]) is not None
+
+
+def _cut_query(url: str) -> tuple[str, str, str]:
+    """Return the address, the character that starts the query or fragment ("" if there is none), and the rest."""
+    start = _QUERY_START.search(url)
+    return (url[: start.start()], start[0], url[start.end() :]) if start else (url, "", "")
+
+
+def _is_signed(query: str) -> bool:
+    once_encoded = re.sub("%(?:25)+", "%", query)
+    return _SIGNING_PAIR.search(unquote(once_encoded)) is not None
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# JSON
+
+
+def _map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return JSON with each name and each value that is no container changed."""
+    if isinstance(value, Mapping):
+        return {change(name): _map_leaves(inner, change) for name, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [_map_leaves(inner, change) for inner in value]
+    return change(value)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield each text in JSON, names among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts(list(value.items()))
+    elif isinstance(value, Sequence) and not isinstance(value, bytes):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _shareable_leaf(leaf: Any) -> Any:
+    if isinstance(leaf, float) and not math.isfinite(leaf):
+        return None  # Python reads NaN in an answer, and JSON has no such thing
+    if not isinstance(leaf, str):
+        return leaf
+    # A gateway may cut a prompt in the middle of a character, and half of one cannot be written.
+    return _scrubbed(_digested(leaf.encode(errors="replace").decode()), mark="")
+
+
+def _unsigned_leaf(leaf: Any) -> Any:
+    if not isinstance(leaf, str) or not leaf.lower().startswith(("http://", "https://")):
+        return leaf
+    address, _, query = leaf.partition("?")
+    kept = [pair for pair in query.split("&") if pair and not _SIGNING_NAME.fullmatch(pair.partition("=")[0])]
     return f"{address}?{'&'.join(kept)}" if kept else address
 
 
-def unsigned_body(value: Any) -> Any:
-    """A request's JSON as it may be kept: no address's query, fragment or password, and of inline data its digest."""
-    if isinstance(value, Mapping):
-        return {name: unsigned_body(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [unsigned_body(inner) for inner in value]
-    if not isinstance(value, str):
-        return value
-    return _ADDRESS.sub(r"\1\2\3", digested(value))
-
-
-def digested(text: str) -> str:
-    """Of a data URI, its type and its content's digest: ``data:image/png;sha256=…``; all other text as it is."""
+def _digested(text: str) -> str:
+    """Return a data URI as its type and its content's digest; any other text as it is."""
     data_uri = _DATA_URI.match(text)
     if data_uri is None:
         return text
     content = unquote_to_bytes(text[data_uri.end() :])
-    if data_uri["options"].lower().endswith(";base64"):
+    if (data_uri["options"] or "").lower().endswith(";base64"):
         with contextlib.suppress(ValueError):  # what is no base64 is digested as it stands
             content = base64.b64decode(content)
     return f"data:{data_uri['type'] or 'text/plain'};sha256={hashlib.sha256(content).hexdigest()}"
-
-
-def signed_queries(value: object) -> Iterator[str]:
-    """The query strings of all signed URLs anywhere in a value."""
-    if isinstance(value, str) and value.startswith(("http://", "https://")):
-        query = value.partition("?")[2]
-        if any(_signs(pair) for pair in query.split("&")):
-            yield query
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from signed_queries(inner)
-    elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        for inner in value:
-            yield from signed_queries(inner)
-
-
-def _signs(pair: str) -> bool:
-    return _SIGNING.fullmatch(pair.partition("=")[0].lower()) is not None
-
-
-_SIGNED_URL = re.compile(r"(https?://[^\s\"'<>?#]+)[?#][^\s\"'<>]*", re.IGNORECASE)
-_API_KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{4,}")
-
-
-def redact(text: str) -> str:
-    """Cut the query string, where signatures live, off every URL in the text, and hide what looks like an API key."""
-    return _API_KEY.sub("sk-…", _SIGNED_URL.sub(r"\1?…", text))

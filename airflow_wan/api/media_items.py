@@ -11,11 +11,10 @@ from urllib.parse import urlsplit
 from airflow_wan.api.arguments import is_unset, show, show_name
 from airflow_wan.api.rules import MEDIA_KINDS, Count, MediaKind, MediaLimits, MediaRule, Model
 from airflow_wan.net.addresses import is_loopback, is_private
+from airflow_wan.net.stores import STORE_PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_STORE_SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "oss", "abfs", "abfss", "az"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,5 +177,5 @@ def is_source(url: str) -> bool:
     """
     scheme, separator, rest = url.partition("://")
     if separator:
-        return scheme.lower() in _STORE_SCHEMES and bool(rest.strip("/"))
+        return scheme.lower() in {"file", *STORE_PACKAGES} and bool(rest.strip("/"))
     return url.startswith(("/", "~/")) and not url.startswith("//")

@@ -10,11 +10,12 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from airflow_wan.api.rules import MB
 from airflow_wan.exceptions import InvalidVideoRequest
-from airflow_wan.redaction import redact, unsigned_body
+from airflow_wan.net.stores import STORE_PACKAGES
+from airflow_wan.redaction import redact, shareable
 
 if TYPE_CHECKING:
     from airflow_wan.api.media_items import MediaReference
@@ -24,17 +25,6 @@ log = logging.getLogger(__name__)
 
 UPLOADED_PREFIX = "oss://dashscope-instant/"
 """Start of the URLs in DashScope's temporary store; every other ``oss://`` URL is a bucket of the user's."""
-
-# The extra that installs each store's client.
-_EXTRAS = {
-    "s3": "airflow-provider-wan[s3]",
-    "s3a": "airflow-provider-wan[s3]",
-    "gs": "airflow-provider-wan[gcs]",
-    "gcs": "airflow-provider-wan[gcs]",
-    "abfs": "airflow-provider-wan[azure]",
-    "abfss": "airflow-provider-wan[azure]",
-    "oss": "airflow-provider-wan[oss]",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +52,7 @@ class WebUrl:
     @property
     def shown(self) -> str:
         """The URL without password, query and fragment."""
-        parts = urlsplit(self.url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+        return str(shareable(self.url))
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +202,7 @@ def _source_of(reference: MediaReference) -> Source:
     if scheme == "data":
         head, _, payload = url.partition(",")
         try:
-            return InlineImage(base64.b64decode(payload, validate=True), unsigned_body(url))
+            return InlineImage(base64.b64decode(payload, validate=True), str(shareable(url)))
         except binascii.Error:
             raise InvalidVideoRequest([f"{reference.role}: {head},… is not valid base64."]) from None
     if scheme in ("http", "https"):
@@ -234,7 +223,7 @@ def _stored_object(reference: MediaReference, scheme: str) -> StoredObject:
         path = ObjectStoragePath(reference.url)
         return StoredObject(reference.url, path.fs, path.path)
     except Exception as error:  # noqa: BLE001 - each store has its own errors
-        extra = _EXTRAS.get(scheme)
+        extra = STORE_PACKAGES.get(scheme)
         hint = f" To read {scheme}:// the workers need the package {extra}." if extra else ""
         raise InvalidVideoRequest(
             [f"{reference.role}: {redact(reference.url)} cannot be opened ({describe_error(error)}).{hint}"]

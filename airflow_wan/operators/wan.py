@@ -22,7 +22,7 @@ from airflow_wan.purchases.earlier_try import what_became_of
 from airflow_wan.purchases.ledger import forget_purchase, open_ledger
 from airflow_wan.purchases.record import Intent, Purchase, fingerprint_of
 from airflow_wan.purchases.submitted_order import leave_order
-from airflow_wan.redaction import signed_queries
+from airflow_wan.redaction import secrets_in
 from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.job import VideoJob, errors_for_airflow, longest_wait_s, prepare_job, resume
 
@@ -264,8 +264,8 @@ class WanSubmitVideoOperator(BaseOperator):
         """
         super()._do_render_template_fields(parent, *args, **kwargs)
         if parent is self:
-            for query in signed_queries([getattr(self, name) for name in self.template_fields]):
-                mask_secret(query)
+            for secret in secrets_in([getattr(self, name) for name in self.template_fields]):
+                mask_secret(secret)
 
 
 class WanGenerateVideoOperator(WanSubmitVideoOperator):

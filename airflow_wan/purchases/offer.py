@@ -10,7 +10,7 @@ from airflow_wan.media.prepare import prepare_media
 from airflow_wan.purchases.buyer import Offer
 from airflow_wan.purchases.prices import check_cost, estimate_request
 from airflow_wan.purchases.record import Order, fingerprint_of
-from airflow_wan.redaction import unsigned_body
+from airflow_wan.redaction import shareable
 
 if TYPE_CHECKING:
     from airflow_wan.api.client import WanClient
@@ -52,7 +52,7 @@ def make_offer(
         log.info("The video will cost %s", estimate)
     check_cost(estimate, max_cost_usd)
     order = Order(
-        request=unsigned_body(request.body),
+        request=shareable(request.body),
         sources=[asdict(source) for source in prepared.sources],
         seconds=request.seconds,
         resolution=request.resolution,

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from airflow_wan.exceptions import LedgerUnreadable
-from airflow_wan.redaction import without_signature
+from airflow_wan.redaction import identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -139,15 +139,5 @@ def _plain_json(record: dict[str, Any]) -> dict[str, Any]:
 
 def fingerprint_of(body: Mapping[str, Any]) -> str:
     """Return a digest of a request body. What signs a URL does not count: it differs at every rendering."""
-    text = json.dumps(_without_signatures(body), sort_keys=True, ensure_ascii=False)
+    text = json.dumps(identity(body), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _without_signatures(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: _without_signatures(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_signatures(inner) for inner in value]
-    if isinstance(value, str) and value.startswith(("http://", "https://")):
-        return without_signature(value)
-    return value

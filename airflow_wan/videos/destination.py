@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
 from airflow_wan.exceptions import DestinationError
+from airflow_wan.net.stores import STORE_PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
-
-_BUCKET_STORES = frozenset({"s3", "s3a", "gs", "gcs", "oss", "abfs", "abfss"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +206,7 @@ class Destination:
         """Whether the store's package is installed, and its bucket there. A key that may only write is not held up."""
         remote = self._remote()
         fs = remote.fs
-        if self.uri.partition("://")[0] not in _BUCKET_STORES:
+        if self.uri.partition("://")[0].lower() not in STORE_PACKAGES:
             return
         bucket = remote.path.lstrip("/").partition("/")[0]
         with contextlib.suppress(PermissionError):

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import re
-from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,7 +26,7 @@ from pydantic import (
 
 from airflow_wan import __version__
 from airflow_wan.exceptions import DestinationError
-from airflow_wan.redaction import digested
+from airflow_wan.redaction import shareable
 
 if TYPE_CHECKING:
     from airflow_wan.videos.destination import Destination
@@ -38,12 +35,6 @@ log = logging.getLogger(__name__)
 
 LARGEST_BYTES = 1024 * 1024
 """A record beyond this is none of ours, and is not read: ours are a few KB, the longest prompt is 20,000 characters."""
-
-# A scheme without a bound would take a long word, tried from each of its letters, quadratic time.
-_URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s\"<>]*", re.IGNORECASE)
-_QUERY = re.compile(r"[?#]|%3f", re.IGNORECASE)  # %3f: the query of a URL within a URL, as image proxies have it
-_USER = re.compile(r"(?<=://)[^/]*@")
-_KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{16,}")
 
 
 class _Part(BaseModel):
@@ -247,27 +238,3 @@ def _reason(error: ValidationError | OverflowError) -> str:
         return str(error)
     first = error.errors(include_input=False, include_url=False)[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-
-
-def shareable(value: Any) -> Any:
-    """The form of some JSON, such as a request's body, that can be shown to anyone.
-
-    URLs lose their query string, fragment and user, wherever in a text they stand; data URIs become
-    ``data:image/png;sha256=…``; what looks like an API key is cut. Applied twice it is the same.
-    """
-    if isinstance(value, str):
-        return _shareable_text(value)
-    if isinstance(value, Mapping):
-        return {name: shareable(inner) for name, inner in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [shareable(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None  # Python reads NaN in an answer, and JSON has no such thing
-    return value
-
-
-def _shareable_text(text: str) -> str:
-    text = digested(text)
-    # A gateway may cut a prompt in the middle of a character, and half of one cannot be written.
-    text = text.encode(errors="replace").decode()
-    return _KEY.sub("sk-…", _URL.sub(lambda url: _USER.sub("", _QUERY.split(url[0], maxsplit=1)[0]), text))

@@ -24,7 +24,7 @@ from airflow_wan.exceptions import InvalidVideoRequest, RequestRejected
 from airflow_wan.media import gateway_access, inspection
 from airflow_wan.media.prepare import PreparedMedia, identify, prepare_media
 from airflow_wan.media.sources import SourceFacts
-from airflow_wan.redaction import unsigned_body
+from airflow_wan.redaction import shareable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -443,7 +443,7 @@ class TestIdentity:
         assert identify(order(first_frame=str(frame), last_frame=str(copy), reference_image=data)) == (
             SourceFacts("first_frame", str(frame), digest),
             SourceFacts("last_frame", str(copy), digest),
-            SourceFacts("reference_image", unsigned_body(data), digest),
+            SourceFacts("reference_image", shareable(data), digest),
         )
 
     def test_a_file_that_cannot_be_read_has_no_digest_and_is_no_error(self, tmp_path: Path, store: Store) -> None:

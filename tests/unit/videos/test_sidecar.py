@@ -32,7 +32,6 @@ from airflow_wan.videos.sidecar import (
     Video,
     read_sidecar,
     schema_text,
-    shareable,
     video_matches,
     write_sidecar,
 )
@@ -363,45 +362,6 @@ def test_no_secret_gets_in_through_any_field(destination: Destination) -> None:
     for secret in ("TOPSECRET", "PASSWORD", KEY, "Signature", "LTAI", "?"):
         assert secret not in text
     assert "see https://host/sk-…/a.png or sk-…" in text
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("https://host/a.png", "https://host/a.png"),
-        ("https://host/a.png?x=1&sig=s", "https://host/a.png"),
-        ("HTTPS://host/图.png?sig=s", "HTTPS://host/图.png"),
-        ("https://host/a#f?sig=s", "https://host/a"),
-        ("https://token@host:8443/a@b.png", "https://host:8443/a@b.png"),
-        ("https://proxy/https%3A%2F%2Fhost%2Fa.png%3Fsig%3Ds", "https://proxy/https%3A%2F%2Fhost%2Fa.png"),
-        ("s3://bucket/key.png?versionId=1", "s3://bucket/key.png"),
-        ("oss://upload/a.png", "oss://upload/a.png"),
-        ("/data/is it?.png", "/data/is it?.png"),
-        (PNG_URI, PNG_DIGEST),
-        (PNG_URI.replace("data:image/png", "DATA:image/png;name=a"), PNG_DIGEST),
-        (PNG_URI.replace("data:image/png", "data:"), PNG_DIGEST.replace("image/png", "text/plain")),
-        ("data:text/plain,film", f"data:text/plain;sha256={hashlib.sha256(b'film').hexdigest()}"),
-        ("data:text/plain,%66ilm", f"data:text/plain;sha256={hashlib.sha256(b'film').hexdigest()}"),
-        ("data:image/png;base64,A", f"data:image/png;sha256={hashlib.sha256(b'A').hexdigest()}"),
-        ("Data: a cat, a dog, is it?", "Data: a cat, a dog, is it?"),
-        ("data:, rain", "data:, rain"),
-        ("A task-list of the risk-averse, sk-8 boards", "A task-list of the risk-averse, sk-8 boards"),
-    ],
-)
-def test_the_shareable_form_of_a_text(url: str, shown: str) -> None:
-    body = {"input": {"media": [{"url": url}]}}
-
-    assert shareable(body) == {"input": {"media": [{"url": shown}]}}
-    assert shareable(shareable(body)) == shareable(body)
-    assert body == {"input": {"media": [{"url": url}]}}
-
-
-@given(body=st.dictionaries(st.text(), JSON))
-def test_the_shareable_form_of_a_body_is_a_body_and_stays_what_it_is(body: dict[str, Any]) -> None:
-    shown = shareable(body)
-
-    assert shown.keys() == body.keys()
-    assert shareable(shown) == shown
 
 
 # The schema ----------------------------------------------------------------------------------------------------------

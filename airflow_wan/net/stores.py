@@ -1,0 +1,25 @@
+"""The object stores that videos go to and media come from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_AMAZON, _GOOGLE, _AZURE, _OSS = (f"airflow-provider-wan[{extra}]" for extra in ("s3", "gcs", "azure", "oss"))
+
+STORE_PACKAGES: Mapping[str, str] = {
+    "s3": _AMAZON,
+    "s3a": _AMAZON,
+    "gs": _GOOGLE,
+    "gcs": _GOOGLE,
+    "abfs": _AZURE,
+    "abfss": _AZURE,
+    "oss": _OSS,
+}
+"""The URI scheme of each object store, and the package that brings its file system to Airflow.
+
+These are the schemes that Airflow's providers register. Two are left out, as the file systems behind them do not
+understand them: ``s3n`` (amazon) and ``adl`` (microsoft-azure). No provider registers ``az``.
+"""

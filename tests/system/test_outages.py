@@ -104,7 +104,8 @@ def test_a_task_id_is_written_down_after_all_when_the_api_server_is_back(stage: 
     api_server.start()
 
     assert_arrived_having_been_bought_once(journey)
-    assert "Retrying airflow_wan.purchases.ledger" in journey.log()
+    assert "The task state store cannot be written" in journey.log()
+    assert "Attempt 2 of 6 follows in" in journey.log()
     assert journey.instance()["try_number"] == 1
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from airflow_wan.redaction import redact
 
+DEFAULT_RESOLUTION = "720P"
+"""Sent if the author gives none: the gateways' own defaults differ, and 1080P costs more."""
+
 MAX_SHOWN_CHARS = 120
 """Longest value in a message; a longer one is cut."""
 

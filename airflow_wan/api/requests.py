@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_wan.api.arguments import is_unset, read_mapping, show, show_name
+from airflow_wan.api.arguments import DEFAULT_RESOLUTION, is_unset, read_mapping, show, show_name
 from airflow_wan.api.catalogue import find_model, known_model_ids
 from airflow_wan.api.gateways import TEXT_FIELDS
 from airflow_wan.api.media_items import MediaReference, list_references, media_problems, read_items, url_problems
@@ -19,9 +19,6 @@ from airflow_wan.exceptions import InvalidVideoRequest
 
 if TYPE_CHECKING:
     from airflow_wan.api.gateways import Gateway
-
-DEFAULT_RESOLUTION = "720P"
-"""Sent if the author gives none: the gateways' own defaults differ, and 1080P costs more."""
 
 DEFAULT_RATIO = "16:9"
 """Used for a legacy body's ``size`` if the author gives no ratio; the default of both gateways."""

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
 from airflow_wan.api.gateways import Account, gateway_of_host
@@ -64,11 +65,6 @@ class WanHook(BaseHook):
     async def get_async_account(self) -> Account:
         """Return `account`, looked up without blocking the event loop."""
         if self._account is None:
-            from airflow.providers.common.compat.connection import (  # noqa: PLC0415 - only triggers need it
-                get_async_connection,
-                get_async_extra_dejson,
-            )
-
             try:
                 connection = await get_async_connection(self.wan_conn_id)
             except AirflowNotFoundException:

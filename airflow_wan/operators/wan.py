@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 from airflow.providers.common.compat.sdk import BaseOperator, mask_secret
 
 from airflow_wan import config
-from airflow_wan.api.arguments import is_unset
+from airflow_wan.api.arguments import DEFAULT_RESOLUTION, is_unset
 from airflow_wan.api.polling import DEFAULT_TIMEOUT_S, VideoWatch
-from airflow_wan.api.requests import DEFAULT_RESOLUTION, VideoRequest, build_video_request
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.operators.argument_docs import list_inherited_arguments
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_wan.api.client import WanClient
+    from airflow_wan.api.requests import VideoRequest
     from airflow_wan.purchases.buyer import Offer
     from airflow_wan.purchases.ledger import Ledger
     from airflow_wan.videos.wan_video import FinishedVideo
@@ -162,6 +162,8 @@ class WanSubmitVideoOperator(BaseOperator):
 
         :raises InvalidVideoRequest: when the request breaks a rule of the API.
         """
+        from airflow_wan.api.requests import build_video_request  # noqa: PLC0415 - the catalogue; only on a worker
+
         account = hook.account
         request = build_video_request(
             gateway=account.gateway,

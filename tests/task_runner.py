@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
 
-from airflow_wan.purchases.ledger import STATE_STORE_KEY
+from airflow_wan.purchases.record import STATE_STORE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,8 @@ from __future__ import annotations
 import uuid
 from typing import Any, Final
 
-from airflow_wan.emulator.gateway import Answer, GatewayName
+from airflow_wan.emulator.gateway import Answer
+from airflow_wan.emulator.gateway_names import GatewayName
 from airflow_wan.emulator.tasks import Snapshot, State, Task
 from airflow_wan.emulator.validation import Refusal, RefusalKind
 

@@ -22,7 +22,7 @@ from airflow_wan.emulator.clock import Clock
 from airflow_wan.emulator.connections import DroppedResponse
 from airflow_wan.emulator.dashscope import DashScope
 from airflow_wan.emulator.faults import CallKind, Fault, FaultKind, Faults
-from airflow_wan.emulator.gateway import GatewayName
+from airflow_wan.emulator.gateway_names import GatewayName
 from airflow_wan.emulator.media import Fetcher
 from airflow_wan.emulator.rendering import RenderPool
 from airflow_wan.emulator.tasks import Caller, State, Task, TaskStore

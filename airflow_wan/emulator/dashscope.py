@@ -7,7 +7,8 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_wan.emulator.catalogue import Mode
-from airflow_wan.emulator.gateway import Answer, GatewayName
+from airflow_wan.emulator.gateway import Answer
+from airflow_wan.emulator.gateway_names import GatewayName
 from airflow_wan.emulator.tasks import Snapshot, State, Task
 from airflow_wan.emulator.validation import Refusal, RefusalKind
 

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_wan.emulator.gateway_names import GatewayName
     from airflow_wan.emulator.tasks import Snapshot, Task
     from airflow_wan.emulator.validation import Refusal
-
-
-class GatewayName(StrEnum):
-    """The two gateways, as the ledger names them."""
-
-    APIYI = "apiyi"
-    DASHSCOPE = "dashscope"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import httpx
 from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
 
-from airflow_wan.emulator.gateway import GatewayName
+from airflow_wan.emulator.gateway_names import GatewayName
 from airflow_wan.emulator.validation import Failure, MediaItem
 
 if TYPE_CHECKING:

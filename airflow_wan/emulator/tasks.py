@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-    from airflow_wan.emulator.gateway import GatewayName
+    from airflow_wan.emulator.gateway_names import GatewayName
     from airflow_wan.emulator.rendering import Outcome, RenderedVideo
 
 # The last four characters of a shorter key would reveal too much of it.

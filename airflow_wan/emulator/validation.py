@@ -19,7 +19,7 @@ from airflow_wan.emulator.catalogue import (
     Mode,
     ModelSpec,
 )
-from airflow_wan.emulator.gateway import GatewayName
+from airflow_wan.emulator.gateway_names import GatewayName
 
 
 class RefusalKind(StrEnum):

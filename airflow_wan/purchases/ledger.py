@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from airflow_wan.purchases.record import Intent, Purchase
 
-STATE_STORE_KEY = "wan_purchase"
-"""The key of the record in the task state store."""
-
 
 class Ledger(Protocol):
     """The place of one task instance's purchase record."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 RECORD_VERSION = 1
 
+STATE_STORE_KEY = "wan_purchase"
+"""The key of the record in Airflow's task state store."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:

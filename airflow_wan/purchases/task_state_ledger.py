@@ -7,8 +7,7 @@ from typing import Any
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_wan.exceptions import LedgerUnreadable
-from airflow_wan.purchases.ledger import STATE_STORE_KEY
-from airflow_wan.purchases.record import Intent, Purchase, read_record
+from airflow_wan.purchases.record import STATE_STORE_KEY, Intent, Purchase, read_record
 
 
 class TaskStateLedger:

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from PIL import Image
 
 from airflow_wan.exceptions import VideoRejected
-from airflow_wan.purchases.ledger import STATE_STORE_KEY
+from airflow_wan.purchases.record import STATE_STORE_KEY
 from airflow_wan.sensors.wan import WanVideoSensor
 from airflow_wan.videos import acceptance
 

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_wan.exceptions import LedgerUnreadable, TransferFailed, VideoDownloadFailed, VideoWaitTimeout
 from airflow_wan.operators.wan import WanGenerateVideoOperator, WanImageToVideoOperator, WanSubmitVideoOperator
-from airflow_wan.purchases.ledger import STATE_STORE_KEY
+from airflow_wan.purchases.record import STATE_STORE_KEY
 from airflow_wan.videos.job import VideoJob
 
 if TYPE_CHECKING:

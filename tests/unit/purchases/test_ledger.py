@@ -10,8 +10,8 @@ from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_wan.exceptions import LedgerUnreadable
-from airflow_wan.purchases.ledger import STATE_STORE_KEY, Ledger
-from airflow_wan.purchases.record import RECORD_VERSION, Intent, Order, Purchase, read_record
+from airflow_wan.purchases.ledger import Ledger
+from airflow_wan.purchases.record import RECORD_VERSION, STATE_STORE_KEY, Intent, Order, Purchase, read_record
 from airflow_wan.purchases.variable_ledger import VariableLedger
 
 INTENT = Intent(

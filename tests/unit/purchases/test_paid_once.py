@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from airflow_wan.api.client import WanClient
 from airflow_wan.emulator.testing import FAST
 from airflow_wan.operators.wan import WanImageToVideoOperator
-from airflow_wan.purchases.ledger import STATE_STORE_KEY
+from airflow_wan.purchases.record import STATE_STORE_KEY
 from airflow_wan.videos import sidecar
 from airflow_wan.videos.destination import Destination
 

@@ -45,6 +45,9 @@ def what_became_of(
     :raises WanConnectionError: when the record's connection cannot be used.
     """
     if isinstance(earlier, Intent):
+        gateway = hook.account.gateway
+        if gateway.name != earlier.gateway or not gateway.can_list:
+            return earlier, None
         found = find_lost_submit(earlier, hook.for_purchase(earlier.wan_conn_id, earlier.base_url), poll_interval_s)
         if found is None:
             return earlier, None
@@ -81,14 +84,11 @@ def find_lost_submit(intent: Intent, hook: WanHook, poll_interval_s: float) -> P
     """Find the task of an intent in the gateway's list: the only task since then with exactly its prompt.
 
     :param intent: the create request whose answer is not known.
-    :param hook: the hook of the connection that the request was sent with.
+    :param hook: the hook of the connection that the request was sent with; its gateway has a list of tasks.
     :param poll_interval_s: seconds between two reads of the candidates.
     :returns: the purchase, or None when no task can be told to be the one.
     :raises GatewayUnavailable: when the list cannot be read for now.
     """
-    gateway = hook.account.gateway
-    if gateway.name != intent.gateway or not gateway.can_list:
-        return None
     until = min(time.time(), intent.intent_at + SEARCH_WINDOW_S)
     try:
         with hook.get_conn() as client:

@@ -256,6 +256,19 @@ def test_an_intent_without_an_id_is_sent_again_where_the_author_says_so(
     assert submitted(gateway) == 1
 
 
+def test_an_intent_at_another_gateway_is_a_question_for_a_person(
+    film: Callable[..., Any], gateway: Any, runner: Any, connect: Callable[..., None]
+) -> None:
+    leave_an_intent(film, gateway, runner)
+    connect(gateway.emulator.base_url, gateway="dashscope" if gateway.name == "apiyi" else "apiyi")
+    with pytest.raises(AirflowFailException, match="may be in the making"):
+        runner.run(film())
+    assert submitted(gateway) == 0
+
+    runner.run(film(on_ambiguous_submit="resubmit"))
+    assert submitted(gateway) == 1
+
+
 def leave_an_intent(film: Callable[..., Any], gateway: Any, runner: Any) -> None:
     """Leave the ledger as a worker does that is killed right after it wrote its intent down."""
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_wan.exceptions import LedgerUnreadable
-from airflow_wan.purchases.ledger import Ledger
 from airflow_wan.purchases.record import RECORD_VERSION, STATE_STORE_KEY, Intent, Order, Purchase, read_record
 from airflow_wan.purchases.variable_ledger import VariableLedger
+
+if TYPE_CHECKING:
+    from airflow_wan.purchases.ledger import Ledger
 
 INTENT = Intent(
     fingerprint="f" * 64,

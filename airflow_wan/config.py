@@ -11,13 +11,16 @@ from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL_S
 
 
 def output_base() -> str:
-    """Where videos go that name no place: ``[wan] output_base``, or ``wan_videos`` in AIRFLOW_HOME."""
+    """Return the folder or URI for videos without an ``output_path``: ``[wan] output_base``, or ``wan_videos``.
+
+    :returns: a path without a slash at its end; ``wan_videos`` is in AIRFLOW_HOME.
+    """
     configured: str = conf.get("wan", "output_base", fallback="") or ""
     airflow_home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
     return configured.rstrip("/") or str(airflow_home / "wan_videos")
 
 
 def poll_interval() -> float:
-    """Shortest time between two asks about a task, s: ``[wan] poll_interval``."""
+    """Return the shortest time between two polls of a Wan task, in seconds: ``[wan] poll_interval``."""
     seconds: float = conf.getfloat("wan", "poll_interval", fallback=DEFAULT_POLL_INTERVAL_S)
     return seconds

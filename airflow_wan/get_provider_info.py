@@ -1,4 +1,4 @@
-"""What Airflow reads about this provider at start-up; imports nothing, for it runs in every `airflow` command."""
+"""The metadata that Airflow reads at start-up. It runs in every `airflow` command, so it imports nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Any
 
 
 def get_provider_info() -> dict[str, Any]:
-    """The provider's metadata. ``package-name`` must be the canonical distribution name, or Airflow does not start."""
+    """Return the provider's metadata.
+
+    Airflow does not start unless ``package-name`` is the canonical name of the distribution.
+    """
     return {
         "package-name": "airflow-provider-wan",
         "name": "Wan",
@@ -31,7 +34,7 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": {
                     "gateway": {
                         "label": "Gateway",
-                        "description": "Which gateway the host is. Told from the host when empty.",
+                        "description": "Which gateway the host belongs to. When empty, the host decides.",
                         "schema": {"type": ["string", "null"], "enum": ["apiyi", "dashscope", None], "default": None},
                     },
                     "workspace": {
@@ -41,12 +44,12 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "connect_timeout": {
                         "label": "Connect timeout",
-                        "description": "Seconds until a connection must stand (default 10).",
+                        "description": "Longest time to open a connection, in seconds (default 10).",
                         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
                     },
                     "read_timeout": {
                         "label": "Read timeout",
-                        "description": "Seconds without a byte until an answer is given up (default 60).",
+                        "description": "Longest time without any data from the gateway, in seconds (default 60).",
                         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
                     },
                 },
@@ -63,8 +66,8 @@ def get_provider_info() -> dict[str, Any]:
                 "options": {
                     "output_base": {
                         "description": (
-                            "Folder or object store URI under which videos go whose task names no output_path, and "
-                            "under which relative ones lie. With executors that run tasks on several machines it must "
+                            "Folder or object store URI for the videos of tasks without an output_path; a relative "
+                            "output_path is relative to it. With executors that run tasks on several machines it must "
                             "be an object store or a shared file system. Default: wan_videos in AIRFLOW_HOME."
                         ),
                         "version_added": None,
@@ -74,8 +77,9 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "poll_interval": {
                         "description": (
-                            "Shortest time between two asks about a task, in seconds, where the DAG names none. "
-                            "APIYI asks for at least 3; a DashScope account may ask 20 times a second in all."
+                            "Shortest time between two polls of a Wan task, in seconds, for tasks that do not set "
+                            "their own. APIYI asks for at least 3 seconds; a DashScope account may poll 20 times a "
+                            "second in all."
                         ),
                         "version_added": None,
                         "type": "float",
@@ -84,8 +88,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "usd_per_second": {
                         "description": (
-                            "Rates for cost estimates, as JSON: gateway, model, resolution, USD a second. They go "
-                            "over the dated list prices that the package ships."
+                            "Rates for cost estimates, as JSON: gateway, model, resolution, USD per second of video. "
+                            "They override the dated list prices in the package."
                         ),
                         "version_added": None,
                         "type": "string",

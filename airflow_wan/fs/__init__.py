@@ -1,1 +1,1 @@
-"""Object stores that Airflow has no file system for."""
+"""File systems for object stores that no other Airflow provider supports."""

@@ -1,6 +1,7 @@
-"""``oss://`` for Airflow's object storage: Alibaba's OSS by an Airflow connection of type ``oss``, with signed URLs.
+"""``oss://`` for Airflow's object storage: Alibaba's OSS, through an Airflow connection of type ``oss``.
 
-No other provider brings it. `ossfs` speaks to the store and cannot sign; the SDK beneath it, `oss2`, can.
+No other provider registers this scheme. `ossfs` reads and writes objects, but cannot sign URLs; `oss2`, the SDK that it
+uses, can.
 """
 
 from __future__ import annotations
@@ -17,53 +18,57 @@ if TYPE_CHECKING:
 schemes = ["oss"]
 
 DEFAULT_CONN_ID = "oss_default"
-"""As the alibaba provider calls it."""
+"""The default of the alibaba provider, whose connections are used here."""
 
 
 def get_fs(conn_id: str | None, storage_options: Mapping[str, Any] | None = None) -> AbstractFileSystem:
-    """The file system of an account; Airflow calls this for ``oss://conn_id@bucket/key``.
+    """Return the file system of an OSS account; Airflow calls this for ``oss://conn_id@bucket/key``.
 
-    :param conn_id: an Airflow connection as the alibaba provider has it: ``access_key_id``, ``access_key_secret`` and
-        ``region`` (``cn-beijing``) or ``endpoint`` in its extra, and perhaps a ``security_token``.
-    :param storage_options: for ``ossfs.OSSFileSystem``.
-    :raises ImportError: when ossfs is missing.
-    :raises ValueError: when the connection names neither a region nor an endpoint.
+    :param conn_id: an Airflow connection as the alibaba provider defines it. Its extra holds ``access_key_id``,
+        ``access_key_secret``, ``region`` (``cn-beijing``) or ``endpoint``, and optionally ``security_token``.
+    :param storage_options: arguments for ``ossfs.OSSFileSystem``.
+    :raises ImportError: when ossfs is not installed.
+    :raises ValueError: when the connection has neither a region nor an endpoint.
     """
     try:
         import oss2  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra, and heavy
         from ossfs import OSSFileSystem  # type: ignore[import-untyped]  # noqa: PLC0415
     except ImportError as error:
-        raise ImportError("oss:// needs the package ossfs: pip install 'airflow-provider-wan[oss]'.") from error
+        raise ImportError(
+            "oss:// needs the package ossfs, which is not installed: pip install 'airflow-provider-wan[oss]'."
+        ) from error
 
     conn_id = conn_id or DEFAULT_CONN_ID
     extra = BaseHook.get_connection(conn_id).extra_dejson
     key, secret, token = (extra.get(name) for name in ("access_key_id", "access_key_secret", "security_token"))
     region, endpoint = extra.get("region"), extra.get("endpoint")
     if not endpoint and not region:
-        raise ValueError(f"The Airflow connection {conn_id!r} names neither a region nor an endpoint in its extra.")
+        raise ValueError(
+            f"The Airflow connection {conn_id!r} has neither a region nor an endpoint in its extra; set one of them."
+        )
     endpoint = endpoint or f"oss-{region}.aliyuncs.com"
     if "://" not in endpoint:
         endpoint = f"https://{endpoint}"
     auth = oss2.StsAuth(key, secret, token) if token else oss2.Auth(key, secret)
 
     class SigningFileSystem(OSSFileSystem):  # type: ignore[misc] # untyped
-        """ossfs, and what it leaves out: a URL that needs no key, and what tells one content from another."""
+        """ossfs with signed URLs and ETags, which it lacks."""
 
         def sign(self, path: str, expiration: int = 100, **_: Any) -> str:
-            """A URL by which anyone may read an object for so many seconds."""
-            bucket, name = self._named(path)
+            """Return a URL that anyone can read an object with, for ``expiration`` seconds."""
+            bucket, name = self._bucket_and_key(path)
             url: str = bucket.sign_url("GET", name, expiration, slash_safe=True)
             return url
 
         def info(self, path: str, **options: Any) -> dict[str, Any]:
-            """What ossfs tells of an object, and its ETag."""
+            """Return what ossfs knows of an object, and the object's ETag."""
             known: dict[str, Any] = super().info(path, **options)
             if known["type"] != "file":
                 return known
-            bucket, name = self._named(path)
+            bucket, name = self._bucket_and_key(path)
             return known | {"ETag": bucket.get_object_meta(name).etag}
 
-        def _named(self, path: str) -> tuple[Any, str]:
+        def _bucket_and_key(self, path: str) -> tuple[Any, str]:
             bucket, _, name = self._strip_protocol(path).lstrip("/").partition("/")
             return oss2.Bucket(auth, endpoint, bucket), name
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote
 
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
 from airflow_wan.api.rules import MB
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.net.stores import STORE_PACKAGES
@@ -217,8 +219,6 @@ def _source_of(reference: MediaReference) -> Source:
 
 def _stored_object(reference: MediaReference, scheme: str) -> StoredObject:
     """Return an object with its store's file system: Airflow connections can be looked up in the main thread only."""
-    from airflow.providers.common.compat.sdk import ObjectStoragePath  # noqa: PLC0415 - heavy, and rarely needed
-
     try:
         path = ObjectStoragePath(reference.url)
         return StoredObject(reference.url, path.fs, path.path)

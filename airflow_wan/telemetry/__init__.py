@@ -1,1 +1,1 @@
-"""What others are told of a run."""
+"""Lineage and metrics: what a run tells other systems."""

@@ -1,4 +1,4 @@
-"""Which file was made from which: told to Airflow's assets, to its hook lineage and to OpenLineage."""
+"""Lineage: reports which files a video was made from to Airflow's assets, its hook lineage and OpenLineage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
+
+from airflow_wan.redaction import shareable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,15 +22,15 @@ log = logging.getLogger(__name__)
 
 
 def asset_uri(address: str) -> str | None:
-    """The URI by which lineage knows a file: without connection id, query and fragment.
+    """Return the URI that names a file in lineage: no connection id, no query, no fragment.
 
     :param address: a local path, a URL or an object store URI.
-    :returns: the URI, or None for inline data and what is no address.
+    :returns: the URI; None for inline data and for anything that is not an address.
     """
     if address.startswith("/"):
         return f"file://{address}"
     try:
-        parts = urlsplit(address)
+        parts = urlsplit(str(shareable(address)))
     except ValueError:
         return None
     if parts.scheme in ("", "data") or not parts.path:
@@ -36,23 +39,21 @@ def asset_uri(address: str) -> str | None:
 
 
 def tell_airflow(context: Context, hook: WanHook, sources: Iterable[str], video: Mapping[str, Any]) -> None:
-    """Tell Airflow's hook lineage of the files, and the task's outlets of the video. Never fails the task.
+    """Report the files to Airflow's hook lineage, and the video to the task's outlets. Never fail the task.
 
     :param context: the running task's context.
-    :param hook: what the video was made through.
-    :param sources: addresses of the files it was made from.
-    :param video: its metadata, as in the XCom ``wan_video``.
+    :param hook: the hook that the video was made with.
+    :param sources: addresses of the files that the video was made from.
+    :param video: the video's metadata, as in the XCom ``wan_video``.
     """
     try:
         _tell_hook_lineage(hook, sources, video)
         _tell_outlets(context, video)
-    except Exception:  # a video at its place is worth more than a word about it
-        log.warning("Airflow could not be told of the video's lineage", exc_info=True)
+    except Exception:  # the video is delivered and paid for; missing lineage must not fail its task
+        log.warning("The video's lineage could not be reported to Airflow. The video is not affected.", exc_info=True)
 
 
 def _tell_hook_lineage(hook: WanHook, sources: Iterable[str], video: Mapping[str, Any]) -> None:
-    from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector  # noqa: PLC0415 - heavy
-
     collector = get_hook_lineage_collector()
     for source in sources:
         if uri := asset_uri(source):
@@ -62,7 +63,7 @@ def _tell_hook_lineage(hook: WanHook, sources: Iterable[str], video: Mapping[str
 
 
 def _tell_outlets(context: Context, video: Mapping[str, Any]) -> None:
-    """Each asset among the outlets gets the video's facts as its event's extra; an alias, the video itself as well."""
+    """Put the video's facts into the event of each asset among the outlets; add the video itself to each alias."""
     events: Any = context.get("outlet_events")
     uri = asset_uri(video["path"])
     if events is None or uri is None:
@@ -76,7 +77,7 @@ def _tell_outlets(context: Context, video: Mapping[str, Any]) -> None:
 
 
 def asset_extra(video: Mapping[str, Any]) -> dict[str, Any]:
-    """What an asset event says of a video: path, sha256, duration_s, cost_usd, wan_task_id, model."""
+    """Return the extra of an asset event: path, sha256, duration_s, cost_usd, wan_task_id and model of the video."""
     settled = video["settled_cost_usd"]
     return {
         "path": video["path"],
@@ -89,10 +90,12 @@ def asset_extra(video: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def openlineage_of(sources: Iterable[str], video: Mapping[str, Any]) -> Any:
-    """The files as OpenLineage names them, for a task's ``get_openlineage_facets_on_complete``.
+    """Return the files as OpenLineage names them, for a task's ``get_openlineage_facets_on_complete``.
 
-    Only OpenLineage's own provider asks for it, so its packages are there.
+    :param sources: addresses of the files that the video was made from.
+    :param video: the video's metadata, as in the XCom ``wan_video``.
     """
+    # Only OpenLineage's own provider calls this, so its packages are installed; elsewhere they need not be.
     from airflow.providers.common.compat.openlineage.facet import (  # noqa: PLC0415
         Dataset,
         OutputDataset,
@@ -110,7 +113,7 @@ def openlineage_of(sources: Iterable[str], video: Mapping[str, Any]) -> Any:
 
 
 def _openlineage_names(addresses: Iterable[str]) -> Iterable[tuple[str, str]]:
-    """Namespace and name as OpenLineage has them: ``s3://bucket`` and ``key``, ``file`` and the path."""
+    """Yield OpenLineage's namespace and name of each file: ``s3://bucket`` and ``key``, or ``file`` and the path."""
     for address in addresses:
         parts = urlsplit(asset_uri(address) or "")
         if parts.scheme == "file":

@@ -1,23 +1,22 @@
-"""The counts that operators of an Airflow watch, sent wherever its own metrics go (StatsD, OpenTelemetry).
+"""Counters and timers, sent wherever Airflow's own metrics go (StatsD, OpenTelemetry).
 
 ========================== ======= ========================================================= =====================
 metric                     kind    meaning                                                   tags
 ========================== ======= ========================================================= =====================
-wan.submits                counter create requests that were accepted                        gateway, model
-wan.estimated_cost_cents   counter what they would cost by the estimate, US cents            gateway, model
-wan.waits                  timer   from the submit, or the begin of the wait, to its success gateway, model
-wan.videos                 counter videos brought home                                       gateway, model
+wan.submits                counter create requests that the gateway accepted                 gateway, model
+wan.estimated_cost_cents   counter their estimated cost, US cents                            gateway, model
+wan.waits                  timer   from the submit, or from the start of a sensor's wait, to gateway, model
+                                   the task's success
+wan.videos                 counter videos delivered to their destination                     gateway, model
 wan.seconds_generated      counter their length, s                                           gateway, model
 wan.bytes                  counter their size, bytes                                         gateway, model
-wan.reuses                 counter videos that were there already                            model
+wan.reuses                 counter videos that existed already and were not made again       model
 wan.failures               counter tasks that raised, by the error's class and code          error, code
-wan.failures.<code>        counter the same, for systems without tags; the class if no code
 ========================== ======= ========================================================= =====================
 """
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -27,11 +26,15 @@ if TYPE_CHECKING:
     from airflow_wan.exceptions import WanError
 
 _UNKNOWN = "unknown"
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 def count_submit(gateway: str, model: str, estimated_usd: float | None) -> None:
-    """A create request was accepted."""
+    """Count a create request that the gateway accepted.
+
+    :param gateway: the gateway's name.
+    :param model: the model id.
+    :param estimated_usd: the estimated cost, None where no rate is known.
+    """
     tags = {"gateway": gateway, "model": model}
     Stats.incr("wan.submits", tags=tags)
     if estimated_usd is not None:
@@ -39,13 +42,13 @@ def count_submit(gateway: str, model: str, estimated_usd: float | None) -> None:
 
 
 def count_video(gateway: str, model: str | None, *, seconds: float | None, size: int, waited_s: float | None) -> None:
-    """A video came home.
+    """Count a video that was delivered to its destination.
 
     :param gateway: the gateway's name.
-    :param model: its model, where known.
-    :param seconds: its length, s, where known.
-    :param size: bytes.
-    :param waited_s: how long it was waited for, s, where known.
+    :param model: the model id, where known.
+    :param seconds: the video's length, s, where known.
+    :param size: the file's size, bytes.
+    :param waited_s: how long the task waited for the video, s, where known.
     """
     tags = {"gateway": gateway, "model": model or _UNKNOWN}
     Stats.incr("wan.videos", tags=tags)
@@ -57,12 +60,10 @@ def count_video(gateway: str, model: str | None, *, seconds: float | None, size:
 
 
 def count_reuse(model: str | None) -> None:
-    """A video was there already."""
+    """Count a video that existed already and was not made again."""
     Stats.incr("wan.reuses", tags={"model": model or _UNKNOWN})
 
 
 def count_failure(error: WanError) -> None:
-    """A task raised."""
-    kind = type(error).__name__
-    Stats.incr("wan.failures", tags={"error": kind, "code": error.code or _UNKNOWN})
-    Stats.incr(f"wan.failures.{_NOT_IN_NAMES.sub('_', error.code or kind)}")
+    """Count a task that raised this error."""
+    Stats.incr("wan.failures", tags={"error": type(error).__name__, "code": error.code or _UNKNOWN})

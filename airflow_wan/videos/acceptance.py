@@ -1,6 +1,6 @@
-"""Whether a finished video is what was asked for, and can be shown from its first frame to its last; and its poster.
+"""Checks that a finished video is what was requested and can be decoded to its end; and makes its poster frame.
 
-Decoding needs PyAV, the extra ``airflow-provider-wan[inspection]``; without it, what the header says is compared.
+Decoding needs PyAV, the extra ``airflow-provider-wan[inspection]``. Without it, only the file's header is checked.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DURATION_TOLERANCE = 1.0
-"""s that a video's length may not differ from the one asked for; anything less is rounding.
+DURATION_TOLERANCE_S = 1.0
+"""A video is rejected when its length differs from the requested one by this much or more.
 
-Gateways bill whole seconds, so from a whole one on another video was made than the one paid for. What rounding there is
-(to whole frames, to the sound's last block) comes to about 0.1 s and does not grow with the length.
+Gateways bill whole seconds, so a difference of a second means that another video was made than the one paid for.
+Rounding (to whole frames, to the last block of sound) makes a difference of about 0.1 s, whatever the length.
 """
 
 JPEG_QUALITY = 90
 
-# One frame may not take a gigabyte: 4096x4096, twice the area of 4K.
-_MAX_PIXELS = 4096 * 4096
+# So that a single frame cannot take a gigabyte of memory. This is twice the area of 4K.
+_MAX_FRAME_PX = 4096 * 4096
 
-# Packets read from one place: 30 s, the longest video there is, are about 3,200 at 60 frames a second with sound.
+# Packets that are read after each seek. The longest video, 30 s at 60 frames a second with sound, has about 3,200.
 _MAX_PACKETS = 10_000
 
-# From this major version on PyAV reads metadata of any encoding, and no longer takes the argument that asks for it.
-_PYAV_LENIENT = 19
+# From this major version on, PyAV accepts metadata in any encoding, and no longer takes the argument for it.
+_PYAV_ANY_METADATA = 19
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What was asked for.
+    """What the request asked for.
 
-    :param duration_s: length in s, or None where it is not known.
-    :param resolution: ``480P``, ``720P`` or ``1080P``; None, or another word, where no frame size follows from it.
-    :param audio: whether there must be sound.
+    :param duration_s: length in s, None where it is not known.
+    :param resolution: ``480P``, ``720P`` or ``1080P``. With None, or any other word, the frame size is not checked.
+    :param audio: whether the video must have sound.
     """
 
     duration_s: float | None
@@ -57,10 +57,10 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """What an examination found.
+    """The result of an examination.
 
-    :param shortcomings: sentences, each with what was found and what was asked for; none when the video is accepted.
-    :param decoded: whether frames were decoded, or only the header read, for want of PyAV.
+    :param shortcomings: sentences that say what was found and what was requested; empty when the video is accepted.
+    :param decoded: whether frames were decoded. Without PyAV, only the header is read.
     """
 
     shortcomings: tuple[str, ...]
@@ -68,168 +68,174 @@ class Acceptance:
 
 
 def examine(path: Path, facts: VideoFacts, expected: Expected) -> Acceptance:
-    """Compare a video with what was asked for, and decode its beginning and its end where PyAV is installed.
+    """Compare a video with the request, and decode its beginning and its end where PyAV is installed.
 
-    The end is decoded from the last keyframe on, picture and sound, one frame at a time. Damage is found as far as the
-    decoder notices it: H.264 mostly, HEVC only where the structure of the stream is hurt.
+    The end is decoded from the last keyframe on, picture and sound, one frame at a time. Only damage that the decoder
+    reports is found: most of it in H.264; in HEVC only damage to the structure of the stream.
 
     :param path: the file.
-    :param facts: what `inspect_video` read in it.
-    :param expected: what was asked for.
+    :param facts: what `inspect_video` read from its header.
+    :param expected: what the request asked for.
     """
-    found = list(_differences(facts, expected))
-    decoded = _can_decode()
-    if decoded and (fault := _fault(path)):
-        found.append(fault)
-    return Acceptance(tuple(found), decoded)
+    shortcomings = list(_differences(facts, expected))
+    av = _pyav()
+    if av and (damage := _damage(av, path)):
+        shortcomings.append(damage)
+    return Acceptance(tuple(shortcomings), decoded=av is not None)
 
 
 def check_poster() -> None:
-    """Find out, before anything is bought, whether posters can be made here.
+    """Raise when posters cannot be made on this machine; call it before anything is bought.
 
-    :raises PosterError: when PyAV is missing.
+    :raises PosterError: when PyAV is not installed.
     """
-    if not _can_decode():
-        raise PosterError(
-            "A poster frame needs PyAV, which is not installed: pip install 'airflow-provider-wan[inspection]'."
-        )
+    _required_pyav()
 
 
 def save_poster(path: Path, target: Path) -> None:
     """Write a video's first frame as a JPEG.
 
     :param path: the video.
-    :param target: the file to write, whatever its name; it may be left incomplete when this raises.
-    :raises PosterError: when PyAV is missing, no frame can be decoded, or the file cannot be written.
+    :param target: the file to write, under any name; it may be incomplete when this raises.
+    :raises PosterError: when PyAV is not installed, no frame can be decoded, or the file cannot be written.
     """
-    check_poster()
-    from av.error import FFmpegError  # noqa: PLC0415
-
+    av = _required_pyav()
     try:
-        with _opened(path) as container:
+        with _opened(av, path) as container:
             frame = _first_frame(container)
             if frame is None:
                 raise PosterError("The video has no frame to make a poster of.")
             frame.to_image().save(target, "JPEG", quality=JPEG_QUALITY)
-    except (FFmpegError, ValueError, OSError) as error:
+    except (av.FFmpegError, ValueError, OSError) as error:
         raise PosterError(f"The poster frame could not be made: {_reason(error)}.") from error
 
 
 def leave_poster(video: Path, destination: Destination) -> str | None:
-    """Leave a video's first frame beside its place, as JPEG; the video is worth having without it.
+    """Write a video's first frame as a JPEG beside the video. A failure is logged and does not fail the task.
 
     :param video: the video, on local disk.
-    :param destination: its place.
-    :returns: the poster's path or URI, or None where there is none: the log says why.
+    :param destination: the video's destination.
+    :returns: the path or URI of the poster; None when it could not be made.
     """
     try:
         with destination.poster.staging() as picture:
             save_poster(video, picture)
             destination.poster.publish(picture)
     except (PosterError, DestinationError, OSError) as error:
-        log.warning("The poster could not be left beside the video: %s", error)
+        log.warning("The poster could not be written beside the video, which is not affected: %s", error)
         return None
     return str(destination.poster)
 
 
-def _can_decode() -> bool:
+def _pyav() -> Any:
+    """Return PyAV, or None where it is not installed."""
     try:
-        import av  # noqa: F401, PLC0415 - an extra, and heavy
+        import av  # noqa: PLC0415 - an extra, and slow to import
     except ImportError:
-        return False
-    return True
+        return None
+    return av
+
+
+def _required_pyav() -> Any:
+    av = _pyav()
+    if av is None:
+        raise PosterError(
+            "A poster frame needs PyAV, which is not installed: pip install 'airflow-provider-wan[inspection]'."
+        )
+    return av
 
 
 def _differences(facts: VideoFacts, expected: Expected) -> Iterator[str]:
-    asked_s, measured_s = expected.duration_s, facts.duration_s
-    if asked_s is not None:
+    requested_s, measured_s = expected.duration_s, facts.duration_s
+    if requested_s is not None:
         if measured_s is None:
-            yield f"The video does not say how long it is; {asked_s:g} s were asked for."
-        elif abs(measured_s - asked_s) >= DURATION_TOLERANCE:
-            yield f"The video is {measured_s:g} s long; {asked_s:g} s were asked for."
-    yield from _difference_of_size(facts, expected.resolution)
+            yield f"The video's header does not give its length; {requested_s:g} s were requested."
+        elif abs(measured_s - requested_s) >= DURATION_TOLERANCE_S:
+            yield f"The video is {measured_s:g} s long; {requested_s:g} s were requested."
+    yield from _size_differences(facts, expected.resolution)
     if expected.audio and not facts.has_audio:
-        yield "The video has no sound track; sound was asked for."
+        yield "The video has no sound track; sound was requested."
 
 
-def _difference_of_size(facts: VideoFacts, resolution: str | None) -> Iterator[str]:
+def _size_differences(facts: VideoFacts, resolution: str | None) -> Iterator[str]:
     if not facts.width or not facts.height:
         yield "The video has no picture track."
         return
-    asked = (resolution or "").upper()
-    if asked not in TIER_PIXELS:
+    requested = (resolution or "").upper()
+    if requested not in TIER_PIXELS:
         return
     nearest = nearest_resolution(facts.width * facts.height)
-    if nearest != asked:
-        yield f"The picture has {facts.width}x{facts.height} px, which is {nearest}; {asked} was asked for."
+    if nearest != requested:
+        yield f"The picture has {facts.width}x{facts.height} px, which is {nearest}; {requested} was requested."
 
 
-def _fault(path: Path) -> str | None:
-    """What keeps a video from being decoded, if anything does."""
-    from av.error import FFmpegError  # noqa: PLC0415
-
+def _damage(av: Any, path: Path) -> str | None:
+    """Return a sentence that says why a video cannot be decoded, or None when it can."""
     try:
-        with _opened(path) as container:
+        with _opened(av, path) as container:
             first = _first_frame(container)
             if first is None or first.is_corrupt:
-                return "The first frame cannot be decoded; a whole video was expected."
-            return _fault_at_the_end(container)
-    except (FFmpegError, ValueError) as error:
-        return f"The video cannot be decoded to its end: {_reason(error)}; a whole one was expected."
+                return "The first frame cannot be decoded; a complete video was expected."
+            return _damage_at_the_end(container)
+    except (av.FFmpegError, ValueError) as error:
+        return f"The video cannot be decoded to its end: {_reason(error)}; a complete video was expected."
 
 
-def _opened(path: Path) -> Any:
-    import av  # noqa: PLC0415
-
-    # Metadata may be in any encoding, and are nobody's business here.
+def _opened(av: Any, path: Path) -> Any:
+    # Metadata may be in any encoding; they are not read here, and must not fail the check.
     major = int(av.__version__.partition(".")[0])
-    lenient: dict[str, Any] = {} if major >= _PYAV_LENIENT else {"metadata_errors": "replace"}
-    container = av.open(str(path), format="mp4", options={"max_pixels": str(_MAX_PIXELS)}, **lenient)
+    options: dict[str, Any] = {} if major >= _PYAV_ANY_METADATA else {"metadata_errors": "replace"}
+    container = av.open(str(path), format="mp4", options={"max_pixels": str(_MAX_FRAME_PX)}, **options)
     for stream in container.streams.video:
         if stream.codec_context is not None:
-            stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
-            # Decoding with several threads loses what the decoder says of damaged frames.
+            stream.codec_context.options = {"max_pixels": str(_MAX_FRAME_PX)}
+            # With several threads, the decoder does not mark damaged frames.
             stream.codec_context.thread_type = "NONE"
     return container
 
 
 def _first_frame(container: Any) -> Any:
     if not container.streams.video or container.streams.video[0].codec_context is None:
-        return None  # no picture, or one in a format that nobody knows
+        return None  # no picture track, or no decoder for its format
     for packet in itertools.islice(container.demux(container.streams.video[0]), _MAX_PACKETS):
         for frame in packet.decode():
             return frame
     return None
 
 
-def _fault_at_the_end(container: Any) -> str | None:
-    """Decode from the last keyframe to the end, or from the beginning where that one is no place to begin."""
+def _damage_at_the_end(container: Any) -> str | None:
+    """Decode from the last keyframe to the end; if that fails, from the beginning.
+
+    In a stream with intra refresh, decoding cannot start at a keyframe: it needs frames from before it.
+    """
     video = container.streams.video[0]
     end = (video.start_time or 0) + (video.duration or 0)
-    # A keyframe of a stream with intra refresh needs frames from before it.
-    return _fault_from(end, container) and _fault_from(0, container)
+    return _damage_from(end, container) and _damage_from(0, container)
 
 
-def _fault_from(start: int, container: Any) -> str | None:
-    """What is wrong from the keyframe before a time on; None when the last frame announced comes out."""
+def _damage_from(start: int, container: Any) -> str | None:
+    """Decode from the keyframe before a time to the end.
+
+    :returns: a sentence that says what is wrong; None when the last frame that the file lists can be decoded.
+    """
     video = container.streams.video[0]
     sound = [stream for stream in container.streams.audio if stream.codec_context is not None]
     container.seek(start, stream=video)
-    announced = shown = 0
+    last_listed = last_decoded = 0
     for packet in itertools.islice(container.demux(video, *sound), _MAX_PACKETS):
-        of_picture = packet.stream.type == "video"
-        if of_picture and packet.pts is not None and not packet.is_discard:
-            announced = max(announced, packet.pts)
+        is_picture = packet.stream.type == "video"
+        if is_picture and packet.pts is not None and not packet.is_discard:
+            last_listed = max(last_listed, packet.pts)
         for frame in packet.decode():
             if frame.is_corrupt:
-                return f"The video is damaged at {frame.time or 0:.2f} s; a whole one was expected."
-            if of_picture and frame.pts is not None:
-                shown = max(shown, frame.pts)
-    if shown == announced:
+                return f"The video is damaged at {frame.time or 0:.2f} s; a complete video was expected."
+            if is_picture and frame.pts is not None:
+                last_decoded = max(last_decoded, frame.pts)
+    if last_decoded == last_listed:
         return None
     return (
-        f"The last frame that can be decoded stands at {float(shown * video.time_base):.2f} s; "
-        f"one at {float(announced * video.time_base):.2f} s was expected."
+        f"The last frame that can be decoded is at {float(last_decoded * video.time_base):.2f} s; "
+        f"one at {float(last_listed * video.time_base):.2f} s was expected."
     )
 
 

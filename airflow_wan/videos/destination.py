@@ -1,4 +1,7 @@
-"""Where a video goes: a local path or any object store Airflow can write to, and always all of it or nothing."""
+"""The place that a video is written to: a local path, or any object store that Airflow can write to.
+
+A file appears there complete or not at all.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
 from airflow_wan.exceptions import DestinationError
 from airflow_wan.net.stores import STORE_PACKAGES
 
@@ -23,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A place for one video.
+    """The place of one file.
 
     :param uri: a local path, or a URI that ``ObjectStoragePath`` understands (``s3://conn_id@bucket/key.mp4``).
     """
@@ -39,38 +44,44 @@ class Destination:
         return None if "://" in self.uri else Path(self.uri)
 
     def __str__(self) -> str:
-        """The path or URI to hand on."""
+        """Return the path or URI, as downstream tasks get it."""
         return str(self.local_path or self.uri)
 
     @property
     def sidecar(self) -> Destination:
-        """The record beside the video: ``clip.mp4.json``."""
+        """The place of the record beside the video: ``clip.mp4.json``."""
         return Destination(f"{self.uri}.json")
 
     @property
     def poster(self) -> Destination:
-        """The poster frame beside the video: ``clip.jpg``."""
+        """The place of the poster frame beside the video: ``clip.jpg``."""
         return Destination(f"{self._split_uri()[0]}.jpg")
 
     @property
     def rejected(self) -> Destination:
-        """Where the video goes when it is not what was asked for: ``clip.rejected.mp4``."""
+        """The place of a video that was not accepted: ``clip.rejected.mp4``."""
         stem, suffix = self._split_uri()
         return Destination(f"{stem}.rejected{suffix}")
 
     def _split_uri(self) -> tuple[str, str]:
-        """Only ``.mp4`` is taken for a suffix: ``clip.v1`` and ``clip.v2`` are two videos, with a poster each."""
+        """Return the URI without its suffix, and the suffix.
+
+        Only ``.mp4`` is a suffix: ``clip.v1`` and ``clip.v2`` are two videos, each with its own poster.
+        """
         at = len(self.uri) - len(".mp4")
         return (self.uri[:at], self.uri[at:]) if self.uri.lower().endswith(".mp4") else (self.uri, "")
 
     def prepare(self) -> None:
-        """Check, before anything is bought, what can be checked for nothing.
+        """Create the folder, and check before anything is bought that a file can be written here.
 
-        :raises DestinationError: when the folder cannot be made or written to, or the store's package is missing.
+        :raises DestinationError: when the folder cannot be created or written to, when the store's package is not
+            installed, or when the bucket does not exist.
         """
         local = self.local_path
         if "://" in self.uri and local is not None and not local.is_absolute():
-            raise DestinationError(f"{self.uri} cannot be written to: a file URI has three slashes (file:///folder/…).")
+            raise DestinationError(
+                f"{self.uri} cannot be written to: a file URI needs three slashes (file:///folder/…)."
+            )
         try:
             if local is None:
                 self._check_store()
@@ -84,9 +95,9 @@ class Destination:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """A temporary file beside a local destination, or on local disk for an object store; gone afterwards.
+        """Provide a temporary file: beside a local destination, or on local disk for an object store.
 
-        What a killed worker left behind for the same destination goes too.
+        It is removed afterwards, as are files that a killed worker left behind for the same destination.
         """
         local = self.local_path
         folder = local.parent if local else None
@@ -94,7 +105,7 @@ class Destination:
         if local is not None:
             for stale in local.parent.glob(f"{glob.escape(prefix)}*.part"):
                 stale.unlink(missing_ok=True)
-        # An object's content type follows from the name of the file it is made from.
+        # A store derives an object's content type from the name of the uploaded file.
         suffix = ".part" if local else PurePosixPath(self.uri).suffix
         descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=folder)
         os.close(descriptor)
@@ -104,26 +115,27 @@ class Destination:
             Path(name).unlink(missing_ok=True)
 
     def publish(self, staged: Path) -> None:
-        """Make a complete file appear at the destination at once, over whatever was there.
+        """Put a complete file at the destination in one step, and replace any file that is there.
 
-        :raises DestinationError: when it could not; nothing partial is left at the destination.
+        :param staged: the complete file, on local disk. It may be moved.
+        :raises DestinationError: when it could not be written; no partial file is left at the destination.
         """
         try:
             local = self.local_path
             if local is not None:
                 _publish_locally(staged, local)
             else:
-                # put_file sends a whole file and aborts when it is cut; a file object opened for writing would
-                # publish what it has when it is closed by an exception.
+                # put_file sends the whole file and aborts when the connection breaks. A file object that is opened
+                # for writing would publish a partial file when an exception closes it.
                 remote = self._remote()
                 remote.fs.put_file(str(staged), remote.path)
         except Exception as error:  # every store has errors of its own
             raise DestinationError(f"{self} could not be written: {type(error).__name__}: {error}") from error
 
     def write(self, content: bytes) -> None:
-        """Publish a few bytes, like a staged file.
+        """Put a small file at the destination in one step, as `publish` does.
 
-        :raises DestinationError: when it could not be done; nothing partial is left at the destination.
+        :raises DestinationError: when it could not be written; no partial file is left at the destination.
         """
         try:
             with self.staging() as staged:
@@ -133,31 +145,32 @@ class Destination:
             raise DestinationError(f"{self} could not be written: {type(error).__name__}: {error}") from error
 
     def size(self) -> int | None:
-        """How many bytes are there, or None when no file is.
+        """Return the size of the file in bytes, or None when there is no file.
 
-        :raises DestinationError: when it cannot be told.
+        :raises DestinationError: when the store cannot answer.
         """
-        return self._told(self._size)
+        return self._none_if_missing(self._size)
 
     def read(self, at_most: int) -> bytes | None:
-        """The first bytes of what is there, or None when no file is.
+        """Return the first bytes of the file, or None when there is no file.
 
-        :raises DestinationError: when it cannot be told.
+        :param at_most: how many bytes.
+        :raises DestinationError: when it cannot be read.
         """
-        return self._told(lambda: self._read(lambda file: bytes(file.read(at_most))))
+        return self._none_if_missing(lambda: self._read(lambda file: bytes(file.read(at_most))))
 
     def sha256(self) -> str | None:
-        """The hexadecimal digest of what is there, read piece by piece, or None when no file is.
+        """Return the hexadecimal digest of the file, or None when there is no file. The file is read in pieces.
 
-        :raises DestinationError: when it cannot be told.
+        :raises DestinationError: when it cannot be read.
         """
-        return self._told(lambda: self._read(lambda file: hashlib.file_digest(file, "sha256").hexdigest()))
+        return self._none_if_missing(lambda: self._read(lambda file: hashlib.file_digest(file, "sha256").hexdigest()))
 
     @contextlib.contextmanager
     def fetched(self) -> Iterator[Path]:
-        """What is there, as a file on local disk: itself, or a copy of an object that is gone afterwards.
+        """Provide the file on local disk: a local file itself, or a copy of an object, which is removed afterwards.
 
-        :raises DestinationError: when it cannot be had.
+        :raises DestinationError: when it cannot be read.
         """
         local = self.local_path
         if local is not None:
@@ -171,9 +184,9 @@ class Destination:
                 raise DestinationError(f"{self} could not be read: {type(error).__name__}: {error}") from error
             yield copy
 
-    def _told(self, ask: Callable[[], T | None]) -> T | None:
+    def _none_if_missing(self, read: Callable[[], T | None]) -> T | None:
         try:
-            return ask()
+            return read()
         except FileNotFoundError:
             return None
         except Exception as error:  # every store has errors of its own
@@ -184,9 +197,9 @@ class Destination:
         if local is not None:
             return None if local.is_dir() else local.stat().st_size
         remote = self._remote()
-        remote.fs.invalidate_cache(remote.path)  # a listing of before may not know of another worker's file
+        remote.fs.invalidate_cache(remote.path)  # a cached listing does not have what another worker wrote since
         info = remote.fs.info(remote.path)
-        # The folders of an object store are but the beginnings of other objects' names.
+        # A folder in an object store is only a common prefix of other objects' names.
         return int(info["size"]) if info["type"] == "file" else None
 
     def _read(self, read: Callable[[Any], T]) -> T | None:
@@ -203,7 +216,10 @@ class Destination:
         return remote.fs.open(remote.path, "rb")
 
     def _check_store(self) -> None:
-        """Whether the store's package is installed, and its bucket there. A key that may only write is not held up."""
+        """Raise when the store's package is not installed, or its bucket does not exist.
+
+        A key that may only write cannot check the bucket, and passes.
+        """
         remote = self._remote()
         fs = remote.fs
         if self.uri.partition("://")[0].lower() not in STORE_PACKAGES:
@@ -211,23 +227,24 @@ class Destination:
         bucket = remote.path.lstrip("/").partition("/")[0]
         with contextlib.suppress(PermissionError):
             if not fs.exists(bucket):
-                raise FileNotFoundError(f"there is no bucket {bucket!r}, or it cannot be reached")
+                raise FileNotFoundError(f"there is no bucket {bucket!r}, or it cannot be reached with this connection")
 
     def _remote(self) -> Any:
-        from airflow.providers.common.compat.sdk import ObjectStoragePath  # noqa: PLC0415 - heavy, and rarely needed
-
         return ObjectStoragePath(self.uri)
 
 
 def _staging_prefix(path: Path) -> str:
-    """Tells whose temporary file it is; not by the whole name, which may leave no room in a file name's 255 bytes."""
+    """Return the start of the temporary files' names, different for each destination.
+
+    It holds part of the name and a digest: the whole name could exceed the 255 bytes of a file name.
+    """
     return f".{path.name[:40]}.{hashlib.sha256(path.name.encode()).hexdigest()[:8]}."
 
 
 def _publish_locally(staged: Path, path: Path) -> None:
     with staged.open("rb") as file:
         os.fsync(file.fileno())
-    # A temporary file is private to its maker; the published one is as readable as any other new file.
+    # Only its owner may read a temporary file; the published file gets the permissions of any new file.
     umask = os.umask(0)
     os.umask(umask)
     staged.chmod(0o666 & ~umask)

@@ -1,4 +1,4 @@
-"""Which path or URI a task's video gets."""
+"""Chooses the path or URI of a task's video."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Executors whose tasks run on the scheduler's own machine. Any other may use a different one for every task.
+# Executors that run all tasks on the scheduler's machine. Any other may run each task on another machine.
 _LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 
-_LONGEST_NAME = 150
-"""Characters of an id that go into a path; file systems end at 255 bytes a name."""
+# Characters of an id that a path gets; file systems allow 255 bytes for each name.
+_MAX_NAME_CHARS = 150
 
-_OF_THE_RUN = {"conn", "dag", "dag_run", "data_interval_end", "data_interval_start", "ds", "ds_nodash", "logical_date"}
-_OF_THE_RUN |= {"params", "run_id", "ts", "ts_nodash", "ts_nodash_with_tz", "var"}
-"""What a template may name and yet render to the same for every mapped instance of a run."""
+# Template variables with one value for all mapped instances of a run.
+_SAME_FOR_ALL_INSTANCES = frozenset(
+    {"conn", "dag", "dag_run", "data_interval_end", "data_interval_start", "ds", "ds_nodash", "logical_date"}
+    | {"params", "run_id", "ts", "ts_nodash", "ts_nodash_with_tz", "var"}
+)
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def destination_for(output_path: str | None, context: Context) -> Destination:
-    """Where a task's video goes.
+    """Return the destination of a task's video.
 
-    :param output_path: what the author wrote, rendered. None: a path under `output_base` that no other task instance
-        has. With a slash at its end: that folder. Relative: under `output_base`.
+    :param output_path: the task's argument, rendered. None: a path under `output_base` that no other task instance
+        has. A path that ends with a slash: a file in that folder. A relative path: relative to `output_base`.
     :param context: the running task's context.
     """
     if output_path is None or is_unset(output_path):
@@ -47,38 +49,38 @@ def destination_for(output_path: str | None, context: Context) -> Destination:
     if path.endswith("/"):
         path += _default_name(context)
     if "://" not in path:
-        path = os.path.expanduser(path)  # noqa: PTH111 - a URI must not become a Path on the way
+        path = os.path.expanduser(path)  # noqa: PTH111 - a Path would change a URI
         if not path.startswith("/"):
             path = f"{output_base()}/{path}"
     return Destination(path)
 
 
 def is_shared_by_instances(output_path: str | None, context: Context) -> bool:
-    """Whether other mapped instances of this task are bound to write to its path too, each over another's video.
+    """Return whether all mapped instances of this task write to one path, each over another's video.
 
-    Told for all but the first instance, and only where it is certain: the path is the same for all, and names nothing
-    that differs between instances.
+    It is True only when that is certain: the path's template uses nothing that differs between instances. It is False
+    for the first instance, which may use the path.
 
-    :param output_path: what the author wrote, rendered.
+    :param output_path: the task's argument, rendered.
     :param context: the running task's context.
     """
     instance, dag = context["ti"], context.get("dag")
     if dag is None or (instance.map_index or 0) < 1 or is_unset(output_path) or str(output_path).strip().endswith("/"):
         return False
     task: Any = dag.get_task(instance.task_id)
-    # A task of a mapped group is no MappedOperator; what it maps is then no text.
-    written = task.partial_kwargs.get("output_path") if isinstance(task, MappedOperator) else task.output_path
-    if not isinstance(written, str):
+    # A task in a mapped task group is not a MappedOperator; an argument that it maps is not a str.
+    template = task.partial_kwargs.get("output_path") if isinstance(task, MappedOperator) else task.output_path
+    if not isinstance(template, str):
         return False
     try:
-        names = jinja2.meta.find_undeclared_variables(jinja2.Environment(autoescape=True).parse(written))
+        names = jinja2.meta.find_undeclared_variables(jinja2.Environment(autoescape=True).parse(template))
     except jinja2.TemplateError:
-        return False  # it uses what only the DAG's own environment knows
-    return names <= _OF_THE_RUN and context["task"].render_template(written, context) == output_path
+        return False  # it needs an extension of the DAG's own Jinja environment
+    return names <= _SAME_FOR_ALL_INSTANCES and context["task"].render_template(template, context) == output_path
 
 
 def _default_name(context: Context) -> str:
-    """``dag/run/task.mp4``, or ``dag/run/task/3.mp4`` for a mapped task instance."""
+    """Return ``dag/run/task.mp4``, or ``dag/run/task/3.mp4`` for a mapped task instance."""
     instance = context["ti"]
     parts = [_safe(instance.dag_id), _safe(instance.run_id), _safe(instance.task_id)]
     if (instance.map_index or 0) >= 0 and instance.map_index is not None:
@@ -87,16 +89,19 @@ def _default_name(context: Context) -> str:
 
 
 def _safe(name: str) -> str:
-    """Only characters that every file system and object store takes, and few; what had to change keeps its digest."""
-    safe = _UNSAFE.sub("_", name).strip(".")[:_LONGEST_NAME] or "_"
+    """Return an id as a file name that is short and safe in every file system and object store.
+
+    An id that had to be changed gets a digest at its end, so that two ids never have one name.
+    """
+    safe = _UNSAFE.sub("_", name).strip(".")[:_MAX_NAME_CHARS] or "_"
     return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def warn_if_not_shared(destination: Destination, executor: str | None) -> None:
-    """Log a warning when the next task may run on a machine that cannot see the file.
+    """Log a warning when the next task may run on a machine that cannot read the file.
 
-    :param destination: where the video goes.
-    :param executor: the task's own executor, or None for the configured one.
+    :param destination: the video's destination.
+    :param executor: the task's own executor, None for the configured one.
     """
     if destination.local_path is None:
         return
@@ -108,9 +113,9 @@ def warn_if_not_shared(destination: Destination, executor: str | None) -> None:
     ]
     if remote:
         log.warning(
-            "The video goes to the local path %s, but %s may run the next task on another machine, which cannot see "
-            "it. Set output_path, or [wan] output_base, to an object store such as s3://conn_id@bucket/key.mp4, or to "
-            "a folder that all workers share.",
+            "The video will be written to the local path %s, but %s may run the next task on another machine, which "
+            "cannot read it. Set output_path, or [wan] output_base, to an object store such as "
+            "s3://conn_id@bucket/key.mp4, or to a folder that all workers share.",
             destination,
             ", ".join(remote),
         )

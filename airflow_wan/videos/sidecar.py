@@ -1,7 +1,8 @@
-"""The record beside a video, ``clip.mp4.json``: what was asked for, of whom, what came, and what it cost.
+"""The record beside a video, ``clip.mp4.json``: the request, the gateway, what was found in the file, and the cost.
 
-It may be handed on with the video: no key, no signature and no query string gets into it, whoever fills it in. Its
-shape is docs/sidecar.schema.json, made from the models here. pydantic is heavy: import this module when a task runs.
+It can be shared together with the video: the models here remove keys, signatures and query strings from every field.
+docs/sidecar.schema.json is generated from the models. pydantic is slow to import: import this module in running tasks
+only.
 """
 
 from __future__ import annotations
@@ -33,16 +34,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LARGEST_BYTES = 1024 * 1024
-"""A record beyond this is none of ours, and is not read: ours are a few KB, the longest prompt is 20,000 characters."""
+MAX_RECORD_BYTES = 1024 * 1024
+"""Larger files are not read: our records have a few KB, and the longest prompt has 20,000 characters."""
 
 
 class _Part(BaseModel):
-    """Whatever is put into a part of the record is made shareable first."""
+    """Base of all parts of the record. It makes every value shareable before it is stored."""
 
-    # Fields that are not known are passed over: a later version may add some without being another schema.
+    # Unknown fields are ignored: a later version may add some without a new schema_version. The validators are built
+    # when they are first used, which more than halves the time to import this module.
     model_config = ConfigDict(
-        frozen=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+        defer_build=True, frozen=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
     )
 
     @model_validator(mode="before")
@@ -71,46 +73,46 @@ class Inspection(_Part):
     """What was found in the file."""
 
     duration_s: float | None
-    """Length in s, as the header has it."""
+    """Length in s, from the header."""
     width: int | None
-    """px, as shown."""
+    """Width in px, as displayed."""
     height: int | None
-    """px, as shown."""
+    """Height in px, as displayed."""
     has_audio: bool
     c2pa: bool
-    """Whether Content Credentials (a C2PA manifest) are in the file."""
+    """Whether the file holds Content Credentials (a C2PA manifest)."""
     aigc_label: bool
     """Whether the file's metadata label it as generated (key AIGC)."""
     decoded: bool
-    """Whether its first frame and its end were decoded, or only the header read."""
+    """Whether the first frame and the end were decoded. If false, only the header was read."""
     shortcomings: tuple[str, ...] = ()
-    """Where the video is not what was asked for, in sentences."""
+    """Sentences that say where the video differs from the request."""
 
 
 class Source(_Part):
     """A file that the video was made from."""
 
     role: str
-    """What it was to the model: first_frame, driving_audio, ..."""
+    """The role of the file in the request: first_frame, driving_audio, ..."""
     url: str
-    """Where it came from, without query string; data URIs as their digest."""
+    """The URL or path of the file, without query string; the digest of a data URI."""
     digest: str | None = None
-    """Of its bytes, where they were seen."""
+    """Identifies the file's content, as sha256:... or etag:..., where it is known."""
 
 
 class Generation(_Part):
-    """What the model worked from."""
+    """The model and its input."""
 
     model: str | None = None
     seed: int | None = None
     prompt: str | None = None
-    """As it was asked for."""
+    """The prompt of the request."""
     expanded_prompt: str | None = None
-    """As the gateway rewrote it (its actual_prompt)."""
+    """The prompt that the gateway made of it (its actual_prompt)."""
 
 
 class Gateway(_Part):
-    """Who made the video."""
+    """The gateway that made the video."""
 
     name: str
     """apiyi or dashscope."""
@@ -120,12 +122,12 @@ class Gateway(_Part):
 
 
 class Attempts(_Part):
-    """How often it was tried."""
+    """How many attempts the video took."""
 
     airflow_try: int | None = None
-    """The try of the Airflow task that published the video."""
+    """The number of the Airflow try that published the video."""
     downloads: int | None = None
-    """Downloads it took within that try."""
+    """How many downloads that try needed."""
 
 
 class Cost(_Part):
@@ -133,13 +135,13 @@ class Cost(_Part):
 
     currency: Literal["USD"] = "USD"
     estimated: float | None = None
-    """By the rates, before the video was ordered."""
+    """Estimated from the rates before the request was sent."""
     settled: float | None = None
-    """By what the gateway said was used."""
+    """Calculated from the usage that the gateway reported."""
     usage: Annotated[dict[str, JsonValue], WithJsonSchema({"type": "object"})] = {}
-    """The gateway's own figures."""
+    """The usage that the gateway reported."""
     rates_as_of: str | None = None
-    """When the rates were looked up: 2026-08."""
+    """The month of the price list: 2026-08."""
 
 
 class AirflowTask(_Part):
@@ -149,11 +151,11 @@ class AirflowTask(_Part):
     run_id: str
     task_id: str
     map_index: int = -1
-    """-1 where the task is not mapped."""
+    """-1 if the task is not mapped."""
 
 
 class Sidecar(_Part):
-    """The record beside a video that Wan made: what was asked for, of whom, what came, and what it cost."""
+    """The record beside a video made by Wan: the request, the gateway, what was found in the file, and the cost."""
 
     schema_version: Literal[1] = 1
     package: Package = Field(default_factory=Package)
@@ -162,10 +164,10 @@ class Sidecar(_Part):
     request: Annotated[
         dict[str, JsonValue] | None, WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "null"}]})
     ] = None
-    """The JSON body as it was asked for, in its shareable form: URLs without query, data URIs as their digests. null
-    where it is not known, as to a sensor that only waited."""
+    """The JSON body of the request, with URLs without their query and digests instead of data URIs. null if it is not
+    known: a sensor only waits for the video."""
     fingerprint: str | None = None
-    """Equal for requests that ask for the same."""
+    """Equal for requests with the same content."""
     sources: tuple[Source, ...] = ()
     generation: Generation = Field(default_factory=Generation)
     gateway: Gateway
@@ -176,64 +178,67 @@ class Sidecar(_Part):
     airflow: AirflowTask
 
     def to_json(self) -> str:
-        """The text of the file: always in the same order, for people and for diffs."""
+        """Return the content of the file. The order of the fields never changes, so that files can be compared."""
         return self.model_dump_json(indent=2) + "\n"
 
 
 def schema_text() -> str:
-    """What docs/sidecar.schema.json holds."""
+    """Return the content of docs/sidecar.schema.json."""
     schema = Sidecar.model_json_schema(mode="serialization")
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 
 
 def write_sidecar(destination: Destination, sidecar: Sidecar) -> None:
-    """Write the record beside a video, all of it or nothing.
+    """Write the record beside a video, in one step.
 
-    :param destination: the video's.
-    :raises DestinationError: when it could not be written.
+    :param destination: the video's destination.
+    :param sidecar: the record.
+    :raises DestinationError: when it could not be written; no partial record is left.
     """
     destination.sidecar.write(sidecar.to_json().encode())
 
 
 def read_sidecar(destination: Destination) -> Sidecar | None:
-    """The record beside a video, or None when there is none, or none that can be understood.
+    """Return the record beside a video, or None when there is none that can be used.
 
-    :param destination: the video's.
-    :raises DestinationError: when the store cannot be asked for now.
+    A file that may not be read, or is no record of this version, is ignored with a warning.
+
+    :param destination: the video's destination.
+    :raises DestinationError: when the store cannot answer for now.
     """
     place = destination.sidecar
     try:
-        content = place.read(LARGEST_BYTES + 1)
+        content = place.read(MAX_RECORD_BYTES + 1)
     except DestinationError as error:
         if not isinstance(error.__cause__, PermissionError):
             raise
-        log.warning("%s is passed over: it may not be read.", place)
+        log.warning("%s is ignored: no permission to read it.", place)
         return None
     if content is None:
         return None
-    if len(content) > LARGEST_BYTES:
-        log.warning("%s is passed over: it is larger than any record (%s bytes).", place, LARGEST_BYTES)
+    if len(content) > MAX_RECORD_BYTES:
+        log.warning("%s is ignored: it is larger than any record (%s bytes).", place, MAX_RECORD_BYTES)
         return None
     try:
         return Sidecar.model_validate_json(content)
-    except (ValidationError, OverflowError) as error:  # a time at the end of the calendar overflows
-        log.warning("%s is passed over: it is no record of this version (%s).", place, _reason(error))
+    except (ValidationError, OverflowError) as error:  # a time near the year 1 or 9999 overflows in UTC
+        log.warning("%s is ignored: it is no record of this version (%s).", place, _reason(error))
         return None
 
 
 def video_matches(destination: Destination, sidecar: Sidecar) -> bool:
-    """Whether the file that is there now is the one that the record is about.
+    """Return whether the file at the destination is the one that the record describes.
 
-    :param destination: the video's.
+    :param destination: the video's destination.
     :param sidecar: its record.
-    :raises DestinationError: when it cannot be told.
+    :raises DestinationError: when the file cannot be read.
     """
-    # The size is to be had for nothing; for the digest the whole file is read.
+    # The size is compared first: for the digest the whole file must be read.
     return destination.size() == sidecar.video.bytes and destination.sha256() == sidecar.video.sha256
 
 
 def _reason(error: ValidationError | OverflowError) -> str:
-    """The first thing that is wrong, without the text it is wrong in."""
+    """Return the first problem without the value that caused it, which may hold a secret."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_input=False, include_url=False)[0]

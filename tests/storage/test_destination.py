@@ -1,4 +1,4 @@
-"""A video in S3 is whole or not there, whatever becomes of the connection."""
+"""A video in S3 is complete or absent, even when the connection breaks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def there(s3: Any) -> bytes | None:
         return None
 
 
-def test_a_video_is_published_whole(s3: Any, destination: Destination, video: Path) -> None:
+def test_a_video_is_published_completely(s3: Any, destination: Destination, video: Path) -> None:
     destination.prepare()
     destination.publish(video)
 
@@ -54,7 +54,7 @@ def test_a_video_is_published_whole(s3: Any, destination: Destination, video: Pa
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
 @pytest.mark.parametrize("older", [None, b"an older video"], ids=["nothing", "an older video"])
-def test_a_put_that_is_cut_leaves_what_was_there(
+def test_a_broken_upload_changes_nothing(
     s3: Any, destination: Destination, video: Path, wire: Wire, share: float, older: bytes | None
 ) -> None:
     if older is not None:
@@ -68,7 +68,9 @@ def test_a_put_that_is_cut_leaves_what_was_there(
     assert there(s3) == older
 
 
-def test_after_a_cut_the_next_try_publishes(s3: Any, destination: Destination, video: Path, wire: Wire) -> None:
+def test_after_a_broken_upload_the_next_try_publishes(
+    s3: Any, destination: Destination, video: Path, wire: Wire
+) -> None:
     wire.cut_after(MB)
     with pytest.raises(DestinationError):
         destination.publish(video)
@@ -79,7 +81,7 @@ def test_after_a_cut_the_next_try_publishes(s3: Any, destination: Destination, v
     assert there(s3) == video.read_bytes()
 
 
-def test_the_record_beside_a_video_is_written_and_told(s3: Any, destination: Destination) -> None:
+def test_the_record_beside_a_video_is_written_and_read(s3: Any, destination: Destination) -> None:
     destination.sidecar.write(b"a record")
 
     assert s3.get_object(Bucket=BUCKET, Key=f"{KEY}.json")["Body"].read() == b"a record"
@@ -89,7 +91,7 @@ def test_the_record_beside_a_video_is_written_and_told(s3: Any, destination: Des
     assert (destination.read(4), destination.size(), destination.sha256()) == (None, None, None)
 
 
-def test_what_another_worker_put_there_since_is_told(s3: Any, destination: Destination) -> None:
+def test_an_object_that_another_worker_wrote_since_is_read(s3: Any, destination: Destination) -> None:
     destination.write(b"mine")
     assert destination.size() == 4
 
@@ -100,6 +102,6 @@ def test_what_another_worker_put_there_since_is_told(s3: Any, destination: Desti
     assert destination.sha256() == hashlib.sha256(b"another's").hexdigest()
 
 
-def test_a_bucket_that_is_not_there_is_told_before_anything_is_bought(s3: Any) -> None:
+def test_a_missing_bucket_is_reported_before_anything_is_bought(s3: Any) -> None:
     with pytest.raises(DestinationError, match="no bucket 'no-such-bucket'"):
         Destination("s3://aws_default@no-such-bucket/kite.mp4").prepare()

@@ -1,4 +1,4 @@
-"""``oss://``: a file system that Airflow does not have, by an Airflow connection."""
+"""``oss://``, the file system that this provider adds to Airflow."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def oss(monkeypatch: pytest.MonkeyPatch) -> Iterator[OssServer]:
 
 
 @pytest.mark.takes_time
-def test_an_image_comes_out_of_a_bucket_by_signed_url_and_the_video_goes_into_it(
+def test_an_image_is_read_from_a_bucket_by_signed_url_and_the_video_written_to_it(
     oss: OssServer, wan_emulator: RunningEmulator, connect: Callable[..., None], runner: Any
 ) -> None:
     connect(wan_emulator.base_url, gateway="apiyi")
@@ -82,7 +82,7 @@ def test_a_region_is_enough_to_sign_a_public_url(monkeypatch: pytest.MonkeyPatch
     assert {"OSSAccessKeyId", "Expires", "Signature"} <= parse_qs(url.query).keys()
 
 
-def test_a_connection_without_region_and_endpoint_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_without_region_and_endpoint_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_wan.fs.oss import get_fs
 
     monkeypatch.setenv("AIRFLOW_CONN_OSS_DEFAULT", json.dumps({"conn_type": "oss", "extra": KEYS}))

@@ -1,4 +1,4 @@
-"""What Airflow is told of the files."""
+"""What is reported to Airflow about the files."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ VIDEO: dict[str, Any] = {
         ("file:///data/a.png", "file:///data/a.png"),
         ("s3://aws@clips/a.png", "s3://clips/a.png"),
         ("https://cdn.example.com/a.png?Signature=x#y", "https://cdn.example.com/a.png"),
+        ("https://user:secret@cdn.example.com/a.png", "https://cdn.example.com/a.png"),
+        ("https://proxy.example/host/a.png%3Fsig%3Dx", "https://proxy.example/host/a.png"),
         ("data:image/png;base64,AAAA", None),
         ("data:image/png;sha256=abcd", None),
         ("a.png", None),
@@ -38,7 +40,7 @@ VIDEO: dict[str, Any] = {
         ("http://[", None),
     ],
 )
-def test_a_file_is_known_by_its_bare_address(address: str, uri: str | None) -> None:
+def test_a_file_is_named_without_connection_id_query_and_secrets(address: str, uri: str | None) -> None:
     assert asset_uri(address) == uri
 
 
@@ -46,7 +48,7 @@ def context(*outlets: Any) -> Any:
     return {"task": SimpleNamespace(outlets=list(outlets)), "outlet_events": OutletEventAccessors()}
 
 
-def test_an_asset_event_says_what_was_made_and_what_it_cost() -> None:
+def test_an_asset_event_holds_the_videos_facts_and_its_cost() -> None:
     asset = Asset("clip")
     run = context(asset)
 
@@ -62,7 +64,7 @@ def test_an_asset_event_says_what_was_made_and_what_it_cost() -> None:
     }
 
 
-def test_what_was_billed_goes_over_the_estimate() -> None:
+def test_the_billed_cost_replaces_the_estimate() -> None:
     asset = Asset("clip")
     run = context(asset)
 
@@ -71,7 +73,7 @@ def test_what_was_billed_goes_over_the_estimate() -> None:
     assert run["outlet_events"][asset].extra["cost_usd"] == 0.5
 
 
-def test_an_alias_gets_the_video_itself() -> None:
+def test_the_video_is_added_to_an_alias() -> None:
     alias = AssetAlias("clips")
     run = context(alias)
 
@@ -95,7 +97,7 @@ def test_hook_lineage_names_the_sources_and_the_video(monkeypatch: pytest.Monkey
     assert told == [("in", "https://cdn.example.com/a.png"), ("out", "s3://clips/a.mp4")]
 
 
-def test_lineage_that_fails_is_no_reason_to_lose_a_video(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_in_lineage_does_not_fail_the_task(caplog: pytest.LogCaptureFixture) -> None:
     run = context(Asset("clip"))
     run["outlet_events"] = {}
 

@@ -44,32 +44,33 @@ def compare(found: VideoFacts, expected: Expected, path: Path) -> tuple[str, ...
     return acceptance.shortcomings
 
 
-# What was asked for --------------------------------------------------------------------------------------------------
+# Length, size and sound ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("asked", "measured"),
     [(5, 5.0), (5, 5.04), (5, 4.96), (5, 4.01), (5, 5.99), (2, 1.01), (15, 15.06), (None, 3.0), (None, None)],
 )
-def test_a_length_within_a_billed_second_of_the_one_asked_for_will_do(
+def test_a_length_within_one_billed_second_of_the_requested_one_is_accepted(
     asked: float | None, measured: float | None, tmp_path: Path
 ) -> None:
     assert compare(facts(duration_s=measured), Expected(asked, "720P", audio=True), tmp_path) == ()
 
 
 @pytest.mark.parametrize(("asked", "measured"), [(5, 4.0), (5, 6.0), (2, 1.0), (10, 5.041), (15, 13.9), (5, 0.04)])
-def test_a_length_off_by_a_billed_second_is_told_with_both_lengths(
+def test_a_length_off_by_one_billed_second_is_reported_with_both_lengths(
     asked: float, measured: float, tmp_path: Path
 ) -> None:
-    shortcomings = compare(facts(duration_s=measured), Expected(asked, "720P", audio=True), tmp_path)
+    (shortcoming,) = compare(facts(duration_s=measured), Expected(asked, "720P", audio=True), tmp_path)
 
-    assert shortcomings == (f"The video is {measured:g} s long; {asked:g} s were asked for.",)
+    assert f" {measured:g} s long" in shortcoming
+    assert f" {asked:g} s " in shortcoming
 
 
-def test_a_length_that_is_not_stated_is_told(tmp_path: Path) -> None:
-    assert compare(facts(duration_s=None), Expected(5, None, audio=True), tmp_path) == (
-        "The video does not say how long it is; 5 s were asked for.",
-    )
+def test_a_missing_length_is_reported(tmp_path: Path) -> None:
+    (shortcoming,) = compare(facts(duration_s=None), Expected(5, None, audio=True), tmp_path)
+
+    assert "length; 5 s " in shortcoming
 
 
 # Alibaba's sizes for wan2.7-t2v (API reference 4.4), its 2.6 map, and first frames of odd ratios.
@@ -85,13 +86,12 @@ def test_a_picture_belongs_to_the_tier_of_its_area(tier: str, size: tuple[int, i
     assert compare(facts(size=size), Expected(5, tier, audio=True), tmp_path) == ()
     assert compare(facts(size=size), Expected(5, tier.lower(), audio=True), tmp_path) == ()
     for other in SIZES.keys() - {tier}:
-        assert compare(facts(size=size), Expected(5, other, audio=True), tmp_path) == (
-            f"The picture has {size[0]}x{size[1]} px, which is {tier}; {other} was asked for.",
-        )
+        (shortcoming,) = compare(facts(size=size), Expected(5, other, audio=True), tmp_path)
+        assert f"{size[0]}x{size[1]} px, which is {tier}; {other} " in shortcoming
 
 
 @pytest.mark.parametrize("resolution", [None, "", "4K", "1280*720"])
-def test_any_size_will_do_where_none_follows_from_the_request(resolution: str | None, tmp_path: Path) -> None:
+def test_any_size_is_accepted_where_the_request_implies_none(resolution: str | None, tmp_path: Path) -> None:
     assert compare(facts(size=(64, 64)), Expected(5, resolution, audio=True), tmp_path) == ()
 
 
@@ -100,20 +100,20 @@ def test_any_size_will_do_where_none_follows_from_the_request(resolution: str | 
 def test_a_video_without_a_picture_is_never_accepted(
     size: tuple[int | None, int | None], resolution: str | None, tmp_path: Path
 ) -> None:
-    assert compare(facts(size=size), Expected(5, resolution, audio=True), tmp_path) == (
-        "The video has no picture track.",
-    )
+    (shortcoming,) = compare(facts(size=size), Expected(5, resolution, audio=True), tmp_path)
+
+    assert "no picture track" in shortcoming
 
 
-def test_missing_sound_is_told_where_it_was_asked_for(tmp_path: Path) -> None:
-    assert compare(facts(audio=False), Expected(5, "720P", audio=True), tmp_path) == (
-        "The video has no sound track; sound was asked for.",
-    )
+def test_missing_sound_is_reported_where_it_was_requested(tmp_path: Path) -> None:
+    (shortcoming,) = compare(facts(audio=False), Expected(5, "720P", audio=True), tmp_path)
+
+    assert "no sound track" in shortcoming
     assert compare(facts(audio=False), Expected(5, "720P", audio=False), tmp_path) == ()
     assert compare(facts(audio=True), Expected(5, "720P", audio=False), tmp_path) == ()
 
 
-def test_every_shortcoming_is_told_at_once(tmp_path: Path) -> None:
+def test_all_shortcomings_are_reported_together(tmp_path: Path) -> None:
     found = facts(duration_s=2.0, size=(640, 360), audio=False)
 
     assert len(compare(found, Expected(5, "1080P", audio=True), tmp_path)) == 3
@@ -197,7 +197,7 @@ def mdat_of(content: bytes | bytearray) -> tuple[int, int]:
 @pytest.mark.parametrize("audio", [True, False])
 @pytest.mark.parametrize("share", [0.02, 0.3, 1.0])
 @pytest.mark.parametrize("garbage", [bytes, random.Random(0).randbytes], ids=["zeros", "noise"])
-def test_a_tail_of_garbage_is_told(
+def test_garbage_at_the_end_is_reported(
     garbage: Callable[[int], bytes],
     share: float,
     audio: Any,
@@ -218,7 +218,7 @@ def test_a_tail_of_garbage_is_told(
     assert acceptance.shortcomings[0].endswith("was expected.")
 
 
-def test_a_first_frame_of_garbage_is_told(mp4: Callable[..., bytes], tmp_path: Path) -> None:
+def test_garbage_in_the_first_frame_is_reported(mp4: Callable[..., bytes], tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     content = mp4(audio=False)
     start, _ = mdat_of(content)
@@ -227,7 +227,7 @@ def test_a_first_frame_of_garbage_is_told(mp4: Callable[..., bytes], tmp_path: P
     assert len(examine(path, inspect_video(path), ANYTHING).shortcomings) == 1
 
 
-def test_a_last_frame_that_decodes_to_nothing_is_told(tmp_path: Path) -> None:
+def test_a_last_frame_that_cannot_be_decoded_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     encode(path, "libx265", {"x265-params": "log-level=none:bframes=0"})
     content = bytearray(path.read_bytes())
@@ -238,13 +238,14 @@ def test_a_last_frame_that_decodes_to_nothing_is_told(tmp_path: Path) -> None:
     content[end - size : end] = struct.pack(">IH", size - 4, 0x4C01) + b"\xff" * (size - 7) + b"\x80"  # filler data
     path.write_bytes(content)
 
-    assert examine(path, inspect_video(path), ANYTHING).shortcomings == (
-        "The last frame that can be decoded stands at 1.92 s; one at 1.96 s was expected.",
-    )
+    (shortcoming,) = examine(path, inspect_video(path), ANYTHING).shortcomings
+
+    assert " 1.92 s" in shortcoming
+    assert " 1.96 s was expected" in shortcoming
 
 
 @pytest.mark.parametrize("content", [b"", b"no video", bytes(1000)], ids=range(3))
-def test_what_is_no_video_is_told_and_not_raised(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_is_reported_and_not_raised(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(content)
 
@@ -264,7 +265,7 @@ MUTATIONS = st.lists(
 
 # Half of the damage goes into the header, which is where it can mislead.
 @given(mutations=MUTATIONS, in_header=st.booleans())
-def test_of_a_damaged_file_only_sentences_come_out(
+def test_a_damaged_file_leads_to_sentences_and_never_to_an_exception(
     mutations: list[tuple[str, float, bytes]], *, in_header: bool, damageable: bytes, tmp_path: Path
 ) -> None:
     content = bytearray(damageable)
@@ -316,7 +317,7 @@ def test_a_video_without_frames_has_no_poster(tmp_path: Path) -> None:
         save_poster(path, tmp_path / "poster.jpg")
 
 
-def test_a_poster_that_cannot_be_written_is_told(film_file: Path, tmp_path: Path) -> None:
+def test_a_poster_that_cannot_be_written_raises_a_poster_error(film_file: Path, tmp_path: Path) -> None:
     with pytest.raises(PosterError, match="could not be made"):
         save_poster(film_file, tmp_path / "no folder" / "poster.jpg")
 

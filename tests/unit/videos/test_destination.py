@@ -50,7 +50,7 @@ def test_a_file_appears_at_its_path_and_nothing_else(tmp_path: Path) -> None:
     assert str(destination) == str(tmp_path / "new" / "folder" / "x.mp4")
 
 
-def test_nothing_is_at_the_path_until_the_file_is_whole(tmp_path: Path) -> None:
+def test_nothing_is_at_the_path_until_the_file_is_complete(tmp_path: Path) -> None:
     destination = Destination(str(tmp_path / "x.mp4"))
     destination.prepare()
 
@@ -83,7 +83,7 @@ def test_a_failure_midway_leaves_an_earlier_file_as_it_was(tmp_path: Path) -> No
     assert files_under(tmp_path) == ["x.mp4"]
 
 
-def test_an_earlier_file_is_replaced_at_once_and_its_readers_keep_theirs(tmp_path: Path) -> None:
+def test_an_earlier_file_is_replaced_in_one_step_and_open_readers_keep_the_old_one(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_bytes(b"earlier and longer")
 
     with (tmp_path / "x.mp4").open("rb") as reader:
@@ -93,7 +93,7 @@ def test_an_earlier_file_is_replaced_at_once_and_its_readers_keep_theirs(tmp_pat
     assert (tmp_path / "x.mp4").read_bytes() == b"film"
 
 
-def test_two_tasks_staging_for_one_path_do_not_meet(tmp_path: Path) -> None:
+def test_two_tasks_with_one_path_use_different_temporary_files(tmp_path: Path) -> None:
     first, second = Destination(str(tmp_path / "x.mp4")), Destination(str(tmp_path / "x.mp4"))
 
     with first.staging() as one, second.staging() as other:
@@ -107,7 +107,7 @@ def test_two_tasks_staging_for_one_path_do_not_meet(tmp_path: Path) -> None:
     assert files_under(tmp_path) == ["x.mp4"]
 
 
-def test_a_relative_path_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_stays_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
     deliver(Destination("out/x.mp4"))
@@ -138,7 +138,7 @@ def test_the_staged_file_is_private(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["x" * 251 + ".mp4", "字" * 80 + ".mp4", "😀" * 60 + ".mp4"], ids=["latin", "cjk", "emoji"]
 )
-def test_a_name_as_long_as_the_file_system_takes_can_be_staged_too(name: str, tmp_path: Path) -> None:
+def test_the_longest_possible_name_can_be_staged(name: str, tmp_path: Path) -> None:
     assert len(name.encode()) <= 255
 
     deliver(Destination(str(tmp_path / name)))
@@ -147,7 +147,7 @@ def test_a_name_as_long_as_the_file_system_takes_can_be_staged_too(name: str, tm
 
 
 @pytest.mark.parametrize("name", ["a b.mp4", "a%20b.mp4", "a#b?c.mp4", "[1].mp4", "ü字.mp4", "C:x.mp4"])
-def test_odd_names_are_taken_literally(name: str, tmp_path: Path) -> None:
+def test_names_with_special_characters_are_taken_literally(name: str, tmp_path: Path) -> None:
     deliver(Destination(str(tmp_path / name)))
 
     assert files_under(tmp_path) == [name]
@@ -164,9 +164,7 @@ def test_a_file_uri_is_a_local_path(prefix: str, tmp_path: Path) -> None:
     assert destination.local_path == tmp_path / "a b#c.mp4"
 
 
-def test_a_file_uri_with_two_slashes_is_refused_rather_than_guessed_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_uri_with_two_slashes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(DestinationError, match="three slashes"):
@@ -175,7 +173,7 @@ def test_a_file_uri_with_two_slashes_is_refused_rather_than_guessed_at(
     assert list(tmp_path.iterdir()) == []
 
 
-# What lies beside a video, and what is there already -----------------------------------------------------------------
+# Files beside a video, and files that exist already ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -193,7 +191,7 @@ def test_a_file_uri_with_two_slashes_is_refused_rather_than_guessed_at(
         ("file:///v/a%20b.mp4", "/v/a b.mp4.json", "/v/a b.jpg", "/v/a b.rejected.mp4"),
     ],
 )
-def test_a_video_has_three_neighbours(video: str, sidecar: str, poster: str, rejected: str) -> None:
+def test_a_video_has_three_files_beside_it(video: str, sidecar: str, poster: str, rejected: str) -> None:
     destination = Destination(video)
 
     assert str(destination.sidecar) == sidecar
@@ -201,7 +199,7 @@ def test_a_video_has_three_neighbours(video: str, sidecar: str, poster: str, rej
     assert str(destination.rejected) == rejected
 
 
-def test_a_neighbour_whose_name_would_be_too_long_is_found_beforehand(tmp_path: Path) -> None:
+def test_a_name_too_long_for_the_files_beside_the_video_is_found_beforehand(tmp_path: Path) -> None:
     destination = Destination(str(tmp_path / ("x" * 251 + ".mp4")))
     destination.prepare()
 
@@ -209,7 +207,7 @@ def test_a_neighbour_whose_name_would_be_too_long_is_found_beforehand(tmp_path: 
         destination.sidecar.prepare()
 
 
-def test_a_record_is_written_whole_beside_its_video(tmp_path: Path) -> None:
+def test_a_record_is_written_completely_beside_its_video(tmp_path: Path) -> None:
     destination = Destination(str(tmp_path / "x.mp4"))
     deliver(destination)
 
@@ -226,7 +224,7 @@ def test_a_record_that_cannot_be_written_is_an_error_of_the_destination(tmp_path
 
 
 @pytest.mark.parametrize("content", [b"", b"film", bytes(range(256)) * 40_000])
-def test_what_is_there_can_be_told(content: bytes, tmp_path: Path) -> None:
+def test_size_content_and_digest_of_a_file_can_be_read(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_bytes(content)
     destination = Destination(str(tmp_path / "x.mp4"))
 
@@ -236,13 +234,13 @@ def test_what_is_there_can_be_told(content: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["none.mp4", "no folder/none.mp4", ""], ids=["no file", "no folder", "a folder"])
-def test_where_nothing_is_there_is_nothing_to_tell(name: str, tmp_path: Path) -> None:
+def test_a_missing_file_has_no_size_content_or_digest(name: str, tmp_path: Path) -> None:
     destination = Destination(str(tmp_path / name))
 
     assert (destination.size(), destination.read(3), destination.sha256()) == (None, None, None)
 
 
-def test_a_place_that_cannot_be_looked_at_is_not_an_empty_one(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_read_raises(tmp_path: Path) -> None:
     (tmp_path / "videos").write_text("not a folder")
     destination = Destination(str(tmp_path / "videos" / "x.mp4"))
 
@@ -251,7 +249,7 @@ def test_a_place_that_cannot_be_looked_at_is_not_an_empty_one(tmp_path: Path) ->
             ask()
 
 
-def test_a_digest_takes_no_more_memory_than_a_piece(tmp_path: Path) -> None:
+def test_a_digest_does_not_load_the_whole_file(tmp_path: Path) -> None:
     with (tmp_path / "x.mp4").open("wb") as file:
         file.truncate(64 * 1024 * 1024)  # a hole: takes no room
 
@@ -263,7 +261,7 @@ def test_a_digest_takes_no_more_memory_than_a_piece(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-# What can be known before a video is bought --------------------------------------------------------------------------
+# Checks before a video is bought -------------------------------------------------------------------------------------
 
 
 def test_a_folder_in_the_way_is_found_beforehand(tmp_path: Path) -> None:
@@ -286,7 +284,7 @@ def test_a_name_that_is_too_long_is_found_beforehand(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
-def test_a_place_where_nobody_may_write_is_found_beforehand() -> None:
+def test_a_read_only_place_is_found_beforehand() -> None:
     with pytest.raises(DestinationError, match="cannot be written to"):
         Destination("/proc/videos/x.mp4").prepare()
 
@@ -300,7 +298,7 @@ def test_a_folder_without_write_access_is_found_beforehand(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("uri", ["nosuchstore://bucket/x.mp4", "nosuchstore://[x/y.mp4"])
-def test_a_store_nobody_knows_is_found_beforehand(uri: str) -> None:
+def test_an_unknown_store_is_found_beforehand(uri: str) -> None:
     with pytest.raises(DestinationError, match=re.escape(uri)):
         Destination(uri).prepare()
 
@@ -358,7 +356,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 
 @pytest.mark.parametrize("scheme", ["memory", "s3"])
-def test_an_object_appears_whole_in_a_store(scheme: str, bucket: Bucket) -> None:
+def test_an_object_is_published_completely_to_a_store(scheme: str, bucket: Bucket) -> None:
     destination = Destination(f"{scheme}://bucket/run/x.mp4")
 
     deliver(destination)
@@ -369,7 +367,7 @@ def test_an_object_appears_whole_in_a_store(scheme: str, bucket: Bucket) -> None
     assert destination.local_path is None
 
 
-def test_an_object_is_staged_on_local_disk_and_the_staged_file_goes(bucket: Bucket) -> None:
+def test_an_object_is_staged_on_local_disk_and_the_staged_file_is_removed(bucket: Bucket) -> None:
     destination = Destination("s3://bucket/x.mp4")
     destination.prepare()
 
@@ -403,7 +401,7 @@ def test_an_upload_that_breaks_off_leaves_the_earlier_object_and_no_staged_file(
     assert not staged.exists()
 
 
-def test_a_record_is_written_whole_or_not_at_all_to_a_store(bucket: Bucket) -> None:
+def test_a_record_is_written_completely_or_not_at_all_to_a_store(bucket: Bucket) -> None:
     record = Destination("s3://bucket/x.mp4").sidecar
     record.write(b"earlier")
     bucket.hangs_up = True
@@ -415,7 +413,7 @@ def test_a_record_is_written_whole_or_not_at_all_to_a_store(bucket: Bucket) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"film", bytes(range(256)) * 40_000])
-def test_what_is_in_a_store_can_be_told(content: bytes, bucket: Bucket) -> None:
+def test_size_content_and_digest_of_an_object_can_be_read(content: bytes, bucket: Bucket) -> None:
     bucket.pipe("/bucket/run/x.mp4", content)
     destination = Destination("s3://bucket/run/x.mp4")
 
@@ -425,14 +423,14 @@ def test_what_is_in_a_store_can_be_told(content: bytes, bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/none.mp4", "s3://bucket/run", "s3://bucket/run/", "s3://none/x.mp4"])
-def test_where_nothing_is_in_a_store_there_is_nothing_to_tell(uri: str, bucket: Bucket) -> None:
+def test_a_missing_object_has_no_size_content_or_digest(uri: str, bucket: Bucket) -> None:
     bucket.pipe("/bucket/run/x.mp4", b"film")
     destination = Destination(uri)
 
     assert (destination.size(), destination.read(3), destination.sha256()) == (None, None, None)
 
 
-def test_a_store_that_cannot_be_asked_is_not_an_empty_one(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_answer_raises(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError("ListBucket")
 
@@ -446,7 +444,7 @@ def test_a_store_that_cannot_be_asked_is_not_an_empty_one(bucket: Bucket, monkey
             ask()
 
 
-def test_what_another_worker_put_into_a_store_is_seen_past_an_earlier_listing(
+def test_a_cached_listing_does_not_hide_what_another_worker_wrote(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = set(bucket.find("/"))  # s3fs answers from such a listing until it is put aside
@@ -475,7 +473,7 @@ def test_a_bucket_that_does_not_exist_is_found_beforehand() -> None:
         Destination("s3://buckte/x.mp4").prepare()
 
 
-def test_a_key_that_may_only_write_is_not_held_up(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_may_only_write_passes(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: str) -> bool:
         raise PermissionError("ListBucket")
 
@@ -486,7 +484,7 @@ def test_a_key_that_may_only_write_is_not_held_up(bucket: Bucket, monkeypatch: p
     assert bucket.cat("/bucket/x.mp4") == b"film"
 
 
-def test_what_a_killed_worker_left_behind_is_taken_away_by_the_next_try(tmp_path: Path) -> None:
+def test_the_next_try_removes_what_a_killed_worker_left_behind(tmp_path: Path) -> None:
     film, other = Destination(str(tmp_path / "film.mp4")), Destination(str(tmp_path / "film2.mp4"))
     killed = [film.staging(), other.staging()]  # kept, for a context manager that is let go cleans up
     for staging in killed:

@@ -1,4 +1,4 @@
-"""Where a task's video goes."""
+"""The path or URI that a task's video gets."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def base(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("nothing", [None, "", "None"])
-def test_by_default_each_task_instance_has_a_path_of_its_own(nothing: Any) -> None:
+def test_by_default_each_task_instance_has_its_own_path(nothing: Any) -> None:
     assert str(destination_for(nothing, context())) == "/srv/wan/films/r1/animate.mp4"
     assert str(destination_for(nothing, context(map_index=3))) == "/srv/wan/films/r1/animate/3.mp4"
 
 
-def test_names_hold_only_safe_characters_and_stay_apart() -> None:
+def test_names_hold_only_safe_characters_and_stay_different() -> None:
     paths = {str(destination_for(None, context(run_id=run))) for run in ("a:b", "a+b", "a_b", "manual__2026+00:00")}
 
     assert len(paths) == 4
@@ -47,11 +47,11 @@ def test_names_hold_only_safe_characters_and_stay_apart() -> None:
         ("file:///data/film.mp4", "/data/film.mp4"),
     ],
 )
-def test_what_the_author_wrote_is_taken_at_its_word(written: str, meant: str) -> None:
+def test_a_given_path_is_used_as_written(written: str, meant: str) -> None:
     assert str(destination_for(written, context())) == meant
 
 
-def test_a_base_in_a_bucket_serves_relative_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_can_be_relative_to_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__WAN__OUTPUT_BASE", "s3://aws@bucket/wan")
 
     assert str(destination_for("a/b.mp4", context())) == "s3://aws@bucket/wan/a/b.mp4"
@@ -67,7 +67,7 @@ def test_a_base_in_a_bucket_serves_relative_paths(monkeypatch: pytest.MonkeyPatc
         ("s3://bucket/film.mp4", "CeleryExecutor", False),
     ],
 )
-def test_a_local_path_is_warned_of_where_tasks_run_on_several_machines(
+def test_a_local_path_leads_to_a_warning_where_tasks_run_on_several_machines(
     destination: str, executor: str, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):

@@ -20,7 +20,7 @@ from airflow_wan import __version__
 from airflow_wan.exceptions import DestinationError
 from airflow_wan.videos.destination import Destination
 from airflow_wan.videos.sidecar import (
-    LARGEST_BYTES,
+    MAX_RECORD_BYTES,
     AirflowTask,
     Attempts,
     Cost,
@@ -107,14 +107,14 @@ def destination(tmp_path: Path) -> Destination:
 
 
 @pytest.mark.parametrize("sidecar", [record(), least()], ids=["full", "least"])
-def test_what_is_written_is_read_again(sidecar: Sidecar, destination: Destination, tmp_path: Path) -> None:
+def test_a_written_record_can_be_read(sidecar: Sidecar, destination: Destination, tmp_path: Path) -> None:
     write_sidecar(destination, sidecar)
 
     assert read_sidecar(destination) == sidecar
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "film.mp4.json"]
 
 
-def test_the_text_is_for_people_and_always_in_the_same_order() -> None:
+def test_the_text_is_indented_and_always_in_the_same_order() -> None:
     text = record().to_json()
 
     assert text == record().to_json()
@@ -151,7 +151,7 @@ def test_figures_that_are_no_json_become_null(destination: Destination) -> None:
     assert sidecar.cost.usage == {"a": None, "b": [None], "c": 1.5}
 
 
-def test_half_a_character_does_not_keep_a_record_from_being_written(destination: Destination) -> None:
+def test_half_a_character_does_not_prevent_writing(destination: Destination) -> None:
     write_sidecar(destination, record(generation=Generation(expanded_prompt="cut \ud83d")))
 
     sidecar = read_sidecar(destination)
@@ -160,7 +160,7 @@ def test_half_a_character_does_not_keep_a_record_from_being_written(destination:
     assert sidecar.generation.expanded_prompt == "cut ?"
 
 
-def test_a_record_lies_in_a_store_beside_its_video(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_is_written_beside_its_video_in_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.sdk.io import attach, store
 
     monkeypatch.setattr(store, "_STORE_CACHE", {})
@@ -181,7 +181,7 @@ def test_a_record_lies_in_a_store_beside_its_video(monkeypatch: pytest.MonkeyPat
 # A record that is of no use ------------------------------------------------------------------------------------------
 
 
-def test_where_there_is_no_record_none_is_read(destination: Destination, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_record_nothing_is_read_or_logged(destination: Destination, caplog: pytest.LogCaptureFixture) -> None:
     assert read_sidecar(destination) is None
     assert caplog.records == []
 
@@ -209,7 +209,7 @@ def changed(**changes: Any) -> bytes:
     ],
     ids=range(13),
 )
-def test_what_is_no_record_of_this_version_is_passed_over_and_said_so(
+def test_a_file_that_is_no_record_of_this_version_is_ignored_with_a_warning(
     content: bytes, destination: Destination, caplog: pytest.LogCaptureFixture
 ) -> None:
     destination.sidecar.write(content)
@@ -217,24 +217,22 @@ def test_what_is_no_record_of_this_version_is_passed_over_and_said_so(
     assert read_sidecar(destination) is None
 
     (line,) = caplog.messages
-    assert line.startswith(f"{destination}.json is passed over: it is no record of this version")
+    assert line.startswith(f"{destination}.json is ignored: it is no record of this version")
     assert "TOPSECRET" not in line
 
 
-def test_a_file_too_large_for_a_record_is_passed_over(
-    destination: Destination, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_file_too_large_for_a_record_is_ignored(destination: Destination, caplog: pytest.LogCaptureFixture) -> None:
     text = record().to_json().encode()
-    destination.sidecar.write(text.ljust(LARGEST_BYTES))
+    destination.sidecar.write(text.ljust(MAX_RECORD_BYTES))
     assert read_sidecar(destination) == record()
 
-    destination.sidecar.write(text.ljust(LARGEST_BYTES + 1))
+    destination.sidecar.write(text.ljust(MAX_RECORD_BYTES + 1))
 
     assert read_sidecar(destination) is None
     assert "larger than any record" in caplog.text
 
 
-def test_what_a_later_version_added_is_passed_over_and_the_rest_read(destination: Destination) -> None:
+def test_a_field_of_a_later_version_is_ignored(destination: Destination) -> None:
     destination.sidecar.write(changed(added="later"))
 
     assert read_sidecar(destination) == record()
@@ -259,14 +257,16 @@ def unreadable(monkeypatch: pytest.MonkeyPatch) -> Unreadable:
     return files
 
 
-def test_a_key_that_may_only_write_sees_no_record(unreadable: Unreadable, caplog: pytest.LogCaptureFixture) -> None:
+def test_with_a_key_that_may_only_write_no_record_is_read(
+    unreadable: Unreadable, caplog: pytest.LogCaptureFixture
+) -> None:
     unreadable.error = PermissionError("Forbidden")
 
     assert read_sidecar(Destination("memory://unreadable@bucket/film.mp4")) is None
-    assert "may not be read" in caplog.text
+    assert "no permission to read" in caplog.text
 
 
-def test_a_store_that_cannot_be_asked_for_now_is_not_one_without_a_record(unreadable: Unreadable) -> None:
+def test_a_store_that_cannot_answer_for_now_raises(unreadable: Unreadable) -> None:
     unreadable.error = ConnectionResetError("the store hung up")
 
     with pytest.raises(DestinationError, match="the store hung up"):
@@ -295,7 +295,7 @@ def almost_records(draw: st.DrawFn) -> bytes:
 
 
 @given(content=st.one_of(st.binary(max_size=200), JSON.map(lambda value: json.dumps(value).encode()), almost_records()))
-def test_whatever_lies_there_is_a_record_or_none(content: bytes, destination: Destination) -> None:
+def test_any_content_gives_a_record_or_none(content: bytes, destination: Destination) -> None:
     destination.sidecar.write(content)
 
     sidecar = read_sidecar(destination)
@@ -369,7 +369,7 @@ def test_no_secret_gets_in_through_any_field(destination: Destination) -> None:
 
 def test_the_schema_in_the_documentation_is_that_of_the_model() -> None:
     assert SCHEMA.read_text() == schema_text(), (
-        "Write it anew: python -c 'from airflow_wan.videos.sidecar import schema_text; print(schema_text(), end=\"\")' "
+        "Generate it: python -c 'from airflow_wan.videos.sidecar import schema_text; print(schema_text(), end=\"\")' "
         "> docs/sidecar.schema.json"
     )
 
@@ -412,7 +412,7 @@ def test_every_field_is_always_there(validator: jsonschema.Draft202012Validator)
             validator.validate({key: value for key, value in document.items() if key != name})
 
 
-def test_pydantic_loads_with_the_record_and_not_with_the_destination() -> None:
-    code = "import airflow_wan.videos.destination, sys; sys.exit('pydantic' in sys.modules)"
+def test_a_dag_file_does_not_load_the_record() -> None:
+    code = "import airflow_wan.operators.wan, sys; sys.exit('airflow_wan.videos.sidecar' in sys.modules)"
 
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from airflow_wan.api.requests import is_source
+from airflow_wan.api.media_items import is_source
 from airflow_wan.net.stores import STORE_PACKAGES
 
 FILE_SYSTEMS = {

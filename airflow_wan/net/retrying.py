@@ -1,9 +1,9 @@
-"""The one retry loop of this package: it repeats a call after errors that may pass, with growing pauses."""
+"""The two loops of this package: one repeats a call after errors that may pass, one until a result is there."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tenacity
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def retrying(
@@ -55,6 +57,32 @@ def retrying(
         before_sleep=log_retry,
         reraise=True,
     )
+
+
+def repeat_until(
+    done: Callable[[T], bool], function: Callable[[], T], *, despite: type[Exception], pause_s: float, longest_s: float
+) -> T:
+    """Call a function until its result is the one that is waited for, or the time is over.
+
+    When the time is over, the last result is returned, or the last error raised.
+
+    :param done: tells whether a result is the one that is waited for.
+    :param function: the function to call.
+    :param despite: the errors after which the function is called again, too.
+    :param pause_s: pause between two calls, in seconds.
+    :param longest_s: seconds after which no further call is made.
+    """
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda result: not done(result)) | tenacity.retry_if_exception_type(despite),
+        stop=tenacity.stop_after_delay(longest_s),
+        wait=tenacity.wait_fixed(pause_s),
+        retry_error_callback=_last_result,
+    )
+    return attempts(function)
+
+
+def _last_result(state: tenacity.RetryCallState) -> Any:
+    return state.outcome.result() if state.outcome else None
 
 
 def _error(state: tenacity.RetryCallState) -> BaseException | None:

@@ -9,10 +9,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-import tenacity
-
 from airflow_wan.api.tasks import TaskStatus
 from airflow_wan.exceptions import GatewayUnavailable, RateLimited, VideoTaskLost, WanConnectionError, WanError
+from airflow_wan.net.retrying import repeat_until
 from airflow_wan.purchases.buyer import write_down
 from airflow_wan.purchases.decision import readable_time
 from airflow_wan.purchases.record import Intent, Purchase
@@ -133,13 +132,13 @@ def _read_until_ended(client: WanClient, wan_task_ids: list[str], poll_interval_
             "%d task(s) may be the one that an earlier try submitted; waiting until the gateway tells their prompts",
             len(wan_task_ids),
         )
-    attempts = tenacity.Retrying(
-        retry=tenacity.retry_if_result(_any_without_prompt) | tenacity.retry_if_exception_type(GatewayUnavailable),
-        stop=tenacity.stop_after_delay(LONGEST_SEARCH_S),
-        wait=tenacity.wait_fixed(poll_interval_s),
-        retry_error_callback=lambda state: state.outcome.result() if state.outcome else [],
+    return repeat_until(
+        lambda tasks: not _any_without_prompt(tasks),
+        read,
+        despite=GatewayUnavailable,
+        pause_s=poll_interval_s,
+        longest_s=LONGEST_SEARCH_S,
     )
-    return attempts(read)
 
 
 def _any_without_prompt(tasks: list[WanTask]) -> bool:

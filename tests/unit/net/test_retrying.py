@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import logging
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_wan.exceptions import RateLimited, SubmitNotSent
-from airflow_wan.net.retrying import retrying
+from airflow_wan.exceptions import GatewayUnavailable, RateLimited, SubmitNotSent
+from airflow_wan.net.retrying import repeat_until, retrying
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,3 +81,26 @@ def test_a_host_may_ask_for_a_pause_within_a_bound(asked_s: float, pause_s: floa
 
     (pause,) = pauses
     assert pause_s <= pause <= pause_s + 1
+
+
+def test_a_call_is_repeated_until_its_result_is_there_despite_errors(pauses: list[float]) -> None:
+    results: list[Any] = [1, GatewayUnavailable("away"), 2, 3, 4]
+
+    def call() -> int:
+        result = results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return int(result)
+
+    assert repeat_until(lambda result: result >= 3, call, despite=GatewayUnavailable, pause_s=7, longest_s=60) == 3
+    assert pauses == [7, 7, 7]
+
+
+def test_after_its_time_a_repeated_call_gives_its_last_result_or_error(pauses: list[float]) -> None:
+    def fail() -> int:
+        raise GatewayUnavailable("away")
+
+    assert repeat_until(lambda _: False, lambda: 1, despite=GatewayUnavailable, pause_s=7, longest_s=0) == 1
+    with pytest.raises(GatewayUnavailable):
+        repeat_until(lambda _: False, fail, despite=GatewayUnavailable, pause_s=7, longest_s=0)
+    assert pauses == []

@@ -303,7 +303,7 @@ def test_the_submit_operator_returns_the_same_id_on_a_retry(gateway: Any, runner
     assert submitted(gateway) == 1
 
 
-@pytest.mark.takes_time
+@pytest.mark.stays_queued
 @pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
 def test_a_killed_worker_cancels_a_queued_task_where_it_was_submitted(
     film: Callable[..., Any], gateway: Any, runner: Any, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch

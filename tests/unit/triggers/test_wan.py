@@ -173,7 +173,7 @@ async def test_a_connection_that_airflow_cannot_look_up_for_now_is_survived(
     assert event["status"] == "success"
 
 
-@pytest.mark.takes_time
+@pytest.mark.stays_queued
 @pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
 class TestKilledByAUser:
     async def test_a_queued_task_is_canceled(self, gateway: Any, media: MediaServer) -> None:

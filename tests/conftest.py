@@ -60,7 +60,7 @@ def airflow_home() -> Path:
 
 @pytest.fixture
 def wan_emulator_settings(request: pytest.FixtureRequest) -> Settings:
-    """Return settings with which a video is finished at the first poll; in 0.6 s or never if a test's marker says so."""
+    """Return settings with which a video is finished at the first poll, unless a marker of the test says otherwise."""
     from airflow_wan.emulator.testing import AT_ONCE, FAST
 
     if request.node.get_closest_marker("stays_queued"):

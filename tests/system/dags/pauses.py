@@ -65,22 +65,21 @@ def _before_deferral(hold: Callable[[], None]) -> None:
 
 
 def _before_download(hold: Callable[[], None]) -> None:
-    """The signed URL is in hand."""
+    """The signed URL is in hand. Media are read by the same client, so the path tells a result from a picture."""
     from airflow_wan.net.file_client import FileClient
 
-    _lay(FileClient, "get", before=lambda *_: hold())
+    _lay(FileClient, "get", before=lambda _, url, *__: hold() if "/result/" in url else None)
 
 
 def _during_download(hold: Callable[[], None]) -> None:
     """Part of the file is on disk."""
-    import http.client
     import itertools
 
     from airflow_wan.videos import download
 
     download.READ_BYTES = 16 * 1024
-    reads = itertools.count()
-    _lay(http.client.HTTPResponse, "read1", before=lambda *_: hold() if next(reads) == 2 else None)
+    pieces = itertools.count()
+    _lay(download._Content, "add", before=lambda *_: hold() if next(pieces) == 2 else None)
 
 
 def _before_publish(hold: Callable[[], None]) -> None:

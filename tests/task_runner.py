@@ -149,6 +149,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> TaskRunner:
     from airflow.sdk.execution_time import task_runner
 
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
+    monkeypatch.setattr("airflow_wan.triggers.wan.FIRST_READ_S", 0.0)  # there is no scheduler that has to keep up
     runner = TaskRunner()
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SupervisorComms(runner.store), raising=False)
     return runner

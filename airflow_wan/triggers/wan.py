@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["WanVideoTrigger"]
 
+FIRST_READ_S = 5.0
+"""Least seconds from the start of the trigger to its first read, whatever the poll interval.
+
+The worker has just read the task. Besides, an event may only come once Airflow's scheduler has seen that the worker's
+process has ended: Airflow 3.3.2 takes an event within a second of the deferral for a failure of the task.
+"""
+
 LONGEST_READ_S = 180.0
 """Seconds for one read in all. The connection's read timeout starts again with each byte; this one does not."""
 
@@ -85,9 +92,7 @@ class WanVideoTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ask until the Wan task ends, the gateway refuses for good, or the deadline passes."""
         watch = VideoWatch(self.wan_task_id, self.started, self.deadline, self.poll_interval)
-        # The worker asked a moment ago. Besides, Airflow may take an event that comes at once for a failure: its
-        # scheduler has not yet seen that the worker's process has ended.
-        await asyncio.sleep(max(0.0, min(self.poll_interval, self.deadline - time.time())))
+        await asyncio.sleep(max(0.0, min(max(self.poll_interval, FIRST_READ_S), self.deadline - time.time())))
         async with _Reader(self._hook) as reader:
             while True:
                 decision = await reader.read(watch)

@@ -69,6 +69,8 @@ def run_dag(airflow_db: Path, wan_connection: None, monkeypatch: pytest.MonkeyPa
     """Runs a DAG to its end in this process."""
     from airflow.sdk.execution_time import supervisor
 
+    monkeypatch.setattr("airflow_wan.triggers.wan.FIRST_READ_S", 0.0)  # there is no scheduler that has to keep up
+
     def run(dag: DAG, **conf: Any) -> FinishedRun:
         _register(dag)
         errors: dict[str, BaseException | None] = {}

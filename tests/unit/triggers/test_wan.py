@@ -22,6 +22,12 @@ LONGEST_BLOCK = 0.05
 """s for which nothing on the trigger's event loop may hold it up."""
 
 
+@pytest.fixture(autouse=True)
+def no_first_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no scheduler that has to keep up."""
+    monkeypatch.setattr(trigger_module, "FIRST_READ_S", 0.0)
+
+
 def submit(emulator: RunningEmulator, media: MediaServer, gateway: str = "dashscope") -> str:
     """A task made by a plain HTTP client."""
     prefix = "/wan" if gateway == "apiyi" else ""
@@ -53,6 +59,18 @@ def test_it_is_made_again_from_what_the_database_keeps() -> None:
     assert path == "airflow_wan.triggers.wan.WanVideoTrigger"
     assert WanVideoTrigger(**kwargs).serialize() == (path, kwargs)
     assert all(value is None or isinstance(value, (str, int, float, bool)) for value in kwargs.values())
+
+
+async def test_the_first_read_waits_for_the_scheduler_however_short_the_poll_interval(
+    gateway: Any, media: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wan_task_id = submit(gateway.emulator, media, gateway.name)
+    monkeypatch.setattr(trigger_module, "FIRST_READ_S", 0.4)
+    started = time.monotonic()
+
+    await events_of(trigger(wan_task_id, poll_interval=0.01))
+
+    assert time.monotonic() - started >= 0.4
 
 
 @pytest.mark.takes_time

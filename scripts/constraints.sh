@@ -15,13 +15,16 @@ resolve() {
     local airflow=$1
     shift
     local file=constraints/airflow-$airflow.txt
-    echo "apache-airflow==$airflow" | "$uv" pip compile --quiet pyproject.toml --extra emulator --constraint - \
+    echo "apache-airflow==$airflow"$'\n'"${PRE_RELEASES:-}" | "$uv" pip compile --quiet pyproject.toml --extra emulator --constraint - \
         --no-annotate --no-emit-index-url --no-header --output-file "$file" \
         ${UPGRADE:+--upgrade} "$@"
     sed -i "1i # Airflow $airflow; made by scripts/constraints.sh" "$file"
 }
 
 resolve 3.3.2 --group dev --group bench --universal --python-version 3.11
+# The newest pre-release, with the pre-releases that it needs and no others.
+PRE_RELEASES=$'apache-airflow-core==3.4.0b2\napache-airflow-task-sdk==1.4.0b2' resolve 3.4.0b2 \
+    --group test --python-version 3.12
 while read -r airflow date; do
     resolve "$airflow" --group test --python-version 3.12 \
         --exclude-newer "$date" --exclude-newer-package "$compat=2026-11-20" \

@@ -45,6 +45,14 @@ hypothesis.settings.register_profile("ci", max_examples=100, print_blob=True, **
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file on one pytest-xdist worker, and all whole DAG runs: their first costs 9 s of CPU."""
+    for item in items:
+        group = "dags" if item.path.parent.name == "dags" else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_unconfigure() -> None:
     """Remove the Airflow home."""
     # Third parties that log at the end of the process find their stream closed; nobody needs to read about that.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
+from s3fs import S3FileSystem
 
 from airflow_wan.exceptions import DestinationError
 from airflow_wan.videos.destination import Destination
@@ -21,8 +22,20 @@ BUCKET = "films"
 KEY = "clips/kite.mp4"
 MB = 1024 * 1024
 
-# s3fs sends up to 100 MB in one request, and parts of 50 MB beyond.
-SIZES = {"one request": 3 * MB, "several parts": 101 * MB}
+# s3fs sends a file of less than two parts in one request.
+PART = 5 * MB  # the least that S3 takes
+SIZES = {"one request": 3 * MB, "several parts": 2 * PART + 1}
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have s3fs send parts of 5 MB instead of 50 MB."""
+    put_file = S3FileSystem._put_file
+
+    async def put_small_parts(*args: Any, **kwargs: Any) -> None:
+        await put_file(*args, **kwargs | {"chunksize": PART})
+
+    monkeypatch.setattr(S3FileSystem, "_put_file", put_small_parts)
 
 
 @pytest.fixture(params=list(SIZES))
@@ -50,6 +63,8 @@ def test_a_video_is_published_completely(s3: Any, destination: Destination, vide
     destination.publish(video)
 
     assert there(s3) == video.read_bytes()
+    parts = s3.head_object(Bucket=BUCKET, Key=KEY)["ETag"].strip('"').partition("-")[2]
+    assert parts == ("3" if video.stat().st_size > 2 * PART else "")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.95])

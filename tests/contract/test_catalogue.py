@@ -23,9 +23,9 @@ from airflow_wan.api.requests import build_video_request
 from airflow_wan.api.tasks import TaskStatus
 
 # Imported rather than named in pytest_plugins, which pytest reads in the topmost conftest only.
+from airflow_wan.emulator import rendering
 from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401
 from airflow_wan.emulator.settings import Settings
-from airflow_wan.emulator.testing import MediaServer
 from airflow_wan.exceptions import InvalidVideoRequest
 
 if TYPE_CHECKING:
@@ -56,17 +56,18 @@ def items(types: str) -> list[dict[str, Any]]:
     return [item(media_type) for media_type in types.split()]
 
 
-@pytest.fixture(scope="module")
-def nowhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
-    """A media server without files: no video is made here."""
-    with MediaServer(tmp_path_factory.mktemp("empty")) as server:
-        yield server
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_rendered() -> Iterator[None]:
+    """Have the emulator neither fetch media nor render: these tests ask whether it accepts a request."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendering, "_render", lambda *_: rendering.RenderedVideo(b"", 0, 0, 0, 0.0))
+        yield
 
 
 @pytest.fixture
-def wan_emulator_settings(nowhere: MediaServer) -> Settings:
-    """Settings with which a bad task has failed by its first poll."""
-    return Settings(pending_s=0, running_s=600, qps_limit=False, media_mirrors=(("https://", f"{nowhere.base_url}/"),))
+def wan_emulator_settings() -> Settings:
+    """Return settings with which a bad task has failed by its first poll."""
+    return Settings(pending_s=0, running_s=600, qps_limit=False)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,9 +60,11 @@ def airflow_home() -> Path:
 
 @pytest.fixture
 def wan_emulator_settings(request: pytest.FixtureRequest) -> Settings:
-    """Return settings with which a video is finished at the first question, or in 0.6 s if a test `takes_time`."""
+    """Return settings with which a video is finished at the first poll; in 0.6 s or never if a test's marker says so."""
     from airflow_wan.emulator.testing import AT_ONCE, FAST
 
+    if request.node.get_closest_marker("stays_queued"):
+        return replace(FAST, pending_s=3600.0)
     return FAST if request.node.get_closest_marker("takes_time") else AT_ONCE
 
 

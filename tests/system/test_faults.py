@@ -22,10 +22,10 @@ READ_TIMEOUT_S = 5.0
 SETTINGS = Settings(pending_s=0.5, running_s=1.0, qps_limit=False)
 
 NOT_RESENT = "may be billed; the request is not sent again automatically."
-UNCERTAIN = "and never learned its answer: the video may be in the making, and may be billed."
-NO_LIST = "has no list of tasks that a key could search"
+UNCERTAIN = "and never received an answer: the video may be in the making, and may be billed."
+NO_LIST = "has no list of tasks that an API key may search"
 LIST_DOES_NOT_TELL = "does not settle it"
-RESCUED = "is the one an earlier try submitted without learning its id"
+RESCUED = "is the one that an earlier try submitted without learning its id"
 TOP_UP = "Top up the account at the gateway, then clear the task."
 UNKNOWN_WORD = "in a state this package does not know ('DREAMING'), still waiting"
 TROUBLE, TROUBLE_OVER = "polling failed, trying again until the deadline", "the gateway answers again"

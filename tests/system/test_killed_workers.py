@@ -15,12 +15,12 @@ from journeys import Journey, Stage, running_emulator
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UNCERTAIN = "and never learned its answer: the video may be in the making, and may be billed."
-NO_LIST = "has no list of tasks that a key could search"
+UNCERTAIN = "and never received an answer: the video may be in the making, and may be billed."
+NO_LIST = "has no list of tasks that an API key may search"
 LIST_DOES_NOT_TELL = "does not settle it"
 ID_IN_LOG = "Submitted as wan task"
 REATTACHED = "An earlier try bought this video as wan task"
-RESCUED = "is the one an earlier try submitted without learning its id"
+RESCUED = "is the one that an earlier try submitted without learning its id"
 SUBMITTED_AGAIN = "submitting again, as on_ambiguous_submit='resubmit' says. It may be billed twice."
 
 

@@ -232,7 +232,7 @@ def test_a_key_sent_in_the_clear_is_warned_about(
     assert ("sends its API key unencrypted" in caplog.text) is warned
 
 
-# A key goes to its own connection's host, and nowhere else --------------------------------------------------------------
+# A key goes to its own connection's host, and nowhere else ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ def test_a_forged_record_sends_no_key_to_a_stranger(
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
-        stranger.setblocking(False)
+        stranger.settimeout(0)
         port = stranger.getsockname()[1]
         record = runner.store.get(STATE_STORE_KEY)
         forgery = {name: value.format(port=port) for name, value in forged.items()}
@@ -349,7 +349,7 @@ def test_the_submit_operator_returns_the_same_id_on_a_retry(gateway: Any, runner
     assert submitted(gateway) == 1
 
 
-@pytest.mark.takes_time
+@pytest.mark.stays_queued
 @pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
 def test_a_killed_worker_cancels_a_queued_task_where_it_was_submitted(
     film: Callable[..., Any], gateway: Any, runner: Any, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch

@@ -131,7 +131,7 @@ def test_an_empty_task_id_is_named(nothing: Any, gateway: Any, runner: Any, tmp_
         runner.run(sensor(nothing, tmp_path))
 
 
-@pytest.mark.takes_time
+@pytest.mark.stays_queued
 def test_a_killed_sensor_leaves_the_task_alone(wan_task: Callable[..., str], gateway: Any, tmp_path: Path) -> None:
     wan_task_id = wan_task()
     waiting = sensor(wan_task_id, tmp_path)

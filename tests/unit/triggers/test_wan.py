@@ -175,7 +175,6 @@ async def test_a_connection_that_airflow_cannot_look_up_for_now_is_survived(
     assert event["status"] == "success"
 
 
-@pytest.mark.takes_time
 @pytest.mark.parametrize("fault", ["undefined", "moved", "of another type"])
 async def test_a_connection_that_the_triggerer_cannot_use_hands_the_wait_back_to_a_worker(
     fault: str, gateway: Any, media: MediaServer, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
@@ -199,6 +198,7 @@ async def test_a_connection_that_the_triggerer_cannot_use_hands_the_wait_back_to
     assert wan_task_id in str(error)
 
 
+@pytest.mark.stays_queued
 @pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
 class TestKilledByAUser:
     async def test_a_queued_task_is_canceled(self, gateway: Any, media: MediaServer) -> None:

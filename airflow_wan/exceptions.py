@@ -338,7 +338,14 @@ class PosterError(WanError):
 
 _CARRIED = {
     kind.__name__: kind
-    for kind in (AuthenticationFailed, GatewayUnavailable, VideoTaskFailed, VideoTaskLost, VideoWaitTimeout)
+    for kind in (
+        AuthenticationFailed,
+        GatewayUnavailable,
+        VideoTaskFailed,
+        VideoTaskLost,
+        VideoWaitTimeout,
+        WanConnectionError,
+    )
 }
 
 

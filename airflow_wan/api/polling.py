@@ -11,7 +11,14 @@ from enum import StrEnum
 
 from airflow_wan.api.failures import blames_the_request
 from airflow_wan.api.tasks import TaskStatus, WanTask
-from airflow_wan.exceptions import AuthenticationFailed, VideoTaskFailed, VideoTaskLost, VideoWaitTimeout, WanError
+from airflow_wan.exceptions import (
+    AuthenticationFailed,
+    VideoTaskFailed,
+    VideoTaskLost,
+    VideoWaitTimeout,
+    WanConnectionError,
+    WanError,
+)
 
 DEFAULT_POLL_INTERVAL_S = 15.0
 """Seconds between two polls. Alibaba recommends 15 s for video; APIYI 5 to 10 s, and forbids less than 3 s."""
@@ -109,7 +116,7 @@ class VideoWatch:
         :param error: the error.
         :param now: the time of the poll, as a Unix time in seconds.
         """
-        if isinstance(error, (AuthenticationFailed, VideoTaskLost)):
+        if isinstance(error, (AuthenticationFailed, VideoTaskLost, WanConnectionError)):
             return self._refused(error, now, ())
         self.refusals = 0
         self._failed_polls += 1

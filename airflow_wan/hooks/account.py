@@ -26,8 +26,12 @@ def read_account(connection: Connection, conn_id: str, extra: Mapping[str, Any])
     :param connection: the connection.
     :param conn_id: its id, for messages.
     :param extra: its extra, as a dict.
-    :raises WanConnectionError: when the key is empty, the host is not a URL, or an extra field has no sensible value.
+    :raises WanConnectionError: when the connection is of another type, the key is empty, the host is not a URL, or an
+        extra field has no sensible value.
     """
+    if connection.conn_type != "wan":
+        # The id may come from a record or a template: another connection's password must never be sent to a gateway.
+        raise WanConnectionError(how_to_set(conn_id, f"has the type {connection.conn_type!r}, not 'wan'"))
     api_key = (connection.password or "").strip()
     if not api_key:
         raise WanConnectionError(how_to_set(conn_id, "has no API key (field 'password')"))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
-from airflow_wan.api.gateways import Account, gateway_of_host
 from airflow_wan.exceptions import AuthenticationFailed, WanConnectionError, WanError
 from airflow_wan.get_provider_info import get_provider_info
 from airflow_wan.hooks.account import how_to_set, read_account
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
     from airflow_wan.api.client import AsyncWanClient, WanClient
+    from airflow_wan.api.gateways import Account
 
 __all__ = ["WanHook"]
 
@@ -35,9 +34,11 @@ class WanHook(BaseHook):
 
     The connection is looked up once for each hook, when it is first needed.
 
-    :param wan_conn_id: id of the Airflow connection.
-    :param base_url: the base URL to which an earlier request of the same connection went. A task is asked for where it
-        was submitted, even if the connection's host has changed since.
+    The key goes to the connection's own host, and nowhere else.
+
+    :param wan_conn_id: id of the Airflow connection, which must be of type ``wan``.
+    :param base_url: the base URL to which an earlier request of the same connection went. If the connection leads
+        elsewhere by now, it cannot be used: its key may be another company's, and is not sent to the old host.
     """
 
     conn_name_attr = "wan_conn_id"
@@ -59,7 +60,7 @@ class WanHook(BaseHook):
         """
         if self._account is None:
             connection = self._look_up()
-            self._account = self._at_base_url(read_account(connection, self.wan_conn_id, connection.extra_dejson))
+            self._account = self._check_base_url(read_account(connection, self.wan_conn_id, connection.extra_dejson))
         return self._account
 
     async def get_async_account(self) -> Account:
@@ -71,7 +72,7 @@ class WanHook(BaseHook):
                 # `dag.test()` cannot look up asynchronously, and says then that there is no such connection.
                 connection = await asyncio.to_thread(self._look_up)
             extra = await get_async_extra_dejson(connection)
-            self._account = self._at_base_url(read_account(connection, self.wan_conn_id, extra))
+            self._account = self._check_base_url(read_account(connection, self.wan_conn_id, extra))
         return self._account
 
     def _look_up(self) -> Connection:
@@ -80,27 +81,29 @@ class WanHook(BaseHook):
         except AirflowNotFoundException as error:
             raise WanConnectionError(how_to_set(self.wan_conn_id, "is not defined")) from error
 
-    def _at_base_url(self, account: Account) -> Account:
-        """Return the account at the base URL that was asked for; a key is never sent to another company's host."""
+    def _check_base_url(self, account: Account) -> Account:
+        """Return the account if it is at the base URL of the earlier request.
+
+        That base URL was read from a record or an event, which others than the connection's owner can write.
+        """
         if self.base_url is None or self.base_url == account.base_url:
             return account
-        if gateway_of_host(self.base_url) is not gateway_of_host(account.base_url):
-            raise WanConnectionError(
-                f"The Airflow connection {self.wan_conn_id!r} now leads to {account.base_url}, but the Wan task was "
-                f"submitted to {self.base_url}. Set the connection's host and key back until that task is done."
-            )
-        return replace(account, base_url=self.base_url)
+        raise WanConnectionError(
+            f"The Airflow connection {self.wan_conn_id!r} now leads to {account.base_url}, but the Wan task was "
+            f"submitted to {self.base_url}, and may be billed. The key was not sent there. Set the connection's host "
+            "and key back until that task is done, then clear this task."
+        )
 
     def for_purchase(self, wan_conn_id: str, base_url: str) -> WanHook:
         """Return the hook for an earlier purchase, without another look-up if this hook's connection made it.
 
         :param wan_conn_id: the Airflow connection that the purchase was made with.
         :param base_url: the base URL that it was made at.
-        :raises WanConnectionError: when this hook's connection now leads to another company's host.
+        :raises WanConnectionError: when this hook's connection now leads elsewhere.
         """
         hook = WanHook(wan_conn_id, base_url=base_url)
         if wan_conn_id == self.wan_conn_id:
-            hook._account = hook._at_base_url(self.account)
+            hook._account = hook._check_base_url(self.account)
         return hook
 
     def get_conn(self) -> WanClient:

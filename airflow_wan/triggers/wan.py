@@ -182,7 +182,7 @@ class _Reader:
             error = GatewayUnavailable(f"No answer within {LONGEST_READ_S:.0f} s.", wan_task_id=watch.wan_task_id)
             return watch.see_error(error, time.time())
         except WanError as error:
-            if isinstance(error, AuthenticationFailed):
+            if isinstance(error, (AuthenticationFailed, WanConnectionError)):
                 await self._open.aclose()
                 self._client = None
             return watch.see_error(error, time.time())
@@ -193,7 +193,11 @@ class _Reader:
             try:
                 client = await self._make_hook().get_async_conn()
             except WanConnectionError as error:
-                raise AuthenticationFailed(error.message, wan_task_id=wan_task_id) from error
+                raise WanConnectionError(
+                    f"The triggerer cannot use the Airflow connection of wan task {wan_task_id}, which is paid for: "
+                    f"{error.message} A retry asks again from a worker.",
+                    wan_task_id=wan_task_id,
+                ) from error
             except Exception as error:  # Airflow's own API may be away for a while; the video is not
                 message = f"The Airflow connection cannot be read: {type(error).__name__}: {error}"
                 raise GatewayUnavailable(message, wan_task_id=wan_task_id) from error

@@ -232,21 +232,54 @@ def test_a_key_sent_in_the_clear_is_warned_about(
     assert ("sends its API key unencrypted" in caplog.text) is warned
 
 
-# A task is asked for where it was submitted --------------------------------------------------------------------------
+# A key goes to its own connection's host, and nowhere else ------------------------------------------------------------
 
 
-def test_an_earlier_base_url_of_the_same_gateway_is_kept(define: Callable[..., None]) -> None:
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "https://vip.apiyi.com",
+        "http://api.apiyi.com",
+        "https://api.apiyi.com:8443",
+        "https://api.apiyi.com.evil.example",
+        "https://API.APIYI.COM",
+        "https://dashscope.aliyuncs.com",
+        "http://127.0.0.1:9",
+        "https://evil.example/?https://api.apiyi.com",
+        "",
+    ],
+)
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_key_is_sent_to_no_host_but_its_connections_own(
+    sync: bool, elsewhere: str, define: Callable[..., None]
+) -> None:
+    define(host="https://api.apiyi.com")
+    hook = WanHook(base_url=elsewhere)
+
+    with pytest.raises(WanConnectionError, match=r"now leads to https://api\.apiyi\.com") as caught:
+        _ = hook.account if sync else asyncio.run(hook.get_async_account())
+
+    assert KEY not in str(caught.value)
+    with pytest.raises(WanConnectionError):
+        WanHook().for_purchase("wan_default", elsewhere)
+
+
+def test_a_task_is_asked_for_at_the_host_that_is_still_the_connections(define: Callable[..., None]) -> None:
     define(host="https://api.apiyi.com")
 
-    assert WanHook(base_url="https://vip.apiyi.com").account.base_url == "https://vip.apiyi.com"
     assert WanHook(base_url="https://api.apiyi.com").account.base_url == "https://api.apiyi.com"
+    assert WanHook().for_purchase("wan_default", "https://api.apiyi.com").account.api_key == KEY
 
 
-def test_a_key_is_never_sent_to_another_companys_host(define: Callable[..., None]) -> None:
-    define(host="https://dashscope.aliyuncs.com")
+@pytest.mark.parametrize("conn_type", ["aws", "http", "generic", "WAN", ""])
+@either_way
+def test_a_connection_of_another_type_is_not_used(
+    look_up: Callable[[], Account], conn_type: str, define: Callable[..., None]
+) -> None:
+    define(conn_type=conn_type)
 
-    with pytest.raises(WanConnectionError, match=r"submitted to https://api\.apiyi\.com") as caught:
-        _ = WanHook(base_url="https://api.apiyi.com").account
+    with pytest.raises(WanConnectionError, match="not 'wan'") as caught:
+        look_up()
 
     assert KEY not in str(caught.value)
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_wan.exceptions import LedgerUnreadable, TransferFailed, VideoDownloadFailed, VideoWaitTimeout
+from airflow_wan.exceptions import (
+    LedgerUnreadable,
+    TransferFailed,
+    VideoDownloadFailed,
+    VideoWaitTimeout,
+    WanConnectionError,
+)
 from airflow_wan.operators.wan import WanGenerateVideoOperator, WanImageToVideoOperator, WanSubmitVideoOperator
 from airflow_wan.purchases.record import STATE_STORE_KEY
 from airflow_wan.videos.job import VideoJob
@@ -212,16 +220,54 @@ def test_a_url_signed_anew_is_no_changed_request(
 
 
 @pytest.mark.takes_time
-def test_a_retry_asks_where_the_submit_went(
+def test_a_connection_that_moved_sends_its_key_nowhere_and_the_video_lands_once_it_is_set_back(
     film: Callable[..., Any], gateway: Any, runner: Any, connect: Callable[..., None]
 ) -> None:
     with pytest.raises(VideoWaitTimeout):
         runner.run(film(timeout=0.01))
     connect("http://127.0.0.1:9", gateway=gateway.name)  # nobody listens there
 
+    with pytest.raises(WanConnectionError, match="may be billed"):
+        runner.run(film())
+    connect(gateway.emulator.base_url, gateway=gateway.name)
     path = runner.run(film())
 
     assert Path(path).exists()
+    assert submitted(gateway) == 1
+
+
+@pytest.mark.takes_time
+@pytest.mark.parametrize("forged", [{"base_url": "http://127.0.0.1:{port}"}, {"wan_conn_id": "aws_prod"}], ids=str)
+def test_a_forged_record_sends_no_key_to_a_stranger(
+    forged: dict[str, str],
+    film: Callable[..., Any],
+    gateway: Any,
+    runner: Any,
+    connect: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_AWS_PROD",
+        json.dumps({"conn_type": "aws", "password": "aws-secret-0123456789", "host": gateway.emulator.base_url}),
+    )
+    with pytest.raises(VideoWaitTimeout):
+        runner.run(film(timeout=0.01))
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        stranger.settimeout(0)
+        port = stranger.getsockname()[1]
+        record = runner.store.get(STATE_STORE_KEY)
+        forgery = {name: value.format(port=port) for name, value in forged.items()}
+        runner.store.set(STATE_STORE_KEY, record | forgery)
+
+        with pytest.raises(WanConnectionError) as raised:
+            runner.run(film())
+
+        with pytest.raises(BlockingIOError):  # nobody connected
+            stranger.accept()
+    assert "aws-secret" not in str(raised.value)
+    assert submitted(gateway) == 1
 
 
 @pytest.mark.takes_time

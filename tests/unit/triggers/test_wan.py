@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from airflow_wan.exceptions import WanConnectionError, error_from_dict
 from airflow_wan.triggers import wan as trigger_module
 from airflow_wan.triggers.wan import WanVideoTrigger
 
@@ -189,6 +191,29 @@ async def test_a_connection_that_airflow_cannot_look_up_for_now_is_survived(
     (event,) = await events_of(trigger(wan_task_id))
 
     assert event["status"] == "success"
+
+
+@pytest.mark.parametrize("fault", ["undefined", "moved", "of another type"])
+async def test_a_connection_that_the_triggerer_cannot_use_hands_the_wait_back_to_a_worker(
+    fault: str, gateway: Any, media: MediaServer, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wan_task_id = submit(gateway.emulator, media, gateway.name)
+    base_url = gateway.emulator.base_url
+    if fault == "undefined":
+        monkeypatch.delenv("AIRFLOW_CONN_WAN_DEFAULT")
+    elif fault == "moved":
+        connect("http://127.0.0.1:9", gateway=gateway.name)
+    else:
+        monkeypatch.setenv("AIRFLOW_CONN_WAN_DEFAULT", json.dumps({"conn_type": "http", "password": "p" * 20}))
+
+    (event,) = await events_of(trigger(wan_task_id, base_url=base_url))
+
+    error = error_from_dict(event["error"])
+    assert isinstance(error, WanConnectionError)
+    assert error.retry_can_help
+    assert "triggerer" in str(error)
+    assert "paid for" in str(error)
+    assert wan_task_id in str(error)
 
 
 @pytest.mark.stays_queued

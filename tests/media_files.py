@@ -33,6 +33,6 @@ def tone(seconds: float, rate: int = 16_000) -> bytes:
         sound.setnchannels(1)
         sound.setsampwidth(2)
         sound.setframerate(rate)
-        samples = (int(12_000 * math.sin(2 * math.pi * 440 * n / rate)) for n in range(round(seconds * rate)))
-        sound.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
+        second = struct.pack(f"<{rate}h", *(int(12_000 * math.sin(2 * math.pi * 440 * n / rate)) for n in range(rate)))
+        sound.writeframes((second * math.ceil(seconds))[: 2 * round(seconds * rate)])
     return target.getvalue()

@@ -48,20 +48,25 @@ EXTENSIBLE = struct.pack("<HHIIHHHHI", 0xFFFE, 1, 16_000, 32_000, 2, 16, 22, 16,
 FOUR_SECONDS = bytes(4 * 32_000)
 
 
+FRAME = 1152
+# One loud and one quiet, so that frames of a variable bit rate differ.
+TONES = [
+    struct.pack(f"<{FRAME}h", *(int(loud * math.sin(n / 9) + n % 83) for n in range(FRAME))) for loud in (200, 12_000)
+]
+
+
 def mp3(seconds: float, container: dict[str, str] | None = None, codec: dict[str, str] | None = None) -> bytes:
     target = io.BytesIO()
     rate = 44_100
     with av.open(target, "w", format="mp3", options=container or {}) as file:
-        stream = file.add_stream("libmp3lame", rate=rate, layout="mono", options=codec or {})
-        for start in range(0, int(seconds * rate), 1152):
-            # A tone that is loud and quiet in turns, so that frames of a variable bit rate differ.
-            loud = 12_000 if start // rate % 2 else 200
-            count = min(1152, int(seconds * rate) - start)
-            wanted = (int(loud * math.sin(n / 9) + n % 83) for n in range(start, start + count))
+        # The fastest of its qualities.
+        options = {"compression_level": "9"} | (codec or {})
+        stream = file.add_stream("libmp3lame", rate=rate, layout="mono", options=options)
+        for start in range(0, int(seconds * rate), FRAME):
+            count = min(FRAME, int(seconds * rate) - start)
             frame = av.AudioFrame(format="s16p", layout="mono", samples=count)
-            frame.planes[0].update(
-                b"".join(struct.pack("<h", value) for value in wanted).ljust(frame.planes[0].buffer_size, b"\0")
-            )
+            samples = TONES[start // rate % 2][: 2 * count]
+            frame.planes[0].update(samples.ljust(frame.planes[0].buffer_size, b"\0"))
             frame.sample_rate, frame.pts = rate, start
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))

@@ -115,19 +115,27 @@ def test_a_relative_path_stays_relative(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "out" / "x.mp4").read_bytes() == b"film"
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o077, 0o027])
-def test_the_file_is_as_readable_as_any_other_new_one(umask: int, tmp_path: Path) -> None:
+def test_the_file_is_as_readable_as_any_other_new_one(tmp_path: Path) -> None:
+    umasks = (0o022, 0o077, 0o027)
     # In a process of its own: the umask belongs to the whole process.
-    code = (
-        "import os, sys; from pathlib import Path; from airflow_wan.videos.destination import Destination\n"
-        f"os.umask({umask}); d = Destination(sys.argv[1]); d.prepare()\n"
-        "with d.staging() as staged: staged.write_bytes(b'film'); d.publish(staged)\n"
-        f"assert os.umask(0) == {umask}"
-    )
+    code = f"""
+import os, sys
+from airflow_wan.videos.destination import Destination
 
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.mp4")], check=True)
+for umask in {umasks}:
+    os.umask(umask)
+    destination = Destination(f"{{sys.argv[1]}}/{{umask}}.mp4")
+    destination.prepare()
+    with destination.staging() as staged:
+        staged.write_bytes(b"film")
+        destination.publish(staged)
+    assert os.umask(umask) == umask
+"""
 
-    assert stat.S_IMODE((tmp_path / "x.mp4").stat().st_mode) == 0o666 & ~umask
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+    modes = {umask: stat.S_IMODE((tmp_path / f"{umask}.mp4").stat().st_mode) for umask in umasks}
+    assert modes == {umask: 0o666 & ~umask for umask in umasks}
 
 
 def test_the_staged_file_is_private(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -445,3 +446,48 @@ def test_a_missing_connection_fails_its_test_with_the_reason(monkeypatch: pytest
 
     assert not good
     assert "is not defined" in message
+
+
+# A kill --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What hooks log. Airflow gives them a logger that pytest does not see."""
+    lines: list[str] = []
+
+    def write(text: str, *args: object) -> None:
+        lines.append(text % args)
+
+    monkeypatch.setattr(WanHook, "log", SimpleNamespace(info=write, warning=write))
+    return lines
+
+
+def test_a_kill_says_that_a_task_left_alone_may_be_billed(define: Callable[..., None], said: list[str]) -> None:
+    define(host="http://127.0.0.1:9")
+
+    WanHook().cancel_task("wan-task-1", wanted=False)
+
+    assert "wan-task-1 is left running at the gateway, and may be billed" in said[0]
+
+
+def test_a_kill_says_that_apiyi_cannot_cancel(define: Callable[..., None], said: list[str]) -> None:
+    define(host="http://127.0.0.1:9", extra={"gateway": "apiyi"})
+
+    WanHook().cancel_task("wan-task-1", wanted=True)
+
+    assert "wan-task-1 goes on and may be billed: APIYI cannot cancel" in said[0]
+
+
+@pytest.mark.parametrize("fault", ["unreachable", "undefined"])
+def test_a_cancel_that_fails_is_told_and_raises_nothing(
+    fault: str, define: Callable[..., None], said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    define(host="http://127.0.0.1:9", extra={"gateway": "dashscope"})
+    if fault == "undefined":
+        monkeypatch.delenv("AIRFLOW_CONN_WAN_DEFAULT")
+
+    WanHook().cancel_task("wan-task-1", wanted=True)
+
+    assert "wan-task-1 could not be canceled and may go on and be billed" in said[0]
+    assert KEY not in said[0]

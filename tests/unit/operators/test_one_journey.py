@@ -106,3 +106,21 @@ def test_media_are_declared_once_and_are_template_fields(operator: Any) -> None:
     for role in getattr(operator, "media_roles", ()):
         assert role in operator.template_fields
         assert role in inspect.signature(operator.__init__).parameters
+
+
+def test_a_reference_may_be_a_url_a_dict_or_a_list_of_either() -> None:
+    voiced = {"url": "https://cdn.example.com/b.png", "reference_voice": "https://cdn.example.com/b.mp3"}
+    task = operators.WanReferenceToVideoOperator(
+        task_id="refer",
+        prompt="image 1 talks to image 2",
+        reference_image=["https://cdn.example.com/a.png", voiced],
+        reference_video="https://cdn.example.com/c.mp4",
+        ratio="16:9",
+    )
+
+    assert task.request_media() == [
+        {"type": "reference_image", "url": "https://cdn.example.com/a.png"},
+        {"type": "reference_image", **voiced},
+        {"type": "reference_video", "url": "https://cdn.example.com/c.mp4"},
+    ]
+    assert task.request_parameters() == {"resolution": "720P", "duration": 5, "ratio": "16:9"}

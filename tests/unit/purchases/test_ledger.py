@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_wan.exceptions import LedgerUnreadable
+from airflow_wan.purchases.ledger import open_ledger
 from airflow_wan.purchases.record import RECORD_VERSION, STATE_STORE_KEY, Intent, Order, Purchase, read_record
+from airflow_wan.purchases.submitted_order import find_order
 from airflow_wan.purchases.variable_ledger import VariableLedger
 
 if TYPE_CHECKING:
@@ -127,6 +130,31 @@ def test_an_error_of_the_api_is_not_taken_for_an_absent_variable(
 
     with pytest.raises(LedgerUnreadable):
         VariableLedger("films", "r1", "animate", -1).read()
+
+
+def test_without_a_task_state_store_the_record_is_a_variable(runner: Any) -> None:
+    opened = open_ledger(cast("Any", {"ti": runner.instance}))
+
+    instance = runner.instance
+    assert isinstance(opened, VariableLedger)
+    assert opened.where == VariableLedger(instance.dag_id, instance.run_id, instance.task_id, -1).where
+
+
+@pytest.mark.parametrize("left", [{"wan_task_id": "abc", "version": 0}, ConnectionError("the XCom back end is away")])
+def test_an_order_that_cannot_be_read_is_told_and_keeps_no_video_from_landing(
+    left: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def pull(**_: Any) -> Any:
+        if isinstance(left, Exception):
+            raise left
+        return left
+
+    submit = SimpleNamespace(task_id="submit", leaves_wan_order=True)
+    task = SimpleNamespace(has_dag=lambda: True, get_flat_relatives=lambda *, upstream: [submit] if upstream else [])
+    context: Any = {"ti": SimpleNamespace(map_index=None, xcom_pull=pull), "task": task}
+
+    assert find_order(context, "abc") is None
+    assert "compared with nothing" in caplog.text
 
 
 def test_each_task_instance_has_a_variable_of_its_own() -> None:

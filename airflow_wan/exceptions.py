@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_wan.redaction import redact
+from airflow_wan.redaction import redact_beginning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,9 +111,8 @@ class WanError(Exception):
         http_status: int | None = None,
         retry_after: float | None = None,
     ) -> None:
-        # Cut first too: a gateway's text may have any length, and redacting a long one is slow.
-        self.message = redact(message[: 2 * self.longest_message])[: self.longest_message]
-        self.code = redact(code)[:MAX_CODE_CHARS] if code else None
+        self.message = redact_beginning(message, self.longest_message)
+        self.code = redact_beginning(code, MAX_CODE_CHARS) if code else None
         self.request_id = request_id
         self.wan_task_id = wan_task_id
         self.http_status = http_status

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
-__all__ = ["identity", "redact", "secrets_in", "shareable"]
+__all__ = ["identity", "redact", "redact_beginning", "secrets_in", "shareable"]
 
 # Query parameters that sign a URL, in lower case: S3, CloudFront, Google, OSS, and Azure's shared access signatures.
 _SIGNING = (
@@ -68,6 +68,20 @@ def redact(text: str) -> str:
     :param text: a message or log line; URLs and keys may stand anywhere in it.
     """
     return _scrubbed(text, mark="?…")
+
+
+def redact_beginning(text: str, max_chars: int) -> str:
+    """Return the beginning of a text of any length, without secrets.
+
+    A cut in the middle of a URL or key would hide that it is one, so the word that is cut is left out.
+
+    :param text: a message of a stranger.
+    :param max_chars: length of the result at most, in characters.
+    """
+    head = text[: 20 * max_chars]
+    if len(head) < len(text):
+        head = head.rpartition(" ")[0] or head.partition("://")[0].partition("sk-")[0]
+    return redact(head)[:max_chars]
 
 
 def shareable(value: Any) -> Any:

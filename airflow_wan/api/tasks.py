@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_wan.api.answers import text_of
 from airflow_wan.api.failures import read_error, read_failed_answer, split_code, submit_error
 from airflow_wan.exceptions import MAX_MESSAGE_CHARS, GatewayUnavailable, WanError
-from airflow_wan.redaction import redact
+from airflow_wan.redaction import redact, redact_beginning
 
 if TYPE_CHECKING:
     from airflow_wan.api.answers import Answer
@@ -252,7 +252,7 @@ def _failure(body: Mapping[str, Any], objects: list[Mapping[str, Any]]) -> tuple
     code_in_message, message = split_code(next((text for text in messages if text), ""))
     code = text_of(error.get("code")) if isinstance(error, Mapping) else None
     code = code_in_message or code or _first_text(inner_objects, "code")
-    return code, redact(message[: 2 * MAX_MESSAGE_CHARS]) or None
+    return code, redact_beginning(message, MAX_MESSAGE_CHARS) or None
 
 
 def _video_url(body: Mapping[str, Any], objects: list[Mapping[str, Any]]) -> str | None:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_wan.purchases.record import fingerprint_of
-from airflow_wan.redaction import identity, redact, secrets_in, shareable
+from airflow_wan.redaction import identity, redact, redact_beginning, secrets_in, shareable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -368,3 +368,17 @@ def test_secrets_are_found_wherever_they_are() -> None:
     ]
 
     assert list(secrets_in(fields)) == ["X-Amz-Signature=abc", "secret", "sk-1234"]
+
+
+@pytest.mark.parametrize("before", ["", "why: ", "https://h.example/?" + "q" * 19_900 + " ", "x" * 19_980 + " "])
+@pytest.mark.parametrize(
+    "secret", ["https://user:TOPSECRET@h.example/a", "https://h.example/a?sig=TOPSECRET", "sk-TOPSECRET"]
+)
+def test_no_cut_of_a_long_text_leaves_the_beginning_of_a_secret(secret: str, before: str) -> None:
+    for shift in range(0, 60, 3):
+        text = (before + "." * shift)[:20_000] + " " + secret + " " + "y " * 20_000
+
+        beginning = redact_beginning(text, 1_000)
+
+        assert "TOP" not in beginning
+        assert len(beginning) <= 1_000

@@ -225,6 +225,19 @@ def read_some(response: http.client.HTTPResponse, at_most: int) -> bytes:
     return response.read1(at_most)
 
 
+def read_beginning(response: http.client.HTTPResponse, at_most: int) -> bytes:
+    """Return a body, or the beginning of a longer one.
+
+    :param response: the response that a `FileClient` yielded.
+    :param at_most: maximum number of bytes.
+    :raises TransferInterrupted: when the connection failed or was too slow.
+    """
+    content = bytearray()
+    while len(content) < at_most and (piece := read_some(response, at_most - len(content))):
+        content += piece
+    return bytes(content)
+
+
 def _receive_head(connection: http.client.HTTPConnection, opened: contextlib.ExitStack, pace: Pace) -> FileResponse:
     response = opened.enter_context(cast("FileResponse", connection.getresponse()))
     response.pace = pace

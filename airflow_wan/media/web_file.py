@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from airflow_wan.exceptions import MediaUnreadable, TransferFailed
 from airflow_wan.media.bounded import BLOCK_BYTES, MAX_BYTES, BoundedFile
 from airflow_wan.net.file_client import FileClient, read_beginning
-from airflow_wan.net.host_answers import content_range, whole_number
+from airflow_wan.net.host_answers import content_range, strong_etag, whole_number
 
 if TYPE_CHECKING:
     import http.client
@@ -58,8 +58,7 @@ class WebFile:
         """
         response, self._beginning = self._get(0, BLOCK_BYTES)
         headers = response.headers
-        etag = headers.get("ETag", "")
-        self.etag = etag.strip('"') if etag.startswith('"') else None
+        self.etag = strong_etag(headers.get("ETag"))
         if headers.get("Content-Encoding", "identity").lower() != "identity":
             raise MediaUnreadable("its host sends it compressed, although no compression was accepted")
         if _is_page(response, self._beginning):

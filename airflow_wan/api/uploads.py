@@ -45,6 +45,7 @@ _FIELDS = ("policy", "signature", "upload_dir", "upload_host", "oss_access_key_i
 # Refusals that another try, with a new policy, may not get: an expired policy, a slow upload, too many uploads.
 _MAY_PASS = frozenset({403, 408, 429})
 
+_MOST_MB = 1e6  # more than any store takes, and less than a float can be
 _READ_BYTES = 64 * 1024
 _MAX_ANSWER_BYTES = 4096
 
@@ -98,7 +99,7 @@ def read_policy(answer: Answer, account: Account) -> UploadPolicy:
             "x-oss-object-acl": str(told["x_oss_object_acl"]),
             "x-oss-forbid-overwrite": str(granted.get("x_oss_forbid_overwrite", "true")).lower(),
         },
-        largest_bytes=int(float(most) * MB) if most and most.replace(".", "", 1).isdecimal() else None,
+        largest_bytes=int(min(float(most), _MOST_MB) * MB) if most and most.replace(".", "", 1).isdecimal() else None,
     )
 
 

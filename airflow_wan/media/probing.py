@@ -31,6 +31,7 @@ _OLD_QUICKTIME = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"
 _MPEG1_KBIT = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MPEG2_KBIT = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 
+_MAX_WAV_CHUNKS = 100  # before the sound; most files have one or two
 _MP3_FRAMES = 3  # so many in a row are no chance
 _MP3_SEARCHED_BYTES = 64 * 1024  # of what some programs put between the tag and the first frame
 
@@ -165,12 +166,28 @@ def _audio_facts(file: BinaryIO) -> AudioFacts:
     duration_s = tag.duration or None
     if kind == "mpeg" and (duration_s is None or not _has_mp3_frames(file)):
         raise NotMediaError("a sound file of a known format")  # it begins like an MP3, but no frames follow
-    if not tag.samplerate:
+    if not tag.samplerate or (kind == "wav" and not _has_wav_chunks(file)):
         raise NotMediaError("a sound file with a readable header")  # it has the first bytes of one, and no more
     if kind == "wav" and duration_s and tag.bitrate and tag.is_lossless:
         # Programs that write into a pipe announce 4 GB; the sound cannot be longer than the file.
         duration_s = min(duration_s, size * 8 / (tag.bitrate * 1000))
     return AudioFacts({"mpeg": "MP3"}.get(kind, kind.upper()), duration_s, size)
+
+
+def _has_wav_chunks(file: BinaryIO) -> bool:
+    """Return whether a WAV has a format that makes sense, and sound behind it."""
+    has_format, at = False, 12
+    for _ in range(_MAX_WAV_CHUNKS):
+        file.seek(at)
+        head = file.read(16)
+        if len(head) < 16 or head[:4] == b"data":  # noqa: PLR2004 - a chunk's head, and the format's first fields
+            return has_format and head[:4] == b"data"
+        (size,) = struct.unpack_from("<I", head, 4)
+        if head[:4] == b"fmt ":
+            channels, rate = struct.unpack_from("<HI", head, 10)
+            has_format = 16 <= size <= 1024 and 1 <= channels <= 256 and 1000 <= rate <= 1_000_000  # noqa: PLR2004
+        at += 8 + size + size % 2
+    return False
 
 
 def _has_mp3_frames(file: BinaryIO) -> bool:

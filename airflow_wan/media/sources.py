@@ -108,8 +108,8 @@ class LocalFile:
 
     @property
     def shown(self) -> str:
-        """The path."""
-        return str(self.path)
+        """The path, with a question mark for each character that cannot be printed."""
+        return "".join(character if character.isprintable() else "?" for character in str(self.path))
 
     @property
     def name(self) -> str:
@@ -123,15 +123,12 @@ class LocalFile:
 
     def digest(self) -> str | None:
         """Return the SHA-256 of the content; None if it is larger than any file that can be sent."""
-        digest = hashlib.sha256()
         with self.open() as file:
-            while piece := file.read(MB):
-                digest.update(piece)
-                if file.tell() > MAX_SENT_BYTES:
-                    return None
-        return f"sha256:{digest.hexdigest()}"
+            if size_of(file) > MAX_SENT_BYTES:
+                return None
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
-    def open(self, block_bytes: int = MB) -> BinaryIO:
+    def open(self, block_bytes: int = MB) -> io.BufferedReader:
         """Open the file; it is read in blocks of this size. Nothing but a regular file is opened, and nothing waits.
 
         :raises OSError: when there is no such file, or it may not be read.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import hashlib
 import io
@@ -12,7 +11,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -139,7 +138,7 @@ class LocalFile:
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(os.close, descriptor)
             _require_regular(os.fstat(descriptor))  # the path may lead somewhere else by now
-            file = os.fdopen(descriptor, "rb", block_bytes)
+            file = cast("io.BufferedReader", os.fdopen(descriptor, "rb", block_bytes))
             on_failure.pop_all()
         return file
 
@@ -252,7 +251,7 @@ def _source_of(reference: MediaReference) -> Source:
         head, _, payload = url.partition(",")
         try:
             return InlineImage(base64.b64decode(payload, validate=True), str(shareable(url)))
-        except binascii.Error:
+        except ValueError:
             raise InvalidVideoRequest([f"{reference.role}: {head},… is not valid base64."]) from None
     if scheme in ("http", "https"):
         return WebUrl(url)

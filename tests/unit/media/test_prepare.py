@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import given
+from hypothesis import strategies as st
 from media_files import image, tone
 from PIL import Image
 
@@ -649,6 +651,18 @@ def test_a_worker_without_a_home_folder_is_told_so(dashscope: Account, monkeypat
 
 
 class TestIdentity:
+    @given(
+        url=st.text(max_size=40)
+        | st.tuples(
+            st.sampled_from(["data:image/png;base64,", "https://", "file://", "~/", "/", "oss://dashscope-instant/"]),
+            st.text(max_size=20),
+        ).map("".join)
+    )
+    def test_no_url_raises_an_error(self, url: str) -> None:
+        (facts,) = identify(order(first_frame=url))
+
+        assert facts.role == "first_frame"
+
     def test_files_are_identified_by_their_content(self, frame: Path, store: Store, tmp_path: Path) -> None:
         copy = tmp_path / "copy.png"
         copy.write_bytes(frame.read_bytes())

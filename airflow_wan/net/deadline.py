@@ -43,6 +43,8 @@ class Deadline:
         """Leave the sockets alone from now on."""
         self._timer.cancel()
         with self._lock:
+            for sock in self._watched:
+                sock.close()
             self._watched.clear()
 
     @property
@@ -56,11 +58,17 @@ class Deadline:
         return max(0.0, self._ends_at - time.monotonic())
 
     def watch(self, sock: socket.socket) -> None:
-        """Shut a socket down when the time is over; at once if it is over already."""
-        with self._lock:
-            self._watched.append(sock)
+        """Shut a socket down when the time is over; at once if it is over already.
+
+        :param sock: the socket. It may become a TLS socket later, and need not be open any more.
+        """
+        # A descriptor of our own: the start of TLS takes the socket's. Besides, a TLS socket that is shut down by its
+        # own method could still send, without encryption.
+        with contextlib.suppress(OSError), self._lock:
+            copy = socket.fromfd(sock.fileno(), sock.family, sock.type)
+            self._watched.append(copy)
             if self._passed:
-                _shut_down(sock)
+                _shut_down(copy)
 
     def _end(self) -> None:
         with self._lock:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from airflow_wan.api.rules import MB, MediaKind
 from airflow_wan.exceptions import InvalidVideoRequest, NotMediaError, WanError
 from airflow_wan.media.bounded import bounded
-from airflow_wan.media.preflight import require_media
+from airflow_wan.media.preflight import require_media, too_large
 from airflow_wan.media.probing import probe_image
 from airflow_wan.media.sources import (
     MAX_SENT_BYTES,
@@ -146,9 +146,7 @@ class GatewayAccess:
         if not file.size:
             raise _refusal(reference, file.source, "is empty.")
         if file.size > MAX_SENT_BYTES:
-            raise _refusal(
-                reference, file.source, f"has {file.size / MB:.1f} MB; at most {MAX_SENT_BYTES / MB:g} MB can be sent."
-            )
+            raise _refusal(reference, file.source, f"has {too_large(file.size, MAX_SENT_BYTES)} can be sent.")
         require_media(reference, file.source.shown, bounded(file.content, file.size))
         if not (self.account.gateway.can_upload or isinstance(file.source, InlineImage)):
             self._inline(file, reference)

@@ -26,8 +26,9 @@ _PNG_BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8
 _PNG_ALPHA = (4, 6)
 
 _BMP_BITS = (1, 2, 4, 8, 16, 24, 32, 64)
+_BMP_COMPRESSIONS = (0, 1, 2, 3, 4, 5, 6, 11, 12, 13)
 _BMP_OLD_HEADER = 12  # bytes, of OS/2 1; its numbers have 16 bits
-_BMP_HEADERS = (16, 40, 52, 56, 64, 108, 124)  # bytes, of all others
+_BMP_HEADERS = (40, 52, 56, 64, 108, 124)  # bytes, of all others
 _BMP_MASKED_HEADERS = (56, 108, 124)  # bytes, of those with a mask of the alpha channel
 _BMP_ALPHA_MASK = slice(66, 70)
 
@@ -83,8 +84,10 @@ def _read_bmp(_: BinaryIO, head: bytes, size: int) -> Picture:
     pixels_at, header = struct.unpack_from("<II", head, 10)
     layout = "<HHHH" if header == _BMP_OLD_HEADER else "<iiHH"
     width, height, planes, bits = struct.unpack_from(layout, head, 18)
-    is_header = header == _BMP_OLD_HEADER or header in _BMP_HEADERS
-    if not (is_header and width > 0 and height and planes == 1 and bits in _BMP_BITS and pixels_at < size):
+    is_known = header == _BMP_OLD_HEADER or (
+        header in _BMP_HEADERS and struct.unpack_from("<I", head, 30)[0] in _BMP_COMPRESSIONS
+    )
+    if not (is_known and width > 0 and height and planes == 1 and bits in _BMP_BITS and pixels_at < size):
         raise NotMediaError("a BMP image with a readable header")
     return Picture("BMP", width, abs(height), header in _BMP_MASKED_HEADERS and any(head[_BMP_ALPHA_MASK]))
 

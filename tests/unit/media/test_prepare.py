@@ -7,7 +7,9 @@ import contextlib
 import hashlib
 import io
 import os
+import pathlib
 import socket
+import struct
 import threading
 import time
 import wave
@@ -246,6 +248,70 @@ class TestOnTheWire:
         assert prepare(request, dashscope).request == request
         with pytest.raises(InvalidVideoRequest, match="APIYI cannot read"):
             prepare(request, apiyi)
+
+
+class TestSizesAndLengths:
+    def test_of_a_file_that_is_too_large_no_byte_is_read(self, dashscope: Account, frame: Path, tmp_path: Path) -> None:
+        sound = tmp_path / "long.wav"
+        sound.write_bytes(tone(1.0))
+        with sound.open("r+b") as file:
+            file.truncate(3 * 1024**3)  # a sparse file: it takes no space
+        before = bytes_read()
+
+        with pytest.raises(InvalidVideoRequest, match=r"driving_audio: .*has 3072\.0 MB; at most 15 MB are allowed"):
+            prepare(order(first_frame=str(frame), driving_audio=str(sound)), dashscope)
+
+        assert bytes_read() - before < 100_000_000
+
+    def test_a_size_that_is_just_too_large_is_told_in_enough_digits(self, dashscope: Account, tmp_path: Path) -> None:
+        picture = tmp_path / "large.png"
+        picture.write_bytes(image().ljust(20 * 1024 * 1024 + 600))
+
+        with pytest.raises(InvalidVideoRequest, match=r"has 20\.001 MB; at most 20 MB are allowed"):
+            prepare(order(first_frame=str(picture)), dashscope)
+
+    @pytest.mark.parametrize("preflight", [True, False])
+    def test_a_role_without_limits_has_the_limit_of_an_upload(
+        self, dashscope: Account, tmp_path: Path, preflight: bool
+    ) -> None:
+        sound = tmp_path / "long.wav"
+        sound.write_bytes(tone(1.0))
+        with sound.open("r+b") as file:
+            file.truncate(3 * 1024**3)
+        before = bytes_read()
+
+        with pytest.raises(InvalidVideoRequest, match=r"has 3072\.0 MB; at most 1024 MB can be sent"):
+            prepare(order(reference_voice=str(sound)), dashscope, preflight=preflight)
+
+        assert bytes_read() - before < 100_000_000
+
+    def test_a_length_that_cannot_be_measured_is_told(
+        self, dashscope: Account, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        clip = tmp_path / "clip.mp4"
+        clip.write_bytes(clip_of_unknown_length())
+
+        prepare(order(reference_video=str(clip)), dashscope)
+
+        assert f"reference_video: the length of {clip} could not be measured" in caplog.text
+
+
+def bytes_read() -> int:
+    """Bytes that this process has read so far."""
+    return int(pathlib.Path("/proc/self/io").read_text().split()[1])
+
+
+def clip_of_unknown_length() -> bytes:
+    def box(kind: bytes, *content: bytes) -> bytes:
+        body = b"".join(content)
+        return struct.pack(">I4s", 8 + len(body), kind) + body
+
+    track = box(
+        b"trak",
+        box(b"tkhd", bytes(76), struct.pack(">II", 320 << 16, 180 << 16)),
+        box(b"mdia", box(b"hdlr", bytes(8) + b"vide" + bytes(13))),
+    )
+    return box(b"ftyp", b"isom") + box(b"moov", box(b"mvhd", bytes(100)), track) + box(b"mdat")
 
 
 class TestObjectStores:

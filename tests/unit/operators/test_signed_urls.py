@@ -45,7 +45,7 @@ def test_a_retry_with_a_url_signed_anew_fetches_the_paid_video(
         runner.run(film(timeout=0.01, first_frame=signed_at(1_764_115_200, "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b")))
     runner.run(film(first_frame=signed_at(1_764_118_800, "1b4f0e9851971998e732078544c96b36c3d01ced")))
 
-    assert len(gateway.emulator.creates()) == len(gateway.emulator.ledger()) == 1
+    assert len(gateway.emulator.ledger()) == 1
 
 
 # Letters that stand in no other word here, so that any part of the secret is found.
@@ -59,6 +59,11 @@ QUERY = st.builds(
     st.sampled_from(["=", "%3D", "=exp=1764115200~hmac="]),
 )
 SECRETS = ("QX", "XQ", "ZZ", "Z7", "7Z", "QZ", "ZQ", "QQ", "XX", "77Q", "X7", "7X", "Q7", "7Q")
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> str:
+    """What this package logged; the emulator's web server logs what it is asked for."""
+    return "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("airflow_wan"))
 
 
 def leaks(text: str) -> list[str]:
@@ -83,7 +88,7 @@ def test_a_signed_url_is_shown_nowhere_when_all_goes_well(
 
     assert not leaks(rendered)
     assert not leaks(repr((runner.instance.xcoms, runner.trigger_kwargs, runner.events, runner.store.rows)))
-    assert not leaks(caplog.text)
+    assert not leaks(logged(caplog))
     with open(f"{path}.json", encoding="utf-8") as record:  # noqa: PTH123 - the path is the task's own text
         assert not leaks(record.read().partition('"sha256"')[0])
 
@@ -115,7 +120,7 @@ def test_a_signed_url_is_shown_nowhere_when_the_request_is_refused(
     assert start in ("ftp://", "//", "http:/") or not leaks(rendered)
     assert not leaks("".join(traceback.format_exception(raised.value)))
     assert not leaks(repr((raised.value.__context__, raised.value.__cause__)))
-    assert not leaks(caplog.text)
+    assert not leaks(logged(caplog))
 
 
 def test_a_query_without_a_signature_is_hidden_too_and_tells_files_apart(
@@ -127,4 +132,4 @@ def test_a_query_without_a_signature_is_hidden_too_and_tells_files_apart(
     for task in tasks:
         runner.run(task)
 
-    assert len(gateway.emulator.creates()) == 2
+    assert len(gateway.emulator.ledger()) == 2

@@ -5,6 +5,7 @@ Whatever fails in here is repeated in here, or by a retry of the Airflow task; n
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from dataclasses import asdict, dataclass, field
@@ -31,6 +32,7 @@ from airflow_wan.telemetry.metrics import count_video
 from airflow_wan.videos import sidecar
 from airflow_wan.videos.acceptance import Expected, examine, leave_poster
 from airflow_wan.videos.download import download
+from airflow_wan.videos.ownership import NewVideo, task_instance
 from airflow_wan.videos.wan_video import FinishedVideo, finished_video
 
 if TYPE_CHECKING:
@@ -53,8 +55,6 @@ READ_ATTEMPTS = 5
 
 UNPLAYABLE_ATTEMPTS = 2
 """Downloads of a file that arrives and is no video, before it is kept for a person to look at."""
-
-_TASK_INSTANCE = ("dag_id", "run_id", "task_id", "map_index")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,7 @@ class Delivery:
     :param poster: whether to leave its first frame beside it.
     :param seen: when each of the task's states was first seen, unix times in s.
     :param airflow: dag_id, run_id, task_id, map_index and try_number of the Airflow task.
+    :param since: when the DAG run began, unix time in s: the video was ordered after that.
     """
 
     destination: Destination
@@ -93,6 +94,7 @@ class Delivery:
     poster: bool = False
     seen: Mapping[str, float] = field(default_factory=dict)
     airflow: Mapping[str, Any] = field(default_factory=dict)
+    since: float = field(default_factory=time.time)
 
     @property
     def order(self) -> Order:
@@ -104,7 +106,8 @@ class Delivery:
 
         :param client: a client of the account that submitted the task.
         :param wan_task_id: the task.
-        :raises VideoDownloadFailed: when the file did not arrive whole, or could not be written to its destination.
+        :raises VideoDownloadFailed: when the file did not arrive whole, could not be written to its destination, or
+            may not replace what is there; then it is kept beside it.
         :raises VideoRejected: when it is not what was ordered; it is kept beside the destination.
         :raises WanError: when the task cannot be read.
         """
@@ -112,16 +115,41 @@ class Delivery:
             with self.destination.staging() as staged:
                 arrived = self._fetch(client, wan_task_id, staged)
                 acceptance = self._accept(arrived, staged)
-                poster = leave_poster(staged, self.destination) if self.poster else None
-                self.destination.publish(staged)
+                place = self._publish(staged, arrived)
+                log.info("The video is at %s (sha256 %s).", place, arrived.file.sha256)
+                record = self._record(arrived, acceptance, place)
+                if self.sidecar:
+                    _leave_sidecar(record, place)
+                poster = leave_poster(place.local_path or staged, place) if self.poster else None
         except (DestinationError, OSError) as error:
             raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
-        log.info("The video is at %s (sha256 %s).", self.destination, arrived.file.sha256)
-        record = self._record(arrived, acceptance)
-        if self.sidecar:
-            self._leave_sidecar(record)
+        if place != self.destination:
+            raise self._kept_beside(place, wan_task_id)
         self._count(arrived)
-        return finished_video(record, self.destination, poster=poster)
+        return finished_video(record, place, poster=poster)
+
+    def _publish(self, staged: Path, arrived: _Arrived) -> Destination:
+        """Put a video at its destination, or beside it if another task's video is there; return where it is."""
+        video = NewVideo(
+            wan_task_id=arrived.task.wan_task_id,
+            sha256=arrived.file.sha256,
+            task=task_instance(self.airflow),
+            order=self.order,
+            ordered_at=self.purchase.intent.intent_at if self.purchase else self.since,
+        )
+        if self.destination.publish(staged, may_replace=lambda: video.may_replace(self.destination)):
+            return self.destination
+        beside = self.destination.beside(video.wan_task_id)
+        beside.publish(staged)
+        return beside
+
+    def _kept_beside(self, place: Destination, wan_task_id: str) -> VideoDownloadFailed:
+        return VideoDownloadFailed(
+            f"At {self.destination} is another video or file, which stays there: it belongs to another task, or came "
+            f"while this video was made. This video is kept at {place}. Give each task a path of its own.",
+            kept_at=str(place),
+            wan_task_id=wan_task_id,
+        )
 
     def _fetch(self, client: WanClient, wan_task_id: str, staged: Path) -> _Arrived:
         """Download until the file is a video; a file that repeatedly is none is rejected."""
@@ -174,30 +202,31 @@ class Delivery:
         return acceptance
 
     def _rejected(self, problems: Sequence[str], staged: Path, wan_task_id: str) -> VideoRejected:
-        """Keep a file that is not accepted beside its destination, and return the error that says so."""
+        """Keep a file that is not accepted beside its destination, and return the error that says so.
+
+        It replaces no other file: that may be what another task has paid for.
+        """
         kept_at: str | None = None
-        rejected = self.destination.rejected
+        place = self.destination.rejected
         try:
-            rejected.publish(staged)
-            kept_at = str(rejected)
+            with staged.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if not place.publish(staged, may_replace=lambda: place.sha256() == digest):
+                place = self.destination.beside(wan_task_id).rejected
+                place.publish(staged)
+            kept_at = str(place)
         except DestinationError as error:
             log.warning("The rejected file could not be kept: %s", error)
         return VideoRejected(problems, kept_at=kept_at, wan_task_id=wan_task_id)
 
-    def _leave_sidecar(self, record: Sidecar) -> None:
-        try:
-            sidecar.write_sidecar(self.destination, record)
-        except DestinationError as error:  # the video is worth having without it
-            log.warning("The video's record could not be left beside it: %s", error)
-
-    def _record(self, arrived: _Arrived, acceptance: Acceptance) -> Sidecar:
+    def _record(self, arrived: _Arrived, acceptance: Acceptance, place: Destination) -> Sidecar:
         """Return all that is known of the video; the record itself removes what signs URLs."""
         task, purchase, order = arrived.task, self.purchase, self.order
         request, gateway = order.request, self.account.gateway.name
         settled = settle_cost(gateway, order.model, order.resolution, task.usage) if order.model else None
         return sidecar.Sidecar(
             video=sidecar.Video(
-                name=str(self.destination).rpartition("/")[2], bytes=arrived.file.bytes, sha256=arrived.file.sha256
+                name=str(place).rpartition("/")[2], bytes=arrived.file.bytes, sha256=arrived.file.sha256
             ),
             inspection=sidecar.Inspection(**asdict(arrived.facts), **asdict(acceptance)),
             request=dict(request) or None,
@@ -220,7 +249,7 @@ class Delivery:
             cost=sidecar.Cost(
                 estimated=order.estimated_usd, settled=settled, usage=dict(task.usage), rates_as_of=RATES_AS_OF
             ),
-            airflow=sidecar.AirflowTask(**{name: self.airflow[name] for name in _TASK_INSTANCE}),
+            airflow=task_instance(self.airflow),
         )
 
     def _times(self, arrived: _Arrived) -> dict[str, datetime]:
@@ -245,6 +274,13 @@ class Delivery:
             size=arrived.file.bytes,
             waited_s=succeeded - submitted if submitted and succeeded else None,
         )
+
+
+def _leave_sidecar(record: Sidecar, place: Destination) -> None:
+    try:
+        sidecar.write_sidecar(place, record)
+    except DestinationError as error:  # the video is worth having without it
+        log.warning("The video's record could not be left beside it: %s", error)
 
 
 def _read_succeeded(client: WanClient, wan_task_id: str) -> WanTask:

@@ -281,8 +281,8 @@ class Destination:
             status = local.stat()
             return max(status.st_mtime, status.st_ctime)  # a file keeps the first when it is moved to its place
         remote = self._remote()
-        moment: datetime = remote.fs.modified(remote.path)
-        return moment.timestamp()
+        moment: datetime | int = remote.fs.modified(remote.path)  # ossfs has a number
+        return float(moment) if isinstance(moment, int) else moment.timestamp()
 
     def _object_info(self) -> dict[str, Any] | None:
         """Return what an object store tells of the object; None for a folder, which is only a prefix of other names."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +137,7 @@ class Delivery:
             order=self.order,
             ordered_at=self.purchase.intent.intent_at if self.purchase else self.since,
         )
-        if self.destination.publish(staged, may_replace=lambda: video.may_replace(self.destination)):
+        if replace(self.destination, may_replace=lambda: video.may_replace(self.destination)).publish(staged):
             return self.destination
         beside = self.destination.beside(video.wan_task_id)
         beside.publish(staged)
@@ -211,7 +211,7 @@ class Delivery:
         try:
             with staged.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if not place.publish(staged, may_replace=lambda: place.sha256() == digest):
+            if not replace(place, may_replace=lambda: self.destination.rejected.sha256() == digest).publish(staged):
                 place = self.destination.beside(wan_task_id).rejected
                 place.publish(staged)
             kept_at = str(place)

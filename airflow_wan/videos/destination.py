@@ -12,7 +12,7 @@ import inspect
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
@@ -46,9 +46,11 @@ class Destination:
     """The place of one file.
 
     :param uri: a local path, or a URI that ``ObjectStoragePath`` understands (``s3://conn_id@bucket/key.mp4``).
+    :param may_replace: tells whether the file that is there may be replaced. None: any file may.
     """
 
     uri: str
+    may_replace: Callable[[], bool] | None = field(default=None, compare=False, repr=False)
 
     @property
     def local_path(self) -> Path | None:
@@ -134,12 +136,10 @@ class Destination:
         with staging as staged:
             yield staged
 
-    def publish(self, staged: Path, *, may_replace: Callable[[], bool] | None = None) -> bool:
-        """Put a complete file at the destination in one step.
+    def publish(self, staged: Path) -> bool:
+        """Put a complete file at the destination in one step, unless a file is there that may not be replaced.
 
         :param staged: the complete file, from `staging`. It may be moved.
-        :param may_replace: called if a file is there already, and tells whether that one may be replaced. None: any
-            file may.
         :returns: whether the file was published; if not, the file that is there has stayed.
         :raises DestinationError: when it could not be written; no partial file is left at the destination.
         """
@@ -147,14 +147,14 @@ class Destination:
             local = self.local_path
             if local is not None:
                 lock = local.parent / f"{_staging_prefix(local.name)}lock"
-                return publish_file(staged, local, lock=lock, may_replace=may_replace)
-            return self._upload(staged, may_replace)
+                return publish_file(staged, local, lock=lock, may_replace=self.may_replace)
+            return self._upload(staged)
         except DestinationError:
             raise
         except Exception as error:  # every store has errors of its own
             raise DestinationError(f"{self} could not be written: {type(error).__name__}: {error}") from error
 
-    def _upload(self, staged: Path, may_replace: Callable[[], bool] | None) -> bool:
+    def _upload(self, staged: Path) -> bool:
         """Publish a file to an object store.
 
         A store that knows conditional writes refuses to replace an object that came after the look. With another one,
@@ -163,10 +163,10 @@ class Destination:
         # put_file sends the whole file and aborts when the connection breaks. A file object that is opened for writing
         # would publish a partial file when an exception closes it.
         remote = self._remote()
-        if may_replace is not None:
+        if self.may_replace is not None:
             if self._may_be_free() and _create_object(remote, staged):
                 return True
-            if not self._may_be_free() and not may_replace():
+            if not self._may_be_free() and not self.may_replace():
                 return False
         remote.fs.put_file(str(staged), remote.path)
         return True

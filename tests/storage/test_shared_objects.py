@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,7 +41,7 @@ def destination(request: pytest.FixtureRequest) -> Destination:
 def publish(destination: Destination, content: bytes, may_replace: Callable[[], bool] | None = None) -> bool:
     with destination.staging() as staged:
         staged.write_bytes(content)
-        return destination.publish(staged, may_replace=may_replace)
+        return replace(destination, may_replace=may_replace).publish(staged)
 
 
 def another_comes_after_the_look(destination: Destination, monkeypatch: pytest.MonkeyPatch) -> None:

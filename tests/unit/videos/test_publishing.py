@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def publish(path: Path, content: bytes, may_replace: Callable[[], bool] | None) -> bool:
-    destination = Destination(str(path))
+    destination = Destination(str(path), may_replace)
     with destination.staging() as staged:
         staged.write_bytes(content)
-        return destination.publish(staged, may_replace=may_replace)
+        return destination.publish(staged)
 
 
 @pytest.fixture(params=["links", "no links"])

@@ -5,6 +5,7 @@ Whatever fails in here is repeated in here, or by a retry of the Airflow task; n
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import time
@@ -28,6 +29,7 @@ from airflow_wan.media.mp4 import inspect_video
 from airflow_wan.net.retrying import retrying
 from airflow_wan.purchases.prices import RATES_AS_OF, settle_cost
 from airflow_wan.purchases.record import NOTHING_KNOWN, Order, Purchase
+from airflow_wan.redaction import shareable
 from airflow_wan.telemetry.metrics import count_video
 from airflow_wan.videos import sidecar
 from airflow_wan.videos.acceptance import Expected, examine, leave_poster
@@ -117,7 +119,7 @@ class Delivery:
                 acceptance = self._accept(arrived, staged)
                 place = self._publish(staged, arrived)
                 log.info("The video is at %s (sha256 %s).", place, arrived.file.sha256)
-                record = self._record(arrived, acceptance, place)
+                record = self._record_or_less(arrived, acceptance, place)
                 if self.sidecar:
                     _leave_sidecar(record, place)
                 poster = leave_poster(place.local_path or staged, place) if self.poster else None
@@ -125,7 +127,8 @@ class Delivery:
             raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
         if place != self.destination:
             raise self._kept_beside(place, wan_task_id)
-        self._count(arrived)
+        with contextlib.suppress(TypeError):  # a time that is none; metrics themselves never fail
+            self._count(arrived)
         return finished_video(record, place, poster=poster)
 
     def _publish(self, staged: Path, arrived: _Arrived) -> Destination:
@@ -219,50 +222,71 @@ class Delivery:
             log.warning("The rejected file could not be kept: %s", error)
         return VideoRejected(problems, kept_at=kept_at, wan_task_id=wan_task_id)
 
-    def _record(self, arrived: _Arrived, acceptance: Acceptance, place: Destination) -> Sidecar:
-        """Return all that is known of the video; the record itself removes what signs URLs."""
-        task, purchase, order = arrived.task, self.purchase, self.order
-        request, gateway = order.request, self.account.gateway.name
-        settled = settle_cost(gateway, order.model, order.resolution, task.usage) if order.model else None
+    def _record_or_less(self, arrived: _Arrived, acceptance: Acceptance, place: Destination) -> Sidecar:
+        """Return all that can be recorded of the video. The video is at its place: nothing in here may fail it."""
+        essential = self._essential_record(arrived, acceptance, place)
+        try:
+            return essential.model_copy(update=self._details(arrived))
+        except Exception as error:  # noqa: BLE001 - a record or a stranger's answer that nobody thought of
+            log.warning(
+                "The request, the times and the cost of the video are left out of its record and of wan_video: they cannot "
+                "be recorded (%s).",
+                type(error).__name__,
+            )
+            return essential
+
+    def _essential_record(self, arrived: _Arrived, acceptance: Acceptance, place: Destination) -> Sidecar:
         return sidecar.Sidecar(
             video=sidecar.Video(
                 name=str(place).rpartition("/")[2], bytes=arrived.file.bytes, sha256=arrived.file.sha256
             ),
             inspection=sidecar.Inspection(**asdict(arrived.facts), **asdict(acceptance)),
-            request=dict(request) or None,
-            fingerprint=purchase.intent.fingerprint if purchase else None,
-            sources=tuple(sidecar.Source(**source) for source in order.sources),
-            generation=sidecar.Generation(
+            gateway=sidecar.Gateway(
+                name=self.account.gateway.name,
+                base_url=self.account.base_url,
+                wan_task_id=arrived.task.wan_task_id,
+            ),
+            airflow=task_instance(self.airflow),
+        )
+
+    def _details(self, arrived: _Arrived) -> dict[str, Any]:
+        """Return the rest of the record; the record itself removes what signs URLs."""
+        task, purchase, order = arrived.task, self.purchase, self.order
+        request, gateway = order.request, self.account.gateway.name
+        usage = _recordable("The usage that the gateway tells", dict(task.usage))
+        settled = settle_cost(gateway, order.model, order.resolution, usage) if order.model else None
+        return {
+            "request": _recordable("The request", dict(request) or None),
+            "fingerprint": purchase.intent.fingerprint if purchase else None,
+            "sources": tuple(sidecar.Source(**source) for source in order.sources),
+            "generation": sidecar.Generation(
                 model=order.model,
                 seed=request.get("parameters", {}).get("seed"),
                 prompt=order.prompt or task.orig_prompt,
                 expanded_prompt=task.actual_prompt,
             ),
-            gateway=sidecar.Gateway(
+            "gateway": sidecar.Gateway(
                 name=gateway,
                 base_url=self.account.base_url,
                 wan_task_id=task.wan_task_id,
-                request_id=purchase.request_id if purchase else task.request_id,
+                request_id=_recordable("The request id", purchase.request_id if purchase else task.request_id),
             ),
-            times=self._times(arrived),
-            attempts=sidecar.Attempts(airflow_try=self.airflow.get("try_number"), downloads=arrived.file.attempts),
-            cost=sidecar.Cost(
-                estimated=order.estimated_usd, settled=settled, usage=dict(task.usage), rates_as_of=RATES_AS_OF
-            ),
-            airflow=task_instance(self.airflow),
-        )
+            "times": self._times(arrived),
+            "attempts": sidecar.Attempts(airflow_try=self.airflow.get("try_number"), downloads=arrived.file.attempts),
+            "cost": sidecar.Cost(estimated=order.estimated_usd, settled=settled, usage=usage, rates_as_of=RATES_AS_OF),
+        }
 
     def _times(self, arrived: _Arrived) -> dict[str, datetime]:
         """Return when each state was reached: by our own clock, or by the gateway's where it tells."""
-        ours = {f"seen_{status}": moment for status, moment in self.seen.items()}
-        ours |= {"downloaded": arrived.at, "published": time.time()}
+        moments: dict[str, float | datetime | None] = {f"seen_{status}": at for status, at in self.seen.items()}
+        moments |= {"downloaded": arrived.at, "published": time.time()}
         if self.purchase:
-            ours |= {"intent": self.purchase.intent.intent_at, "submitted": self.purchase.submitted_at}
+            moments |= {"intent": self.purchase.intent.intent_at, "submitted": self.purchase.submitted_at}
         task = arrived.task
         told = {"accepted": task.submitted_at, "running": task.started_at, "ended": task.ended_at}
-        times = {name: datetime.fromtimestamp(moment, UTC) for name, moment in ours.items()}
-        times |= {name: moment for name, moment in told.items() if moment is not None}
-        return dict(sorted(times.items(), key=lambda pair: pair[1]))
+        moments |= {name: at for name, at in told.items() if at is not None}
+        times = {name: _utc(name, at) for name, at in moments.items()}
+        return dict(sorted(((name, at) for name, at in times.items() if at), key=lambda pair: pair[1]))
 
     def _count(self, arrived: _Arrived) -> None:
         submitted = self.purchase.submitted_at if self.purchase else None
@@ -276,10 +300,29 @@ class Delivery:
         )
 
 
+def _recordable(what: str, value: Any) -> Any:
+    """Return JSON as it can be recorded and handed on, and log if that is less than it was."""
+    recorded = shareable(value)
+    if recorded != value:
+        log.info("%s is recorded without secrets, and without what cannot be stored.", what)
+    return recorded
+
+
+def _utc(name: str, moment: float | datetime | None) -> datetime | None:
+    """Return a time in UTC; None for one that there is not in UTC, such as one of the year 1 in China."""
+    try:
+        if not isinstance(moment, datetime):
+            return datetime.fromtimestamp(float(moment), UTC)  # type: ignore[arg-type] # None raises TypeError
+        return moment.astimezone(UTC)
+    except (ArithmeticError, ValueError, OSError, TypeError) as error:
+        log.warning("The time %r is left out of the record: %s", name, error)
+        return None
+
+
 def _leave_sidecar(record: Sidecar, place: Destination) -> None:
     try:
         sidecar.write_sidecar(place, record)
-    except DestinationError as error:  # the video is worth having without it
+    except Exception as error:  # noqa: BLE001 - the video is there, and worth having without it
         log.warning("The video's record could not be left beside it: %s", error)
 
 

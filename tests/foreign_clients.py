@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 KEY = "sk-contract-0123456789"
 
+CDN = "https://your-cdn.com/"
+FIRST, LAST, VOICE, CLIP = (CDN + name for name in ("first.png", "last.png", "voice.wav", "clip.mp4"))
+"""Media that the emulator of the fixture `media_mirrors` can fetch: two images, 3 s of sound, a clip of 3 s."""
+
 _REPOSITORY = Path(__file__).parent.parent
 _SCRIPTS = _REPOSITORY / "tests" / "contract" / "clients"
 _PYTHON = _REPOSITORY / ".venvs" / "clients"

@@ -10,7 +10,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from foreign_clients import KEY, ForeignClient, assert_the_one_video, npm_client
+from foreign_clients import CDN, CLIP, FIRST, KEY, LAST, VOICE, ForeignClient, assert_the_one_video, npm_client
 from media_files import image
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from airflow_wan.emulator.testing import RunningEmulator
 
-FIRST, LAST = "https://your-cdn.com/first.png", "https://your-cdn.com/last.png"
-VOICE, CLIP = "https://your-cdn.com/voice.wav", "https://your-cdn.com/clip.mp4"
 DATA_URI = "data:image/png;base64," + base64.b64encode(image()).decode()
 
 # Model, arguments of `experimental_generateVideo`, and the documented `input` and `parameters` that they become.
@@ -158,7 +156,7 @@ def test_each_model_makes_a_file_from_a_body_that_is_documented(
 def test_errors_arrive_as_a_message(make: Callable[..., dict[str, Any]], public_emulator: RunningEmulator) -> None:
     refused = make("wan2.9-t2v", prompt="a kite")
     assert public_emulator.ledger() == []
-    failed = make("wan2.7-r2v", prompt="a kite", inputReferences=["https://your-cdn.com/absent.png"])
+    failed = make("wan2.7-r2v", prompt="a kite", inputReferences=[f"{CDN}absent.png"])
 
     assert "wan2.9-t2v" in refused["error"]
     assert public_emulator.ledger()[0]["task_id"] in failed["error"]

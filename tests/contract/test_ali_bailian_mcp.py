@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from file_host import make_mp4
-from foreign_clients import KEY, ForeignClient, assert_the_one_video, python_client
+from foreign_clients import CDN, FIRST, KEY, LAST, ForeignClient, assert_the_one_video, python_client
 from media_files import image, tone
 
 from airflow_wan.emulator.testing import FAST, RunningEmulator
@@ -23,7 +23,6 @@ from airflow_wan.emulator.testing import FAST, RunningEmulator
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FIRST, LAST = "https://your-cdn.com/first.png", "https://your-cdn.com/last.png"
 _LONGEST_WAIT_S = 60.0
 
 
@@ -174,7 +173,7 @@ def test_errors_arrive_as_code_and_message(call: Callable[..., Any], emulator: R
     order = {"prompt": "a kite", "out_dir": str(tmp_path)}
     refused = call("generate_video", **order, parameters={"resolution": "8K"})
     assert emulator.ledger() == []
-    failed = _ended(call, call("generate_video", **order, first_frame="https://your-cdn.com/absent.png"))
+    failed = _ended(call, call("generate_video", **order, first_frame=f"{CDN}absent.png"))
 
     assert "HTTP 400 InvalidParameter" in refused["error"]
     assert "InvalidFile.DownloadFailed" in failed["error"]

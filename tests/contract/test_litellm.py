@@ -8,15 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from foreign_clients import KEY, ForeignClient, assert_the_one_video, python_client
+from foreign_clients import CDN, FIRST, KEY, LAST, VOICE, ForeignClient, assert_the_one_video, python_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from airflow_wan.emulator.testing import RunningEmulator
-
-FIRST, LAST, VOICE = (f"https://your-cdn.com/{name}" for name in ("first.png", "last.png", "voice.wav"))
 
 # Model, arguments of `video_generation`, and the documented `input` and `parameters` that they become.
 VIDEOS: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = {
@@ -125,7 +123,7 @@ def test_each_model_makes_a_file_from_a_body_that_is_documented(
 def test_errors_arrive_as_a_message(make: Callable[..., dict[str, Any]], public_emulator: RunningEmulator) -> None:
     refused = make("wan2.9-t2v")
     assert public_emulator.ledger() == []
-    failed = make("wan2.7-i2v", input_reference="https://your-cdn.com/absent.png")
+    failed = make("wan2.7-i2v", input_reference=f"{CDN}absent.png")
 
     assert "wan2.9-t2v" in refused["error"]
     assert failed["status"] == "failed"

@@ -61,6 +61,19 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Longest time without any data from the gateway, in seconds (default 60).",
                         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
                     },
+                    "total_timeout": {
+                        "label": "Total timeout",
+                        "description": "Longest time for one call to the gateway altogether, in seconds (default 180).",
+                        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                    },
+                    "least_speed": {
+                        "label": "Least speed",
+                        "description": (
+                            "Lowest speed of an upload or download, averaged over a minute, in bytes per second "
+                            "(default 1024)."
+                        ),
+                        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                    },
                 },
                 "ui-field-behaviour": {
                     "hidden-fields": ["schema", "login", "port"],

@@ -38,6 +38,7 @@ from airflow_wan.exceptions import (
     WanError,
 )
 from airflow_wan.net.deadline import Deadline
+from airflow_wan.net.wire_logs import redact_wire_logs
 from airflow_wan.redaction import KeyMask
 
 if TYPE_CHECKING:
@@ -373,6 +374,7 @@ def _open(kind: type[C], account: Account) -> C:
 
     :raises WanConnectionError: when the base URL or a proxy of the environment cannot be used.
     """
+    redact_wire_logs(account.api_key)
     try:
         return kind(
             base_url=account.base_url,

@@ -14,6 +14,7 @@ LONGEST_RETRY_AFTER_S = 86_400.0
 _MAX_RETRY_AFTER_CHARS = 100
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19})", re.ASCII)
+_STRONG_ETAG = re.compile(r'"([\x21\x23-\x7e]{1,200})"')
 
 
 def retry_after(value: str | None) -> float | None:
@@ -56,10 +57,19 @@ def content_range(value: str | None) -> tuple[int, int] | None:
     return (int(parts[1]), int(parts[2])) if parts else None
 
 
+def strong_etag(value: str | None) -> str | None:
+    """Return the value of an ``ETag`` header that identifies one exact content, without its quotes (RFC 9110, 8.8.3).
+
+    :returns: None when there is no header, for a weak ETag, and for anything that is none: it goes into records.
+    """
+    found = _STRONG_ETAG.fullmatch(value or "")
+    return found[1] if found else None
+
+
 def oss_error_code(content: bytes) -> str | None:
     """Return the code in an XML answer of Alibaba's OSS (``<Code>SignatureDoesNotMatch</Code>``), or None.
 
     Only the code may be shown: the rest of such an answer may hold the key's id and the text that was signed.
     """
     code = content.decode("utf-8", "replace").partition("<Code>")[2].partition("</Code>")[0].strip()
-    return code if code.isalnum() else None
+    return code if re.fullmatch(r"[A-Za-z0-9]{1,100}", code) else None

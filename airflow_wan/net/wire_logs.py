@@ -42,7 +42,8 @@ _SIGNERS = frozenset({"botocore.auth", "oss2.auth"})
 
 _AUTHORIZATION = re.compile(r"(authorization['\"]?\s*[:=,]\s*)(?:b?'[^']*'?|b?\"[^\"]*\"?|[^\n]*)", re.IGNORECASE)
 _SIGNATURE = re.compile(
-    r"((?:signature|credential|security-token|accesskeyid|cookie)['\"]?\s*[:=,]\s*b?['\"]?)[^\s'\"&,]+", re.IGNORECASE
+    r"((?:signature|credential|security-token|accesskeyid|cookie)['\"]?\s*[:=,]\s*b?['\"]?|\bAWS )[^\s'\"&,]+",
+    re.IGNORECASE,
 )
 
 

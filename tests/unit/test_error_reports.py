@@ -89,7 +89,7 @@ BAD_BODIES = {
     "a refusal with the key": (401, {"code": "InvalidApiKey", "message": f"wrong key {KEY}", "request_id": KEY}),
     "a refusal with the URL": (400, {"code": "InvalidURL", "message": f"cannot fetch {SIGNED}"}),
     "no task in it": (200, {"result_url": SIGNED, "key": KEY, "data": {"upload_host": SIGNED, "policy": "TOPSECRET"}}),
-    "another task": (200, {"output": {"task_id": "other", "task_status": "SUCCEEDED", "video_url": SIGNED}}),
+    "another task": (203, {"output": {"task_id": "a b", "task_status": "SUCCEEDED", "video_url": SIGNED}}),
     "a page": (502, f"<html>{KEY} {SIGNED}</html>"),
     "text": (200, f"{KEY} {SIGNED}"),
 }
@@ -111,7 +111,7 @@ def answering() -> Iterator[Callable[[int, Any], str]]:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_POST = do_GET
+            do_POST = do_GET  # noqa: N815
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -180,6 +180,14 @@ def test_a_request_that_is_no_json() -> None:
     assert_nothing_shows(caught.value)
 
 
+LOOK_UPS: dict[str, Callable[[WanHook], Any]] = {
+    "account": lambda hook: hook.account,
+    "get_conn": lambda hook: hook.get_conn(),
+    "get_async_account": lambda hook: asyncio.run(hook.get_async_account()),
+    "get_async_conn": lambda hook: asyncio.run(hook.get_async_conn()),
+}
+
+
 # Connections ----------------------------------------------------------------------------------------------------------
 
 
@@ -196,7 +204,7 @@ def test_a_request_that_is_no_json() -> None:
         {"host": "https://elsewhere.example"},
     ],
 )
-@pytest.mark.parametrize("look_up", ["account", "get_async_account", "get_conn", "get_async_conn"])
+@pytest.mark.parametrize("look_up", LOOK_UPS)
 def test_a_connection_that_cannot_be_used(
     look_up: str, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,12 +213,7 @@ def test_a_connection_that_cannot_be_used(
     hook = WanHook(base_url="https://api.apiyi.com")
 
     with pytest.raises(WanError) as caught:
-        if look_up == "account":
-            _ = hook.account
-        elif look_up == "get_conn":
-            hook.get_conn()
-        else:
-            asyncio.run(getattr(hook, look_up)())
+        LOOK_UPS[look_up](hook)
 
     assert_nothing_shows(caught.value)
 

@@ -57,12 +57,16 @@ class RawServer:
 
         self._act = act
 
-    def drips(self, data: bytes, before: bytes = b"") -> None:
-        """Send the first bytes at once from now on, then one byte every 20 ms until the client has closed."""
+    def drips(self, data: bytes = b"", before: bytes = b"") -> None:
+        """Send the first bytes at once from now on, then one byte every 20 ms until the client has closed.
+
+        :param data: these bytes, and the letter x when they are all sent.
+        :param before: the first bytes.
+        """
 
         def act(connection: socket.socket) -> None:
             connection.sendall(before)
-            for byte in itertools.chain(data, itertools.repeat(ord(" "))):
+            for byte in itertools.chain(data, itertools.repeat(ord("x"))):
                 connection.sendall(bytes([byte]))
                 if self._over.wait(0.02):
                     return
@@ -143,8 +147,8 @@ def _read_request(connection: socket.socket) -> bytes:
         data += piece
     head, _, body = data.partition(b"\r\n\r\n")
     lengths = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
-    while lengths and len(body) < int(lengths[0]):
-        body += connection.recv(65536)
+    while lengths and len(body) < int(lengths[0]) and (piece := connection.recv(65536)):
+        body += piece
     return head + b"\r\n\r\n" + body
 
 

@@ -384,7 +384,7 @@ def test_media_and_parameters_by_argument_come_before_those_by_dict() -> None:
     )
 
     assert [item["type"] for item in task.request_media()] == ["first_frame", "last_frame"]
-    assert task.request_parameters() == {"resolution": "720P", "duration": 5, "seed": 3}
+    assert task.request_parameters() == {"resolution": "1080P", "duration": 5, "seed": 3}
 
 
 @pytest.mark.parametrize("arguments", [{"timeout": 0}, {"poll_interval": -1}, {"on_ambiguous_submit": "perhaps"}])

@@ -80,9 +80,14 @@ MAX_MESSAGE_CHARS = 1_000
 MAX_CODE_CHARS = 100
 """Longest error code, in characters. The longest code in Alibaba's catalogue has 31."""
 
+MAX_ID_CHARS = 200
+"""Longest id of a Wan task, in characters. The gateways' ids have 36."""
+
 
 class WanError(Exception):
     """Base class of all errors of this package.
+
+    All texts are made clean: they may come from a gateway, a store or a file system, and go to logs and databases.
 
     :param message: what happened, in the gateway's words if it gave any. Keys and signatures of URLs are removed.
     :param code: the gateway's error code (``InvalidParameter``, ``Throttling.RateQuota`` …), if known.
@@ -113,8 +118,8 @@ class WanError(Exception):
     ) -> None:
         self.message = redact_beginning(message, self.longest_message)
         self.code = redact_beginning(code, MAX_CODE_CHARS) if code else None
-        self.request_id = request_id
-        self.wan_task_id = wan_task_id
+        self.request_id = redact_beginning(request_id, MAX_CODE_CHARS) if request_id else None
+        self.wan_task_id = redact_beginning(wan_task_id, MAX_ID_CHARS) if wan_task_id else None
         self.http_status = http_status
         self.retry_after = retry_after
         super().__init__(self.message)
@@ -267,17 +272,21 @@ class VideoWaitTimeout(WanError):
 
 
 class VideoDownloadFailed(WanError):
-    """The task succeeded and is billed, but its file did not arrive whole.
+    """The task succeeded and is billed, but its file did not arrive whole, or could not be put at its place.
 
     :param link_refused: whether the file host refused the signed URL, as it does when the URL has expired.
+    :param kept_at: where the whole file was kept, because another task's video is at its place. A retry cannot change
+        that.
     """
 
     advice = (
         "The video is paid for: a retry downloads it again. WanVideoSensor can too, by this wan task id, within 24 h."
     )
 
-    def __init__(self, message: str, *, link_refused: bool = False, **known: Any) -> None:
+    def __init__(self, message: str, *, link_refused: bool = False, kept_at: str | None = None, **known: Any) -> None:
         self.link_refused = link_refused
+        self.kept_at = kept_at
+        self.retry_can_help = kept_at is None
         super().__init__(message, **known)
 
 
@@ -364,8 +373,9 @@ def error_to_dict(error: WanError) -> dict[str, Any]:
 def error_from_dict(fields: Mapping[str, Any]) -> WanError:
     """Return the error that `error_to_dict` wrote; a plain `WanError` if a newer version wrote an unknown class."""
     kind = _CARRIED.get(str(fields.get("kind")), WanError)
-    names = ["code", "request_id", "wan_task_id", "http_status"]
-    known: dict[str, Any] = {name: fields.get(name) for name in names}
+    names = ["code", "request_id", "wan_task_id"]
+    known: dict[str, Any] = {name: None if fields.get(name) is None else str(fields[name]) for name in names}
+    known["http_status"] = fields.get("http_status")
     if kind is VideoTaskFailed:
         known["retry_can_help"] = fields.get("retry_can_help", True)
     return kind(str(fields.get("message", "")), **known)

@@ -58,9 +58,9 @@ class VideoRequest:
     :param has_hidden_media: whether ``extra_body`` brought files that may be videos, so that nobody can measure them.
     """
 
-    body: dict[str, Any]
+    body: dict[str, Any] = field(repr=False)  # its media may have signed URLs
     warnings: tuple[str, ...] = ()
-    media: tuple[MediaReference, ...] = ()
+    media: tuple[MediaReference, ...] = field(default=(), repr=False)
     row: Model | None = field(default=None, repr=False)
     has_hidden_media: bool = False
 

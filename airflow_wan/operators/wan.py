@@ -24,6 +24,7 @@ from airflow_wan.purchases.record import Intent, Purchase, fingerprint_of
 from airflow_wan.purchases.submitted_order import leave_order
 from airflow_wan.redaction import secrets_in
 from airflow_wan.telemetry.lineage import openlineage_of
+from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.job import VideoJob, errors_for_airflow, longest_wait_s, prepare_job, resume
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from airflow_wan.api.requests import VideoRequest
     from airflow_wan.purchases.buyer import Offer
     from airflow_wan.purchases.ledger import Ledger
+    from airflow_wan.videos.acceptance import Strictness
     from airflow_wan.videos.destination import Destination
     from airflow_wan.videos.wan_video import FinishedVideo
 
@@ -296,6 +298,9 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
     :param reuse: (bool) whether a video that is at ``output_path`` already, and was made by this very request, is
         handed on as it is, and nothing is submitted. False: a new video. It needs the record beside the video
         (``sidecar``).
+    :param acceptance: what becomes of a video that differs from the request in length, resolution or sound: ``strict``
+        rejects it, ``warn`` accepts it, logs the differences and names them in its record, ``off`` does not compare. A
+        file that is not whole is always rejected.
     :param sidecar: (bool) whether to leave a record beside the video, ``<video>.json``: request, ids, times, cost,
         digest.
     :param poster: (bool) whether to leave the video's first frame beside it, as JPEG. It needs the extra
@@ -322,6 +327,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         poll_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_S,
         reuse: bool = True,
+        acceptance: Strictness = "strict",
         sidecar: bool = True,
         poster: bool = False,
         **kwargs: Any,
@@ -330,6 +336,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         self.output_path = output_path
         self.deferrable = config.deferrable() if deferrable is None else deferrable
         self.reuse = reuse
+        self.acceptance = checked_strictness(acceptance)
         self.sidecar = sidecar
         self.poster = poster
         self.poll_interval = _seconds(

@@ -25,7 +25,7 @@ def is_sequence(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
 
 
-def path_as_text(value: object) -> object:
+def path_as_text(value: Any) -> Any:
     """Return the text of a `Path`, or of an Airflow `ObjectStoragePath`; any other value as it is."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
@@ -34,7 +34,7 @@ def path_as_text(value: object) -> object:
     return str(value) if is_store_path else value
 
 
-def number_as_text(value: object) -> object:
+def number_as_text(value: Any) -> Any:
     """Return the text of a number, which native rendering makes of a text such as "5"; any other value as it is."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:

@@ -260,8 +260,8 @@ def build_video_request(
     row = find_model(model, gateway.name)
 
     problems: list[str] = []
-    prompt, negative_prompt = _text(prompt), _text(negative_prompt)
-    audio_url = _path(audio_url)
+    prompt, negative_prompt = number_as_text(prompt), number_as_text(negative_prompt)
+    audio_url = path_as_text(audio_url)
     items = read_items(media, problems)
     references = list_references(items, audio_url, row)
     http_allowed = gateway.name is GatewayName.DASHSCOPE and not (row and row.https_only)
@@ -306,15 +306,6 @@ def build_video_request(
     if problems := request.length_problems([None] * len(references)):
         raise InvalidVideoRequest(problems)
     return request
-
-
-def _text(value: Any) -> Any:
-    """Return a text, of which native rendering may have made a number."""
-    return number_as_text(value)
-
-
-def _path(value: Any) -> Any:
-    return path_as_text(value)
 
 
 def _unknown_model_warning(model_id: str) -> str:

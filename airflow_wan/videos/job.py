@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from airflow_wan.api.client import WanClient
     from airflow_wan.purchases.ledger import Ledger
+    from airflow_wan.videos.acceptance import Strictness
     from airflow_wan.videos.destination import Destination
     from airflow_wan.videos.wan_video import FinishedVideo
 
@@ -54,6 +55,7 @@ class WaitingTask(Protocol):
 
     wan_conn_id: str
     output_path: str | None
+    acceptance: Strictness
     sidecar: bool
     poster: bool
     cancel_on_kill: bool
@@ -154,6 +156,7 @@ class VideoJob:
             destination=self.destination,
             account=self.hook.account,
             purchase=purchase,
+            acceptance=self.task.acceptance,
             sidecar=self.task.sidecar,
             poster=self.task.poster,
             seen=seen,

@@ -11,6 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_wan.exceptions import (
+    DestinationError,
     LedgerUnreadable,
     TransferFailed,
     VideoDownloadFailed,
@@ -197,6 +198,17 @@ def test_a_file_that_is_no_media_is_not_sent_and_no_video_is_bought_for_it(
 
     assert gateway.emulator.requests() == []
     assert submitted(gateway) == 0
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize("path", ["../../film.mp4", "a/%2e%2e/film.mp4", "a\0b.mp4", "/dev/null", "x" * 250 + ".mp4"])
+def test_a_path_that_can_never_work_is_found_before_anything_is_sent(
+    path: str, deferrable: bool, film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    with pytest.raises((AirflowFailException, DestinationError)):
+        runner.run(film(output_path=path, deferrable=deferrable))
+
+    assert gateway.emulator.requests() == []
 
 
 @pytest.mark.takes_time
@@ -396,10 +408,13 @@ def test_media_and_parameters_by_argument_come_before_those_by_dict() -> None:
     )
 
     assert [item["type"] for item in task.request_media()] == ["first_frame", "last_frame"]
-    assert task.request_parameters() == {"resolution": "720P", "duration": 5, "seed": 3}
+    assert task.request_parameters() == {"resolution": "1080P", "duration": 5, "seed": 3}
 
 
-@pytest.mark.parametrize("arguments", [{"timeout": 0}, {"poll_interval": -1}, {"on_ambiguous_submit": "perhaps"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"timeout": 0}, {"poll_interval": -1}, {"on_ambiguous_submit": "perhaps"}, {"acceptance": "perhaps"}],
+)
 def test_senseless_arguments_are_refused_when_the_dag_is_read(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each has a message of its own
         WanGenerateVideoOperator(task_id="x", model="wan2.7-i2v", **arguments)

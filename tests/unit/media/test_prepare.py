@@ -250,6 +250,117 @@ class TestOnTheWire:
             prepare(request, apiyi)
 
 
+class TestNoSuchPlace:
+    @pytest.mark.parametrize("preflight", [True, False])
+    @pytest.mark.parametrize(
+        "url", ["s3://no_such@b/a.png", "S3://no_such@b/a#b?.png", "gs://no_such@b/a.png", "oss://no_such@b/a"]
+    )
+    def test_a_connection_that_is_not_defined_is_named_as_such(
+        self, dashscope: Account, runner: Any, url: str, preflight: bool, wan_emulator: RunningEmulator
+    ) -> None:
+        with pytest.raises(InvalidVideoRequest) as raised:
+            prepare(order(first_frame=url), dashscope, preflight=preflight)
+
+        assert raised.value.problems == [
+            f"first_frame: no such connection: {url} names one that Airflow does not have."
+        ]
+        assert wan_emulator.requests() == []
+
+    @pytest.mark.parametrize("preflight", [True, False])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/no/such/file.png",
+            "/no/such\0file.png",
+            f"/{'a' * 300}.png",
+            "/etc/passwd/a.png",
+            "/proc/self/mem",
+            "/dev/zero",
+            "/tmp",
+            "file://host/a.png",
+            "file:a.png",
+            "~nobody-of-this-name/a.png",
+        ],
+    )
+    def test_a_path_that_can_never_work_is_not_tried_again(
+        self, dashscope: Account, path: str, preflight: bool, wan_emulator: RunningEmulator
+    ) -> None:
+        with pytest.raises(InvalidVideoRequest, match=r"first_frame: ") as raised:
+            prepare(order(first_frame=path), dashscope, preflight=preflight)
+
+        assert not raised.value.retry_can_help
+        assert wan_emulator.requests() == []
+
+
+class TestTheLengthOfTheTrack:
+    @pytest.fixture
+    def request_of(self, frame: Path) -> Callable[..., VideoRequest]:
+        def build(sound: str | None, duration: Any = "audio", **named: Any) -> VideoRequest:
+            items = [{"type": "first_frame", "url": str(frame)}]
+            if sound is not None:
+                items.append({"type": "driving_audio", "url": sound})
+            arguments: dict[str, Any] = {"model": "wan2.7-i2v", "prompt": "x", "media": items}
+            return build_video_request(
+                gateway=GATEWAYS[GatewayName.DASHSCOPE],
+                base_url="https://dashscope-intl.aliyuncs.com",
+                parameters={"duration": duration},
+                **arguments | named,
+            )
+
+        return build
+
+    @pytest.mark.parametrize(
+        ("seconds", "ordered"), [(5.57, 6), (5.0, 5), (5.05, 5), (5.2, 6), (1.95, 2), (14.9, 15), (15.05, 15)]
+    )
+    def test_the_video_is_as_long_as_its_sound_in_whole_seconds(
+        self, dashscope: Account, request_of: Callable[..., VideoRequest], tmp_path: Path, seconds: float, ordered: int
+    ) -> None:
+        (tmp_path / "voice.wav").write_bytes(tone(seconds))
+
+        prepared = prepare(request_of(str(tmp_path / "voice.wav")), dashscope)
+
+        assert prepared.request.parameters["duration"] == prepared.request.seconds == ordered
+
+    def test_a_longer_sound_than_any_video_is_refused(
+        self, dashscope: Account, request_of: Callable[..., VideoRequest], tmp_path: Path
+    ) -> None:
+        (tmp_path / "voice.wav").write_bytes(tone(16.0))
+
+        with pytest.raises(InvalidVideoRequest, match=r"lasts 16\.00 s; wan2\.7-i2v makes at most 15 s"):
+            prepare(request_of(str(tmp_path / "voice.wav")), dashscope)
+
+    def test_a_sound_that_is_not_measured_has_no_length_to_follow(
+        self, dashscope: Account, request_of: Callable[..., VideoRequest], voice: Path
+    ) -> None:
+        with pytest.raises(InvalidVideoRequest, match="preflight=True"):
+            prepare(request_of(str(voice)), dashscope, preflight=False)
+
+    @pytest.mark.parametrize(
+        ("named", "why"), [({}, "needs a sound track"), ({"model": "wan9-x"}, "not known which durations wan9-x takes")]
+    )
+    def test_without_a_sound_there_is_nothing_to_follow(
+        self, request_of: Callable[..., VideoRequest], named: dict[str, Any], why: str
+    ) -> None:
+        with pytest.raises(InvalidVideoRequest, match=why):
+            request_of(None, **named)
+
+    @pytest.mark.parametrize(("duration", "warns"), [(3, True), (5, True), (6, False), ("audio", False)])
+    def test_a_sound_that_is_longer_than_the_video_gets_a_warning(
+        self,
+        dashscope: Account,
+        request_of: Callable[..., VideoRequest],
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        duration: Any,
+        warns: bool,
+    ) -> None:
+        (tmp_path / "voice.wav").write_bytes(tone(5.57))
+
+        prepare(request_of(str(tmp_path / "voice.wav"), duration), dashscope)
+
+        assert ("The sound track lasts 5.57 s and the video" in caplog.text) is warns
+
+
 class TestSizesAndLengths:
     def test_of_a_file_that_is_too_large_no_byte_is_read(self, dashscope: Account, frame: Path, tmp_path: Path) -> None:
         sound = tmp_path / "long.wav"

@@ -28,8 +28,9 @@ from airflow_wan.api.gateways import GATEWAYS, Account, GatewayName
 from airflow_wan.api.media_items import MediaReference
 from airflow_wan.api.requests import VideoRequest, build_video_request
 from airflow_wan.api.rules import AudioLimits, ImageLimits
-from airflow_wan.exceptions import InvalidVideoRequest, RequestRejected
+from airflow_wan.exceptions import InvalidVideoRequest, RequestRejected, WanError
 from airflow_wan.media import gateway_access, inspection
+from airflow_wan.media.gateway_access import GatewayAccess
 from airflow_wan.media.prepare import PreparedMedia, identify, prepare_media
 from airflow_wan.media.sources import MAX_SENT_BYTES, LocalFile, SourceFacts
 from airflow_wan.redaction import shareable
@@ -248,6 +249,25 @@ class TestOnTheWire:
         assert prepare(request, dashscope).request == request
         with pytest.raises(InvalidVideoRequest, match="APIYI cannot read"):
             prepare(request, apiyi)
+
+
+@pytest.mark.parametrize("changed_before", ["the upload", "nothing"])
+def test_a_file_that_is_rewritten_in_place_after_the_look_is_not_used(
+    account: Account, frame: Path, changed_before: str
+) -> None:
+    request = order(first_frame=str(frame))
+    with WanClient(account) as client, GatewayAccess(request.model, account, client, 60.0) as access:
+        access.find(LocalFile(frame), request.media[0])
+        if changed_before == "nothing":
+            assert access.url_of(request.media[0])
+            return
+        threading.Event().wait(0.02)  # longer than the clock of a file system takes for a step
+        with frame.open("r+b") as file:
+            file.write(b"root:x:0:0")
+        with pytest.raises(WanError, match="was changed while it was read") as raised:
+            access.url_of(request.media[0])
+
+    assert raised.value.retry_can_help
 
 
 class TestNoSuchPlace:

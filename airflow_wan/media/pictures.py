@@ -31,6 +31,8 @@ _BMP_OLD_HEADER = 12  # bytes, of OS/2 1; its numbers have 16 bits
 _BMP_HEADERS = (40, 52, 56, 64, 108, 124)  # bytes, of all others
 _BMP_MASKED_HEADERS = (56, 108, 124)  # bytes, of those with a mask of the alpha channel
 _BMP_ALPHA_MASK = slice(66, 70)
+_BMP_ALPHA_MASKS = 6  # a compression
+_BMP_MASKED_BITS = (16, 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +84,16 @@ def _read_png(file: BinaryIO, head: bytes, size: int) -> Picture:
 
 def _read_bmp(_: BinaryIO, head: bytes, size: int) -> Picture:
     pixels_at, header = struct.unpack_from("<II", head, 10)
-    layout = "<HHHH" if header == _BMP_OLD_HEADER else "<iiHH"
-    width, height, planes, bits = struct.unpack_from(layout, head, 18)
-    is_known = header == _BMP_OLD_HEADER or (
-        header in _BMP_HEADERS and struct.unpack_from("<I", head, 30)[0] in _BMP_COMPRESSIONS
-    )
-    if not (is_known and width > 0 and height and planes == 1 and bits in _BMP_BITS and pixels_at < size):
+    if header == _BMP_OLD_HEADER:
+        width, height, _, bits = struct.unpack_from("<HHHH", head, 18)
+        compression = 0
+    else:
+        width, height, _, bits, compression = struct.unpack_from("<iiHHI", head, 18)
+    is_known = header in (_BMP_OLD_HEADER, *_BMP_HEADERS) and compression in _BMP_COMPRESSIONS and bits in _BMP_BITS
+    if not (is_known and width > 0 and height and pixels_at < size):
         raise NotMediaError("a BMP image with a readable header")
-    return Picture("BMP", width, abs(height), header in _BMP_MASKED_HEADERS and any(head[_BMP_ALPHA_MASK]))
+    is_masked = bits in _BMP_MASKED_BITS and (header in _BMP_MASKED_HEADERS or compression == _BMP_ALPHA_MASKS)
+    return Picture("BMP", width, abs(height), is_masked and any(head[_BMP_ALPHA_MASK]))
 
 
 def _read_webp(_: BinaryIO, head: bytes, size: int) -> Picture | None:

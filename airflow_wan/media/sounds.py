@@ -31,6 +31,8 @@ _MAX_CHUNKS = 100  # before the sound; most files have one or two
 # Formats whose samples have a fixed size: PCM, floating point, A-law, mu-law, and the form that names one of these.
 _PLAIN_FORMATS = frozenset({1, 3, 6, 7, 0xFFFE})
 
+_MP3_IN_WAV = 0x55
+
 
 @dataclass(frozen=True, slots=True)
 class _WavFormat:
@@ -42,16 +44,17 @@ class _WavFormat:
 
     @property
     def is_sensible(self) -> bool:
-        return 1000 <= self.rate <= 1_000_000 and self.speed > 0  # noqa: PLR2004 - samples a second
+        has_samples = self.kind not in _PLAIN_FORMATS or self.bytes_per_sample > 0
+        return 1000 <= self.rate <= 1_000_000 and has_samples  # noqa: PLR2004 - samples a second
 
     @property
     def speed(self) -> int:
-        """Bytes of sound in a second."""
+        """Bytes of sound in a second; 0 if that is not known."""
         return self.rate * self.bytes_per_sample if self.kind in _PLAIN_FORMATS else self.bytes_per_s
 
 
-def wav_seconds(file: BinaryIO, size: int) -> float:
-    """Return how long a WAV lasts, in seconds.
+def wav_seconds(file: BinaryIO, size: int) -> float | None:
+    """Return how long a WAV lasts, in seconds; None if it is compressed, and does not tell how much.
 
     A program that writes into a pipe cannot go back to write the size: it announces 0, or 4 GB. The sound then goes on
     to the end of the file.
@@ -66,7 +69,9 @@ def wav_seconds(file: BinaryIO, size: int) -> float:
             file.seek(at)
             found = _wav_format(file.read(16))
         elif kind == b"data" and found is not None and (length := _sound_bytes(file, at, announced, size)):
-            return length / found.speed
+            if found.kind == _MP3_IN_WAV and (sound := mpeg_sound(file, at + length, start=at)):
+                return sound.seconds
+            return length / found.speed if found.speed else None
     if found is None:
         raise NotMediaError("a sound file with a readable header")
     raise NotMediaError("a sound file with sound in it")
@@ -152,15 +157,16 @@ class MpegSound:
     seconds: float | None
 
 
-def mpeg_sound(file: BinaryIO, size: int) -> MpegSound | None:
+def mpeg_sound(file: BinaryIO, size: int, start: int = 0) -> MpegSound | None:
     """Return what a file of MPEG frames is, after the tags at its beginning; None if it has no frames.
 
     Text in UTF-16 begins like a frame; that others follow exactly at its end is no chance.
 
     :param file: the file. All of it is read in order to count its frames, as far as the file allows.
-    :param size: its size, in bytes.
+    :param size: where they end, in bytes.
+    :param start: where they begin.
     """
-    start = _after_tags(file, 0)
+    start = _after_tags(file, start)
     file.seek(start)
     content = file.read(_SEARCHED_BYTES)
     offset = content.find(b"\xff")
@@ -173,7 +179,10 @@ def mpeg_sound(file: BinaryIO, size: int) -> MpegSound | None:
 
 
 def _follow_each_other(content: bytes, at: int, first: _Frame) -> bool:
-    for _ in range(_FIRST_FRAMES):
+    """Return whether some frames of one kind follow each other, or as many as a short file has."""
+    for count in range(_FIRST_FRAMES):
+        if count > 1 and at == len(content) < _SEARCHED_BYTES:
+            return True
         frame = _frame(content[at : at + 7])
         if frame is None or frame.stream != first.stream:
             return False

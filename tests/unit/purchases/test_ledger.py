@@ -12,7 +12,7 @@ from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_wan.exceptions import LedgerUnreadable
 from airflow_wan.purchases.ledger import open_ledger
-from airflow_wan.purchases.record import RECORD_VERSION, STATE_STORE_KEY, Intent, Order, Purchase, read_record
+from airflow_wan.purchases.record import RECORD_VERSION, Intent, Order, Purchase, read_record
 from airflow_wan.purchases.submitted_order import find_order
 from airflow_wan.purchases.variable_ledger import VariableLedger
 
@@ -95,7 +95,8 @@ def test_a_record_says_how_far_the_purchase_came() -> None:
     ],
 )
 def test_a_record_that_is_not_understood_is_not_taken_for_none(ledger: Ledger, runner: Any, record: Any) -> None:
-    runner.store.set(STATE_STORE_KEY, record)
+    ledger.write(INTENT)
+    runner.store.replace_record(record)
 
     with pytest.raises(LedgerUnreadable):
         ledger.read()
@@ -179,6 +180,7 @@ def test_a_record_has_these_fields_and_no_room_for_secrets() -> None:
         "gateway",
         "base_url",
         "order",
+        "nonce",
         "wan_task_id",
         "request_id",
         "submitted_at",

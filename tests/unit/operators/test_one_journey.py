@@ -11,6 +11,7 @@ import pytest
 
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.operators import wan as operators
+from airflow_wan.purchases.ledger import open_ledger
 from airflow_wan.sensors.wan import WanVideoSensor
 from airflow_wan.videos.destination import Destination
 
@@ -36,7 +37,8 @@ def counts(runner: Any, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         monkeypatch.setattr(owner, name, counting)
 
     count(WanHook, "_look_up", "connection look-ups")
-    count(runner.store, "get", "ledger reads")
+    context: Any = {"ti": runner.instance, "task_state_store": runner.store if runner.has_state_store else None}
+    count(type(open_ledger(context)), "read", "ledger reads")
     count(Destination, "prepare", "destinations prepared")
     return counted
 

@@ -282,7 +282,8 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
 
     :param output_path: (str, templated) where the video goes: a local path or a URI such as
         ``s3://conn_id@bucket/key.mp4``; by default a path of this task instance's own under ``[wan] output_base``.
-    :param deferrable: (bool) whether to wait in the triggerer. False: on a worker.
+    :param deferrable: (bool) whether to wait in the triggerer. False: on a worker. By default
+        ``[wan] deferrable``, which is True unless the installation says otherwise.
     :param poll_interval: (s, or timedelta) shortest time between two reads of the Wan task; by default
         ``[wan] poll_interval``, 15 s.
     :param timeout: (s, or timedelta) how long to wait, counted from the submit; 3 h 15 min by default, as the gateways
@@ -310,7 +311,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         self,
         *,
         output_path: str | None = None,
-        deferrable: bool = True,
+        deferrable: bool | None = None,
         poll_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_S,
         reuse: bool = True,
@@ -320,7 +321,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.output_path = output_path
-        self.deferrable = deferrable
+        self.deferrable = config.deferrable() if deferrable is None else deferrable
         self.reuse = reuse
         self.sidecar = sidecar
         self.poster = poster

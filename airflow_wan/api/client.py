@@ -6,6 +6,7 @@ No request is repeated here. Callers may repeat reads; they must not repeat a cr
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,8 +14,17 @@ import httpx
 
 from airflow_wan.api.answers import Answer
 from airflow_wan.api.failures import read_error
-from airflow_wan.api.gateways import Account, ApiCall, cancel_call, create_call, list_call, policy_call, task_call
-from airflow_wan.api.tasks import CHINA_TIME, ListedTask, WanTask, read_created, read_list, read_task
+from airflow_wan.api.gateways import (
+    Account,
+    ApiCall,
+    cancel_call,
+    create_call,
+    list_call,
+    owner_list_call,
+    policy_call,
+    task_call,
+)
+from airflow_wan.api.tasks import CHINA_TIME, ListedTask, WanTask, read_created, read_list, read_owner_list, read_task
 from airflow_wan.api.uploads import read_policy, send_file
 from airflow_wan.exceptions import GatewayUnavailable, SubmitAmbiguous, SubmitNotSent, VideoTaskLost, WanError
 
@@ -38,6 +48,9 @@ _NOT_SENT = (
 
 CLOCK_SLACK_S = 300.0
 """How much the gateway's clock may differ from ours, in seconds."""
+
+OWNER_PAGE_ROWS = 100
+"""Rows of a page of the list that APIYI shows to a system token."""
 
 MAX_LIST_PAGES = 20
 """Longest list of tasks that is read, in pages."""
@@ -96,13 +109,50 @@ class WanClient:
         return read_task(self._send(task_call(self._account.gateway, wan_task_id), wan_task_id), wan_task_id)
 
     def list_tasks(self, model: str, *, since: float, until: float) -> list[ListedTask]:
-        """Return the account's tasks of a model that were created between two moments (DashScope only).
+        """Return the account's tasks of a model that were created between two moments.
+
+        DashScope lists them to the API key, APIYI to the account's system token.
 
         :param model: the model id.
         :param since: begin, as a Unix time in seconds.
         :param until: end, as a Unix time in seconds.
         :raises WanError: when the list cannot be read, or is longer than `MAX_LIST_PAGES`.
         """
+        rows = self._list_as_owner if self._account.has_system_list else self._list
+        # `since` is rounded down to the precision of the gateway's times.
+        begin = int(since) if self._account.has_system_list else int(since * 1000) / 1000
+        return [
+            row
+            for row in rows(model, since, until)
+            if row.model in (None, model) and begin <= row.created_at <= until + CLOCK_SLACK_S
+        ]
+
+    def cost_of(self, wan_task_id: str) -> float | None:
+        """Return what a succeeded task has cost in USD, if the gateway tells it (APIYI, to a system token).
+
+        :param wan_task_id: the id of the task.
+        :raises WanError: when the gateway cannot be asked.
+        """
+        if not self._account.has_system_list:
+            return None
+        rows = read_owner_list(self._send(owner_list_call(1, page_size=1, task_id=wan_task_id), wan_task_id))
+        return next((row.cost_usd for row in rows if row.wan_task_id == wan_task_id), None)
+
+    def _list_as_owner(self, model: str, since: float, until: float) -> list[ListedTask]:
+        window = {
+            "start_timestamp": str(int(since - CLOCK_SLACK_S)),
+            "end_timestamp": str(int(until + CLOCK_SLACK_S) + 1),
+        }
+        found: dict[str, ListedTask] = {}
+        for page in range(1, MAX_LIST_PAGES + 1):
+            call = owner_list_call(page, page_size=OWNER_PAGE_ROWS, model_name=model, **window)
+            rows = {row.wan_task_id: row for row in read_owner_list(self._send(call))}
+            if not rows.keys() - found.keys():  # the number of pages is not documented
+                return list(found.values())
+            found |= rows
+        raise WanError(f"The list of tasks has more than {MAX_LIST_PAGES} pages.")
+
+    def _list(self, model: str, since: float, until: float) -> list[ListedTask]:
         # The gateway does not document in which time zone it reads the two times. A begin in UTC and an end in UTC+8
         # include all tasks in either case. The times of the rows are Unix times, and filtered below.
         start = datetime.fromtimestamp(since - CLOCK_SLACK_S, tz=UTC)
@@ -110,8 +160,7 @@ class WanClient:
         found: list[ListedTask] = []
         for page in range(1, MAX_LIST_PAGES + 1):
             rows, pages = read_list(self._send(list_call(model=model, start=start, end=end, page=page)))
-            # `since` is rounded down to milliseconds, as the gateway's times are.
-            found += [row for row in rows if int(since * 1000) / 1000 <= row.created_at <= until + CLOCK_SLACK_S]
+            found += rows
             if page >= pages:
                 return found
         raise WanError(f"The list of tasks has more than {MAX_LIST_PAGES} pages.")
@@ -140,9 +189,15 @@ class WanClient:
     def _send(self, call: ApiCall, wan_task_id: str | None = None) -> Answer:
         """Send a request that costs nothing."""
         try:
-            return _to_answer(self._http.send(_build_request(self._http, call)))
+            return _to_answer(self._http.send(_build_request(self._http, self._authorized(call))))
         except httpx.HTTPError as error:
             raise GatewayUnavailable(_no_answer(error, self._account), wan_task_id=wan_task_id) from None
+
+    def _authorized(self, call: ApiCall) -> ApiCall:
+        """Return the call with the system token in place of the API key, if it is the owner's."""
+        if not call.as_owner:
+            return call
+        return replace(call, headers={**call.headers, "Authorization": str(self._account.system_token)})
 
 
 class AsyncWanClient:

@@ -77,7 +77,7 @@ class WanTask:
     :param submitted_at: when the gateway accepted the task (DashScope only).
     :param started_at: when the task began to run (DashScope only).
     :param ended_at: when the task ended (DashScope only).
-    :param orig_prompt: the prompt as submitted (DashScope only).
+    :param orig_prompt: the prompt as submitted, if the gateway tells it (DashScope: once the task has ended).
     :param actual_prompt: the prompt after the gateway's rewriting, if the gateway tells it.
     :param usage: what was billed, in the gateway's own fields: seconds, resolution (DashScope only).
     """
@@ -104,14 +104,24 @@ class ListedTask:
 
     :param wan_task_id: the task.
     :param created_at: when the gateway created it, as a Unix time in seconds.
+    :param model: the model id, if the row tells it.
+    :param cost_usd: what the task has cost, if it succeeded and the row tells it (APIYI only).
     """
 
     wan_task_id: str
     created_at: float
+    model: str | None = None
+    cost_usd: float | None = None
 
+
+_FIRST_MS = 1e11
+"""A smaller number is a time in seconds, until the year 5138. A greater one is in milliseconds, from the year 1973."""
 
 _LONGEST_TIMESTAMP_MS = 1e16
 """Greatest number that is read as a time, in milliseconds: a greater one is none, and may not even fit a float."""
+
+QUOTA_OF_A_USD = 500_000
+"""APIYI's unit of account (its FAQ, "cost look-up")."""
 
 
 def read_created(answer: Answer) -> WanTask:
@@ -143,15 +153,52 @@ def read_list(answer: Answer) -> tuple[list[ListedTask], int]:
     if not answer.ok or rows is None:
         raise read_error(answer)
     tasks = [
-        ListedTask(str(row["task_id"]), float(row["gmt_create"]) / 1000)
-        for row in rows
-        if isinstance(row, Mapping)
-        and row.get("task_id")
-        and isinstance(row.get("gmt_create"), (int, float))
-        and abs(row["gmt_create"]) < _LONGEST_TIMESTAMP_MS
+        ListedTask(wan_task_id, created_at, text_of(row.get("model_name")))
+        for row, wan_task_id, created_at in _listed(rows, "gmt_create")
     ]
     pages = body.get("total_page")
     return tasks, pages if isinstance(pages, int) else 1
+
+
+def read_owner_list(answer: Answer) -> list[ListedTask]:
+    """Return one page of the list that APIYI shows to a system token.
+
+    :raises WanError: of the class that the answer means; `GatewayUnavailable` when it is no list.
+    """
+    data = answer.body.get("data")
+    rows = data.get("items") if isinstance(data, Mapping) else None
+    if not answer.ok or not isinstance(rows, list):
+        raise read_error(answer)
+    return [
+        ListedTask(wan_task_id, created_at, text_of(row.get("model_name")), _cost_usd(row))
+        for row, wan_task_id, created_at in _listed(rows, "submit_time")
+    ]
+
+
+def _listed(rows: list[Any], time_field: str) -> Iterator[tuple[Mapping[str, Any], str, float]]:
+    """Yield each row of a list that has an id and a time, with both."""
+    for row in rows:
+        if isinstance(row, Mapping) and (wan_task_id := text_of(row.get("task_id"))):
+            created_at = _moment(row.get(time_field))
+            if created_at is not None:
+                yield row, wan_task_id, created_at
+
+
+def _cost_usd(row: Mapping[str, Any]) -> float | None:
+    """Return what a row says that its task has cost. Of a failed task it shows what was charged and given back."""
+    if _STATUS_WORDS.get((text_of(row.get("status")) or "").lower()) is not TaskStatus.SUCCEEDED:
+        return None
+    quota: Any = row.get("quota")
+    if isinstance(quota, bool) or not isinstance(quota, (int, float)) or not 0 <= quota < _FIRST_MS:
+        return None
+    return round(quota / QUOTA_OF_A_USD, 6)
+
+
+def _moment(value: Any) -> float | None:
+    """Return a Unix time in seconds that may be written in milliseconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _LONGEST_TIMESTAMP_MS:
+        return None
+    return value / 1000 if value >= _FIRST_MS else float(value)
 
 
 def read_task(answer: Answer, wan_task_id: str) -> WanTask:
@@ -180,7 +227,7 @@ def read_task(answer: Answer, wan_task_id: str) -> WanTask:
         submitted_at=_time(objects, "submit_time"),
         started_at=_time(objects, "scheduled_time"),
         ended_at=_time(objects, "end_time"),
-        orig_prompt=_first_text(objects, "orig_prompt"),
+        orig_prompt=_first_text(objects, "orig_prompt") or _prompt_of_input(objects),
         actual_prompt=_first_text(objects, "actual_prompt"),
         usage=_usage(objects),
     )
@@ -236,6 +283,11 @@ def _status(body: Mapping[str, Any]) -> tuple[TaskStatus | None, str]:
         if isinstance(candidate, str) and (word := candidate.strip()):
             return _STATUS_WORDS.get(word.lower(), TaskStatus.UNRECOGNISED), redact(word)[:MAX_STATUS_CHARS]
     return None, ""
+
+
+def _prompt_of_input(objects: list[Mapping[str, Any]]) -> str | None:
+    """Return the prompt in the request that APIYI repeats in its record of some tasks (``result.data.input``)."""
+    return _first_text((one["input"] for one in objects if isinstance(one.get("input"), Mapping)), "prompt")
 
 
 def _failure(body: Mapping[str, Any], objects: list[Mapping[str, Any]]) -> tuple[str | None, str | None]:

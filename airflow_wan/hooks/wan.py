@@ -30,7 +30,8 @@ class WanHook(BaseHook):
 
     The connection: ``password`` is the API key, ``host`` the base URL (APIYI's when empty), and the extra may hold
     ``gateway`` (``apiyi`` or ``dashscope``; told from the host when absent), ``workspace`` (DashScope),
-    ``connect_timeout``, ``read_timeout`` and ``total_timeout`` (s), and ``least_speed`` (bytes/s).
+    ``system_token`` (APIYI, opens its list of tasks), ``connect_timeout``, ``read_timeout`` and ``total_timeout`` (s),
+    and ``least_speed`` (bytes/s).
 
     The connection is looked up once for each hook, when it is first needed.
 
@@ -112,6 +113,8 @@ class WanHook(BaseHook):
 
         account = self.account
         mask_secret(account.api_key)
+        if account.system_token:
+            mask_secret(account.system_token)
         return WanClient(account)
 
     async def get_async_conn(self) -> AsyncWanClient:

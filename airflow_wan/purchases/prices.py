@@ -139,15 +139,15 @@ def settle_cost(gateway: str, model: str, resolution: str | None, usage: Mapping
     :param usage: the answer's ``usage``: ``duration`` (s, input included), ``SR`` (720) and ``video_count``; older
         models say ``video_duration``.
     """
-    seconds = _number(usage.get("duration")) or _number(usage.get("video_duration"))
-    lines = _number(usage.get("SR"))
+    seconds = positive_number(usage.get("duration")) or positive_number(usage.get("video_duration"))
+    lines = positive_number(usage.get("SR"))
     tier = f"{lines:g}P" if lines else resolution
     if not seconds or tier is None:
         return None
-    return estimate_cost(gateway, model, tier, seconds * (_number(usage.get("video_count")) or 1))
+    return estimate_cost(gateway, model, tier, seconds * (positive_number(usage.get("video_count")) or 1))
 
 
-def _number(value: object) -> float | None:
+def positive_number(value: object) -> float | None:
     """Return a positive number, given as a number or as text; None for anything else."""
     try:
         number = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else 0.0

@@ -173,6 +173,7 @@ class PurchaseUncertain(WanError):
     """An earlier try may have bought the video, and nothing tells whether it did."""
 
     retry_can_help = False
+    longest_message = 5_000  # it names the tasks that may be the one
 
 
 class RequestChanged(WanError):

@@ -135,8 +135,18 @@ class TaskInstance:
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     xcoms: dict[str, Any] = field(default_factory=dict)
 
+    others: dict[str, list[Any]] = field(default_factory=dict)
+    """The ``wan_task_id`` that each other instance of a task of the DAG run holds; None for one that holds none."""
+
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = json.loads(json.dumps(value))
+
+    def xcom_pull(self, task_ids: list[str], key: str) -> list[Any]:
+        held = [value for task_id in task_ids for value in self.others.get(task_id, ()) if value is not None]
+        return held + ([self.xcoms[key]] if self.task_id in task_ids and key in self.xcoms else [])
+
+    def get_ti_count(self, dag_id: str, task_ids: list[str], run_ids: list[str]) -> int:
+        return 1 + sum(len(self.others.get(task_id, ())) for task_id in task_ids)
 
 
 class TaskRunner:

@@ -17,8 +17,8 @@ SAME_AT_MOST = 5.0
 
 Measured on 11 pictures (scenes, portraits, gradients, plain colours, checkerboards), each in six encodings. At usual
 qualities (H.264, quantizer 18, rate factors 23 and 35, BT.601 and BT.709) the difference was 3.7 at most; at rate
-factor 45 and at 480P, up to 10. A picture that was moved by 0.3 % of its width differed by 14, one that was 5 % brighter
-by 11, one with another spot of 1.2 % of its width by 13, and other pictures by 130 and more.
+factor 45 and at 480P, up to 10. A picture that was moved by 0.3 % of its width differed by 14, one that was brighter by
+5 % by 11, one with another spot of 1.2 % of its width by 13, and other pictures by 130 and more.
 """
 
 OTHER_FROM = 12.0

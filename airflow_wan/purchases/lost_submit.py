@@ -15,25 +15,33 @@ import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from airflow_wan.api.client import tls_context
 from airflow_wan.api.resolutions import nearest_resolution
 from airflow_wan.api.rules import MB
 from airflow_wan.api.tasks import TaskStatus
-from airflow_wan.exceptions import GatewayUnavailable, NotAVideoError, TransferFailed, TransferInterrupted
+from airflow_wan.exceptions import (
+    MAX_CODE_CHARS,
+    GatewayUnavailable,
+    NotAVideoError,
+    TransferFailed,
+    TransferInterrupted,
+)
 from airflow_wan.media.frames import pyav
 from airflow_wan.media.likeness import OTHER_FROM, SAME_AT_MOST, difference_from_first_frame
 from airflow_wan.media.mp4 import inspect_video
 from airflow_wan.media.sources import UploadedFile, WebUrl, find_sources
 from airflow_wan.net.file_client import FileClient, read_some
-from airflow_wan.net.retrying import repeat_until
+from airflow_wan.net.retrying import repeat_until, retrying
 from airflow_wan.purchases.decision import readable_time
 from airflow_wan.purchases.prices import positive_number
 from airflow_wan.purchases.record import Intent, Purchase, fingerprint_of
 from airflow_wan.redaction import shareable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_wan.api.client import WanClient
     from airflow_wan.api.gateways import Account
     from airflow_wan.api.requests import VideoRequest
@@ -41,6 +49,8 @@ if TYPE_CHECKING:
     from airflow_wan.purchases.siblings import Siblings
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SEARCH_WINDOW_S = 15 * 60.0
 """Seconds after the intent in which a lost create request is looked for: longer than any read timeout."""
@@ -53,6 +63,9 @@ MAX_CANDIDATES = 50
 
 MAX_LISTED = 10
 """Candidates that a message names."""
+
+FETCH_ATTEMPTS = 3
+"""Attempts at fetching a candidate's video, or the picture that was sent."""
 
 MAX_VIDEO_BYTES = 300 * MB
 """Largest video that is fetched for its first frame. The longest video, 30 s in 1080P, has some 100 MB."""
@@ -194,7 +207,7 @@ class LostSubmit:
         """Return whether a video is the one that was ordered; it is fetched where the gateway does not tell enough.
 
         :raises NotProvenError: when that cannot be told.
-        :raises GatewayUnavailable: when the video, or the picture that was sent, cannot be fetched for now.
+        :raises GatewayUnavailable: when the video cannot be fetched for now.
         """
         is_told = _length_told(task.usage) is not None and _resolution_told(task.usage) is not None
         if is_told and not self.request.media:
@@ -202,15 +215,15 @@ class LostSubmit:
         with tempfile.TemporaryDirectory(prefix="wan-") as folder:
             video = Path(folder) / "candidate.mp4"
             try:
-                self._fetch_video(task, video)
+                _fetching(self._fetch_video, task, video)
                 facts = inspect_video(video)
                 return self._has_ordered_shape(facts) and (
                     not self.request.media or self._begins_with_the_picture(task, video)
                 )
             except TransferInterrupted as error:
                 raise GatewayUnavailable(
-                    f"The video of wan task {task.wan_task_id} and the picture that was sent cannot be fetched for now, to "
-                    f"be compared: {error.message}",
+                    f"The video of wan task {task.wan_task_id} cannot be fetched for now, to be compared: "
+                    f"{error.message}",
                     wan_task_id=task.wan_task_id,
                 ) from None
             except (TransferFailed, NotAVideoError, OSError) as error:
@@ -246,7 +259,10 @@ class LostSubmit:
         if source is None or isinstance(source, UploadedFile) or len(recorded) != 1:
             raise NotProvenError("The picture that was sent cannot be read again.")
         if isinstance(source, WebUrl):
-            content, digest = self._fetch_picture(source.url)
+            try:
+                content, digest = _fetching(self._fetch_picture, source.url)
+            except TransferFailed as error:
+                raise NotProvenError(f"The picture that was sent cannot be read from here: {error.message}") from error
         else:
             content, digest = _read_picture(source)
         if recorded[0] is not None and digest != recorded[0]:
@@ -256,24 +272,32 @@ class LostSubmit:
     def _fetch_picture(self, url: str) -> tuple[bytes, str | None]:
         content = io.BytesIO()
         with self._file_client().get(url, {}) as response:
-            if response.status != HTTPStatus.OK:
-                raise NotProvenError(f"The picture that was sent cannot be read again (HTTP {response.status}).")
+            _check_status(response)
             etag = response.headers.get("ETag", "")
             _copy(response, content, MAX_PICTURE_BYTES)
         return content.getvalue(), f"etag:{etag.strip(chr(34))}" if etag.startswith('"') else None
 
     def _fetch_video(self, task: WanTask, video: Path) -> None:
         with self._file_client().get(str(task.video_url), {}) as response, video.open("wb") as file:
-            if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise TransferInterrupted(f"The file host answered HTTP {response.status}.")
-            if response.status != HTTPStatus.OK:
-                raise TransferFailed(f"The file host answered HTTP {response.status}.")
+            _check_status(response)
             _copy(response, file, MAX_VIDEO_BYTES)
 
     def _file_client(self) -> FileClient:
         return FileClient(
             tls_context(), private_allowed=self.account.on_private_network, least_speed=self.account.least_speed
         )
+
+
+def _fetching(fetch: Callable[..., T], *args: Any) -> T:
+    """Fetch a file; an attempt that fails for now is repeated."""
+    return retrying(on=TransferInterrupted, attempts=FETCH_ATTEMPTS)(fetch, *args)
+
+
+def _check_status(response: Any) -> None:
+    if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise TransferInterrupted(f"The file host answered HTTP {response.status}.")
+    if response.status != HTTPStatus.OK:
+        raise TransferFailed(f"The file host answered HTTP {response.status}.")
 
 
 def _copy(response: Any, file: BinaryIO, max_bytes: int) -> None:
@@ -319,9 +343,9 @@ def _resolution_told(usage: Any) -> str | None:
 
 def _described(tasks: list[WanTask], rows: dict[str, ListedTask]) -> str:
     """Return the candidates in words, for the person who has to look them up."""
-    shown = [
-        f"{task.wan_task_id} (created {readable_time(rows[task.wan_task_id].created_at)}, {task.status})"
-        for task in tasks[:MAX_LISTED]
-    ]
+    shown = []
+    for task in tasks[:MAX_LISTED]:
+        created = readable_time(rows[task.wan_task_id].created_at)
+        shown.append(f"{task.wan_task_id[:MAX_CODE_CHARS]} (created {created}, {task.status})")
     more = f" and {len(tasks) - MAX_LISTED} more" if len(tasks) > MAX_LISTED else ""
     return f"Tasks that it may be: {', '.join(shown)}{more}."

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_wan.api.catalogue import family_of
-from airflow_wan.exceptions import CostLimitExceeded
+from airflow_wan.exceptions import CostLimitExceeded, WanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from airflow_wan.api.client import WanClient
     from airflow_wan.api.requests import VideoRequest
+
+log = logging.getLogger(__name__)
 
 RATES_AS_OF = "2026-08"
 """Year and month of the shipped rates."""
@@ -145,6 +149,19 @@ def settle_cost(gateway: str, model: str, resolution: str | None, usage: Mapping
     if not seconds or tier is None:
         return None
     return estimate_cost(gateway, model, tier, seconds * (positive_number(usage.get("video_count")) or 1))
+
+
+def charged_cost(client: WanClient, wan_task_id: str) -> float | None:
+    """Return what the gateway charged for a succeeded task, USD, or None when it does not tell, or cannot be asked.
+
+    :param client: a client of the account that the task was submitted with.
+    :param wan_task_id: the task.
+    """
+    try:
+        return client.cost_of(wan_task_id)
+    except WanError as error:
+        log.warning("What wan task %s has cost cannot be read: %s", wan_task_id, error)
+        return None
 
 
 def positive_number(value: object) -> float | None:

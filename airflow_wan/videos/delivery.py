@@ -25,7 +25,7 @@ from airflow_wan.exceptions import (
 )
 from airflow_wan.media.mp4 import inspect_video
 from airflow_wan.net.retrying import retrying
-from airflow_wan.purchases.prices import RATES_AS_OF, settle_cost
+from airflow_wan.purchases.prices import RATES_AS_OF, charged_cost, settle_cost
 from airflow_wan.purchases.record import NOTHING_KNOWN, Order, Purchase
 from airflow_wan.telemetry.metrics import count_video
 from airflow_wan.videos import sidecar
@@ -117,7 +117,7 @@ class Delivery:
         except (DestinationError, OSError) as error:
             raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
         log.info("The video is at %s (sha256 %s).", self.destination, arrived.file.sha256)
-        record = self._record(arrived, acceptance)
+        record = self._record(arrived, acceptance, charged_cost(client, wan_task_id))
         if self.sidecar:
             self._leave_sidecar(record)
         self._count(arrived)
@@ -190,11 +190,16 @@ class Delivery:
         except DestinationError as error:  # the video is worth having without it
             log.warning("The video's record could not be left beside it: %s", error)
 
-    def _record(self, arrived: _Arrived, acceptance: Acceptance) -> Sidecar:
-        """Return all that is known of the video; the record itself removes what signs URLs."""
+    def _record(self, arrived: _Arrived, acceptance: Acceptance, charged_usd: float | None) -> Sidecar:
+        """Return all that is known of the video; the record itself removes what signs URLs.
+
+        :param charged_usd: what the gateway says that it charged, USD; by default it is told from what it used.
+        """
         task, purchase, order = arrived.task, self.purchase, self.order
         request, gateway = order.request, self.account.gateway.name
-        settled = settle_cost(gateway, order.model, order.resolution, task.usage) if order.model else None
+        settled = charged_usd
+        if settled is None and order.model:
+            settled = settle_cost(gateway, order.model, order.resolution, task.usage)
         return sidecar.Sidecar(
             video=sidecar.Video(
                 name=str(self.destination).rpartition("/")[2], bytes=arrived.file.bytes, sha256=arrived.file.sha256

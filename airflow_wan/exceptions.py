@@ -166,7 +166,7 @@ class DestinationError(WanError):
 
 
 class LedgerUnreadable(WanError):
-    """The ledger could not be read or written. It may hold a purchase, so nothing may be bought."""
+    """The ledger could not be read or written, or is another try's by now. It may hold a purchase: nothing is sent."""
 
 
 class PurchaseUncertain(WanError):

@@ -75,8 +75,8 @@ class WanSubmitVideoOperator(BaseOperator):
     :param preflight: (bool) whether to hold the media to the gateway's limits before sending, by their headers.
     :param wan_conn_id: (str, templated) the Airflow connection to submit with.
     :param on_ambiguous_submit: what a retry does when the create request of an earlier try may have been accepted and
-        its answer never arrived: ``fail`` (after a search in the gateway's list, on DashScope), or ``resubmit``, which
-        may pay twice.
+        its answer never arrived: ``fail`` (after a search in the gateway's list, where it has one), or ``resubmit``,
+        which may pay twice.
     :param on_changed_request: what a retry does when the request differs from the one that an earlier try bought:
         ``fail``, or ``resubmit``, which cancels the old task where it can and pays for a new one.
     :param cancel_on_kill: (bool) whether killing this task cancels the Wan task, where the gateway can (DashScope,

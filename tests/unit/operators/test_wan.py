@@ -201,6 +201,18 @@ def test_a_destination_that_cannot_be_written_to_stops_before_the_submit(
     assert gateway.emulator.requests() == []
 
 
+@pytest.mark.parametrize("preflight", [True, False])
+@pytest.mark.parametrize("url", ["/etc/passwd", "file:///etc/passwd", "/dev/zero", "/proc/self/environ"])
+def test_a_file_that_is_no_media_is_not_sent_and_no_video_is_bought_for_it(
+    film: Callable[..., Any], gateway: Any, runner: Any, url: str, preflight: bool
+) -> None:
+    with pytest.raises(AirflowFailException, match=r"first_frame: .*Nothing was sent"):
+        runner.run(film(first_frame=url, preflight=preflight))
+
+    assert gateway.emulator.requests() == []
+    assert submitted(gateway) == 0
+
+
 @pytest.mark.takes_time
 def test_a_changed_request_is_not_bought_by_a_retry(film: Callable[..., Any], gateway: Any, runner: Any) -> None:
     with pytest.raises(VideoWaitTimeout):

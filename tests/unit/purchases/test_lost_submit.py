@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -205,6 +206,8 @@ def test_a_picture_that_cannot_be_reached_from_here_proves_nothing(
 ) -> None:
     gone = animate(first_frame=pictures.url("red.png"))
     (ours,) = lose_the_answer(gateway, runner, gone, **ACCEPTED)
+    while gateway.emulator.ledger()[0]["status"] != "SUCCEEDED":  # the gateway has read the picture
+        time.sleep(0.02)
     picture = pictures._directory / "red.png"
     moved = picture.rename(pictures._directory / "moved.png")
     try:

@@ -86,7 +86,7 @@ class SupervisorComms:
         from airflow.sdk.exceptions import ErrorType
         from airflow.sdk.execution_time.comms import ErrorResponse, OKResponse, TaskStatesResult, VariableResult
 
-        store, instance = self.runner.store, self.runner.instance
+        store = self.runner.store
         what = type(message).__name__
         if what == "GetVariable":
             record = store.get(message.key)
@@ -94,9 +94,10 @@ class SupervisorComms:
                 return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={"key": message.key})
             return VariableResult(key=message.key, value=json.dumps(record))
         if what == "GetTaskStates":
-            return TaskStatesResult(task_states={instance.run_id: {instance.task_id: self.runner.state}})
+            return TaskStatesResult(task_states=_states(message))
         if what == "ValidateInletsAndOutlets":
-            return OKResponse(ok=True) if message.ti_id == instance.id else _not_found()
+            is_known = any(runner.instance.id == message.ti_id for runner in _RUNNERS)
+            return OKResponse(ok=True) if is_known else _not_found()
         if what == "PutVariable":
             store.set(message.key, json.loads(message.value))
         elif what == "DeleteVariable":
@@ -106,6 +107,18 @@ class SupervisorComms:
         elif what != "MaskSecret":
             raise AssertionError(f"unexpected message {what}")
         return OKResponse(ok=True)
+
+
+def _states(message: Any) -> dict[str, dict[str, str]]:
+    """What Airflow says of the state of a task instance: the names of mapped ones end with their index."""
+    states: dict[str, dict[str, str]] = {}
+    for runner in _RUNNERS:
+        instance, is_mapped = runner.instance, runner.instance.map_index >= 0
+        asked_for = instance.dag_id == message.dag_id and instance.task_id in message.task_ids
+        if asked_for and instance.run_id in message.run_ids and message.map_index in (None, instance.map_index):
+            name = f"{instance.task_id}_{instance.map_index}" if is_mapped else instance.task_id
+            states.setdefault(instance.run_id, {})[name] = runner.state
+    return states
 
 
 def _not_found() -> Any:
@@ -121,6 +134,10 @@ def _connection_of_the_environment(conn_id: str) -> Any:
 
     fields = json.loads(os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"])
     return ConnectionResult(conn_id=conn_id, **fields | {"extra": json.dumps(fields.get("extra", {}))})
+
+
+_RUNNERS: list[TaskRunner] = []
+"""The task instances that Airflow knows; a test may have several."""
 
 
 @dataclass
@@ -160,6 +177,7 @@ class TaskRunner:
         self.store = StateStore()
         self.instance = TaskInstance()
         self.state = "running"
+        _RUNNERS.append(self)
         self.events: list[dict[str, Any]] = []
         self.trigger_kwargs: list[dict[str, Any]] = []
 
@@ -222,6 +240,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> TaskRunner:
 
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
     monkeypatch.setattr("airflow_wan.triggers.wan.FIRST_READ_S", 0.0)  # there is no scheduler that has to keep up
+    _RUNNERS.clear()
     runner = TaskRunner()
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SupervisorComms(runner), raising=False)
     return runner

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import jinja2
 import jinja2.meta
@@ -14,7 +14,8 @@ from airflow.providers.common.compat.sdk import MappedOperator, conf
 
 from airflow_wan.api.arguments import is_unset
 from airflow_wan.config import output_base
-from airflow_wan.videos.destination import Destination
+from airflow_wan.exceptions import InvalidVideoRequest
+from airflow_wan.videos.destination import Destination, safe_name
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -24,8 +25,14 @@ log = logging.getLogger(__name__)
 # Executors that run all tasks on the scheduler's machine. Any other may run each task on another machine.
 _LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 
-# Characters of an id that a path gets; file systems allow 255 bytes for each name.
-_MAX_NAME_CHARS = 150
+# A control character, or half of a character, which UTF-8 cannot hold.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SEPARATOR = re.compile(r"[/\\]")
+
+# What file systems allow for each name and S3 for a key, and what the longest name beside the video adds: ".rejected".
+_MAX_NAME_BYTES = 255
+_MAX_KEY_BYTES = 1024
+_MAX_ADDED_BYTES = len(".rejected")
 
 # Template variables with one value for all mapped instances of a run.
 _SAME_FOR_ALL_INSTANCES = frozenset(
@@ -33,26 +40,44 @@ _SAME_FOR_ALL_INSTANCES = frozenset(
     | {"params", "run_id", "ts", "ts_nodash", "ts_nodash_with_tz", "var"}
 )
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-
 
 def destination_for(output_path: str | None, context: Context) -> Destination:
     """Return the destination of a task's video.
 
     :param output_path: the task's argument, rendered. None: a path under `output_base` that no other task instance
-        has. A path that ends with a slash: a file in that folder. A relative path: relative to `output_base`.
+        has. A path that ends with a slash: a file in that folder. A relative path: relative to `output_base`, and
+        within it.
     :param context: the running task's context.
+    :raises InvalidVideoRequest: when there can be no such path, or a relative one leaves `output_base`.
     """
     if output_path is None or is_unset(output_path):
         return Destination(f"{output_base()}/{_default_name(context)}")
-    path = output_path.strip()
+    path = str(output_path).strip()
     if path.endswith("/"):
         path += _default_name(context)
     if "://" not in path:
         path = os.path.expanduser(path)  # noqa: PTH111 - a Path would change a URI
-        if not path.startswith("/"):
-            path = f"{output_base()}/{path}"
-    return Destination(path)
+    if problem := _problem_of(path):
+        raise InvalidVideoRequest([f"output_path {output_path!r} {problem}."])
+    return Destination(path if "://" in path or path.startswith("/") else f"{output_base()}/{path}")
+
+
+def _problem_of(path: str) -> str | None:
+    """Return what is wrong with a path or URI, as the end of a sentence that begins with it."""
+    if _UNPRINTABLE.search(path):
+        return "has a control character or half a character in it"
+    scheme, _, rest = path.partition("://")
+    is_object = bool(rest) and scheme.lower() != "file"
+    if is_object and len(rest.partition("/")[2].encode()) > _MAX_KEY_BYTES - _MAX_ADDED_BYTES:
+        return f"has more than {_MAX_KEY_BYTES - _MAX_ADDED_BYTES} bytes behind the bucket"
+    names = (rest or path).split("/")
+    if not is_object and any(len(name.encode()) > _MAX_NAME_BYTES - _MAX_ADDED_BYTES for name in names):
+        return f"has a name of more than {_MAX_NAME_BYTES - _MAX_ADDED_BYTES} bytes in it"
+    # A store, or a base that is a URI, may take an escaped name for what it stands for.
+    is_relative = not rest and not path.startswith("/")
+    if (is_relative or is_object) and ".." in _SEPARATOR.split(unquote(unquote(rest or path))):
+        return "must not have '..' in it: it would lead out of [wan] output_base, or to another object"
+    return None
 
 
 def is_shared_by_instances(output_path: str | None, context: Context) -> bool:
@@ -82,19 +107,10 @@ def is_shared_by_instances(output_path: str | None, context: Context) -> bool:
 def _default_name(context: Context) -> str:
     """Return ``dag/run/task.mp4``, or ``dag/run/task/3.mp4`` for a mapped task instance."""
     instance = context["ti"]
-    parts = [_safe(instance.dag_id), _safe(instance.run_id), _safe(instance.task_id)]
+    parts = [safe_name(instance.dag_id), safe_name(instance.run_id), safe_name(instance.task_id)]
     if (instance.map_index or 0) >= 0 and instance.map_index is not None:
         parts.append(str(instance.map_index))
     return "/".join(parts) + ".mp4"
-
-
-def _safe(name: str) -> str:
-    """Return an id as a file name that is short and safe in every file system and object store.
-
-    An id that had to be changed gets a digest at its end, so that two ids never have one name.
-    """
-    safe = _UNSAFE.sub("_", name).strip(".")[:_MAX_NAME_CHARS] or "_"
-    return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def warn_if_not_shared(destination: Destination, executor: str | None) -> None:

@@ -11,6 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_wan.exceptions import (
+    DestinationError,
     LedgerUnreadable,
     TransferFailed,
     VideoDownloadFailed,
@@ -211,6 +212,17 @@ def test_a_file_that_is_no_media_is_not_sent_and_no_video_is_bought_for_it(
 
     assert gateway.emulator.requests() == []
     assert submitted(gateway) == 0
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize("path", ["../../film.mp4", "a/%2e%2e/film.mp4", "a\0b.mp4", "/dev/null", "x" * 250 + ".mp4"])
+def test_a_path_that_can_never_work_is_found_before_anything_is_sent(
+    path: str, deferrable: bool, film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    with pytest.raises((AirflowFailException, DestinationError)):
+        runner.run(film(output_path=path, deferrable=deferrable))
+
+    assert gateway.emulator.requests() == []
 
 
 @pytest.mark.takes_time

@@ -51,6 +51,7 @@ _MOMENT = re.compile(
 )
 
 _WEB_URL = re.compile(r"(https?)://([^/?#\\]*)([^?#]*)(?:\?([^#]*))?", re.IGNORECASE)
+_WHITESPACE = re.compile(r"\s")
 _MAX_NESTED = 3
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _ENCODED_PLAIN = re.compile(r"(?<!%)(?<!%[0-9A-Fa-f])%(?:2[DdEe]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
@@ -83,12 +84,12 @@ def signed_segments(path: str) -> list[str]:
 
 
 def file_identity(url: str) -> str:
-    """Return what identifies the file of a web address; any other text as it is.
+    """Return what identifies the file of a web address; any other text as it is, such as one that goes on after it.
 
     That is scheme and host in small letters, the path, and what of the query names the file or a version of it. Users,
     passwords, fragments, the order of the query and needless percent-encoding make no difference.
     """
-    return _identity(url, _MAX_NESTED)
+    return url if _WHITESPACE.search(url) else _identity(url, _MAX_NESTED)
 
 
 def _identity(url: str, nested: int) -> str:

@@ -124,6 +124,7 @@ def test_no_signature_is_shown(vendor: str, data: st.DataObject) -> None:
         ("https://p/?url=https%3A%2F%2Fcdn%2Fa.png%3Fsig%3Da", "https://p/?url=https%3A%2F%2Fcdn%2Fb.png%3Fsig%3Da"),
         ("s3://bucket/a?id=1", "s3://bucket/a?id=2"),
         ("s3://bucket/a#b?.png", "s3://bucket/a"),
+        ("https://cdn/a.png is the style; shot #1", "https://cdn/a.png is the style; shot #2"),
     ],
 )
 def test_two_files_are_told_apart(one: str, other: str) -> None:

@@ -16,9 +16,13 @@ import httpx
 import psutil
 from airflow_processes import Airflow, free_port, wait_for
 
+from airflow_wan.purchases.record import STATE_STORE_KEY
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from hostile_gateway import HostileGateway
 
 SLOW_S = 1800.0
 REFUSED_KEY = "sk-a-key-that-the-gateway-refuses-9999"
@@ -149,6 +153,17 @@ class Journey:
     def xcom(self, key: str = "return_value", task_id: str = "video") -> Any:
         return self.airflow.rest.get(f"{self._run_path}/taskInstances/{task_id}/xcomEntries/{key}")["value"]
 
+    def record(self, task_id: str = "video") -> dict[str, Any]:
+        """Return the purchase record, which Airflow's users can read."""
+        return dict(self.airflow.rest.get(self._record_path(task_id))["value"])
+
+    def edit_record(self, task_id: str = "video", **changes: Any) -> None:
+        """Change fields of the purchase record, as a user can who may edit the state of tasks."""
+        self.airflow.rest.patch(self._record_path(task_id), {"value": self.record(task_id) | changes})
+
+    def _record_path(self, task_id: str) -> str:
+        return f"{self._run_path}/taskInstances/{task_id}/state-store/{STATE_STORE_KEY}"
+
     def mark(self, state: str, task_id: str = "video") -> None:
         self.airflow.rest.patch(f"{self._run_path}/taskInstances/{task_id}", {"new_state": state})
 
@@ -261,18 +276,22 @@ class Stage:
         gateway: str = "apiyi",
         dag_id: str = "system_video",
         on: Emulator | None = None,
+        through: HostileGateway | None = None,
         key: str | None = None,
         read_timeout: float = 20.0,
         pause_at: str | None = None,
+        output_path: Path | None = None,
         **conf: Any,
     ) -> Journey:
         """Start a DAG run that has its own connection in Airflow's database.
 
         :param name: a short name for the run id and the prompt.
         :param on: the gateway; `quick` if none is given.
+        :param through: what stands between Airflow and the gateway, if anything does.
         :param key: the API key; a new one if none is given.
         :param read_timeout: seconds that the client waits for each read of an answer.
         :param pause_at: the step at which the task is held; see `dags/pauses.py`.
+        :param output_path: where the video goes; a new folder if none is given.
         :param conf: further params of the DAG run.
         """
         number = len(self.journeys)
@@ -288,13 +307,13 @@ class Stage:
             run_id=f"{number:02d}_{slug}",
             key=key,
             wan_conn_id=f"wan_{number}",
-            output_path=self.folder / "videos" / f"{number:02d}_{slug}" / "video.mp4",
+            output_path=output_path or self.folder / "videos" / f"{number:02d}_{slug}" / "video.mp4",
             marker=self.folder / "pauses" / f"{number:02d}_{slug}",
         )
         connection = {
             "connection_id": journey.wan_conn_id,
             "conn_type": "wan",
-            "host": emulator.url,
+            "host": through.url if through else emulator.url,
             "password": key,
             "extra": json.dumps({"gateway": gateway, "read_timeout": read_timeout}),
         }

@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo ui test test-system test-wheel test-matrix test-preview check format bench bench-download bench-paid-once constraints clean
+.PHONY: help setup demo ui test coverage test-system test-wheel test-matrix test-preview check format bench bench-download bench-paid-once constraints clean
 
 help: ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,15 +44,17 @@ format: $(READY) ## Format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+test: $(READY) ## Run all tests but those of the targets below (CI=true: more random examples)
+	$(BIN)/pytest tests/unit tests/storage tests/dags tests/contract
+
 # Coverage doubles the CPU time of a whole DAG run, so the runs that reach no other lines are not measured.
 MEASURED := tests/unit tests/storage tests/dags/test_sensor.py tests/dags/test_retries.py tests/contract/test_observability.py
 
-test: $(READY) ## Run all tests but those of the targets below, with branch coverage (CI=true: more random examples)
+coverage: $(READY) ## Run the tests that reach every line, with branch coverage; test-matrix does it on one of its Pythons
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(MEASURED)
+	$(BIN)/coverage run -m pytest --quiet $(MEASURED)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-	$(BIN)/pytest tests/dags tests/contract $(MEASURED:%=--ignore=%)
 
 test-wheel: $(READY) ## Build the wheel and use it in an environment of its own
 	$(BIN)/pytest tests/wheel
@@ -61,15 +63,17 @@ test-system: $(READY) ## Run the tests that start, and kill, a real scheduler, t
 	$(BIN)/pytest tests/system
 
 # An Airflow and a Python each; `make matrix-3.0.6-py3.12` runs one. The newest Airflow gets all tests on each Python,
-# save the one that `make test` has used. An older one gets those that it can change, not api, net, emulator, redaction.
+# save the one that `make test` has used; on one of them, coverage is measured. An older one gets those that it can
+# change, not api, net, emulator, redaction.
 NEWEST := 3.3.2-py3.11 3.3.2-py3.12 3.3.2-py3.13
 OLDER := 3.0.6-py3.12 3.1.8-py3.12 3.2.2-py3.12
 PREVIEW := 3.4.0b2-py3.12
+COVERED := 3.3.2-py3.13
 CELLS := $(NEWEST) $(OLDER) $(PREVIEW)
 TESTED = $(AIRFLOW)-py$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 test-matrix: $(READY) ## Run the unit and DAG tests on every Airflow and Python supported (-j2: two at a time)
-	@$(MAKE) --no-print-directory $(patsubst %,matrix-%,$(filter-out $(TESTED),$(NEWEST) $(OLDER))) test-preview
+	@$(MAKE) --no-print-directory $(patsubst %,matrix-%,$(filter-out $(filter-out $(COVERED),$(TESTED)),$(NEWEST) $(OLDER))) test-preview
 
 test-preview: ## Run them on Airflow's newest pre-release, and report a failure without failing
 	@$(MAKE) --no-print-directory matrix-$(PREVIEW) || echo "FAILED ON A PRE-RELEASE: Airflow $(PREVIEW) does not pass. This fails nothing, but look at it before its release."
@@ -77,14 +81,16 @@ test-preview: ## Run them on Airflow's newest pre-release, and report a failure 
 .PHONY: $(CELLS:%=matrix-%)
 $(CELLS:%=matrix-%): matrix-%: .venvs/%/.ready
 	@echo "Airflow $(word 1,$(subst -py, ,$*)), Python $(word 2,$(subst -py, ,$*))"
+	$(if $(filter $*,$(COVERED)),$(MAKE) --no-print-directory coverage BIN=.venvs/$*/bin)
 	.venvs/$*/bin/python -m pytest --quiet tests/unit tests/dags \
+		$(if $(filter $*,$(COVERED)),$(MEASURED:%=--ignore=%)) \
 		$(if $(filter $*,$(NEWEST)),,--ignore=tests/unit/api --ignore=tests/unit/net --ignore=tests/unit/emulator --ignore=tests/unit/test_redaction.py)
 
 $(CELLS:%=.venvs/%/.ready): .venvs/%/.ready: pyproject.toml $(wildcard constraints/*.txt) | $(READY)
 	@echo "Setting up .venvs/$*"
 	@python=$$(scripts/find_python.sh $(word 2,$(subst -py, ,$*))) && $(BIN)/uv venv --quiet --clear --python "$$python" .venvs/$*
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venvs/$*/bin/python \
-		--constraint constraints/airflow-$(word 1,$(subst -py, ,$*)).txt --editable '.[emulator]' --group test
+		--constraint constraints/airflow-$(word 1,$(subst -py, ,$*)).txt --editable '.[emulator]' --group $(if $(filter $*,$(COVERED)),dev,test)
 	@touch $@
 
 bench: $(READY) ## Measure what importing the operators costs a DAG file

@@ -35,7 +35,16 @@ def get_provider_info() -> dict[str, Any]:
                     "gateway": {
                         "label": "Gateway",
                         "description": "Which gateway the host belongs to. When empty, the host decides.",
-                        "schema": {"type": ["string", "null"], "enum": ["apiyi", "dashscope", None], "default": None},
+                        "schema": {
+                            "type": ["string", "null"],
+                            "enum": ["apiyi", "dashscope", None],
+                            "values_display": {
+                                "apiyi": "APIYI",
+                                "dashscope": "DashScope (Alibaba Cloud)",
+                                "null": "The one that the host belongs to",
+                            },
+                            "default": None,
+                        },
                     },
                     "workspace": {
                         "label": "Workspace",
@@ -50,6 +59,19 @@ def get_provider_info() -> dict[str, Any]:
                     "read_timeout": {
                         "label": "Read timeout",
                         "description": "Longest time without any data from the gateway, in seconds (default 60).",
+                        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                    },
+                    "total_timeout": {
+                        "label": "Total timeout",
+                        "description": "Longest time for one call to the gateway altogether, in seconds (default 180).",
+                        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                    },
+                    "least_speed": {
+                        "label": "Least speed",
+                        "description": (
+                            "Lowest speed of an upload or download, averaged over a minute, in bytes per second "
+                            "(default 1024)."
+                        ),
                         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
                     },
                 },
@@ -85,6 +107,17 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "float",
                         "example": "30",
                         "default": "15",
+                    },
+                    "deferrable": {
+                        "description": (
+                            "Whether tasks that do not say so themselves wait in the triggerer (True) or on a worker "
+                            "(False). When empty, [operators] default_deferrable decides if this installation sets "
+                            "it; otherwise they wait in the triggerer."
+                        ),
+                        "version_added": None,
+                        "type": "string",
+                        "example": "True",
+                        "default": "",
                     },
                     "usd_per_second": {
                         "description": (

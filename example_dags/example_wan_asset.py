@@ -24,11 +24,11 @@ with DAG(
 ) as dag:
     WanTextToVideoOperator(
         task_id="film",
-        prompt="A lighthouse on a cliff, seen from the sea; the weather of {{ ds }}.",
+        prompt="A lighthouse on a cliff, seen from the sea; the weather of {{ dag_run.run_after | ds }}.",
         ratio="16:9",
         duration=5,
         max_cost=1.0,
-        output_path="clip-of-the-day/{{ ds }}.mp4",
+        output_path="clip-of-the-day/{{ dag_run.run_after | ds }}.mp4",
         outlets=[clip_of_the_day],
     )
 

@@ -38,7 +38,7 @@ with DAG(
         duration=5,
         resolution="720P",
         pool="wan",
-        output_path="{{ ds }}/clip-{{ ti.map_index }}.mp4",
+        output_path="{{ dag_run.run_after | ds }}/clip-{{ ti.map_index }}.mp4",
     ).expand_kwargs(todays_clips())
 
     @task

@@ -70,7 +70,8 @@ def gateway(*, pending_s: float, running_s: float) -> Iterator[Gateway]:
         )
     with MediaServer(make_media(DEMO / "media")) as media, _emulator(media, pending_s, running_s) as base_url:
         connection = {"conn_type": "wan", "password": "sk-emulated-key", "host": base_url}
-        yield Gateway(is_real=False, connection=json.dumps(connection), conf={})
+        conf = {"first_frame": media.url("rap.png"), "driving_audio": media.url("rap.wav")}
+        yield Gateway(is_real=False, connection=json.dumps(connection), conf=conf)
 
 
 def _real_gateway() -> Gateway:

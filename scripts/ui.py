@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,7 +26,8 @@ _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 def main() -> None:
     """Run until Ctrl-C."""
-    url = f"http://localhost:{os.environ.get('PORT') or free_port()}"
+    port = _asked_port() or free_port()
+    url = f"http://127.0.0.1:{port}"
     # Slow enough to watch. Besides, Airflow treats a task that is deferred for a second as changed from outside.
     with gateway(pending_s=5, running_s=15) as wan:
         if wan.is_real:
@@ -38,7 +40,8 @@ def main() -> None:
             _wait_until_healthy(url, airflow)
             print(
                 f"\n  {url}\n\n"
-                "Open this page (no login), choose the DAG example_wan_rap, and press Trigger. Keep the defaults.\n"
+                "Only this machine can reach this page. There is no login: whoever opens it is an administrator.\n"
+                "Open it, choose the DAG example_wan_rap, and press Trigger. Keep the defaults.\n"
                 f"Videos are saved in {DEMO / 'videos'}. Press Ctrl-C to stop.",
                 flush=True,
             )
@@ -47,10 +50,28 @@ def main() -> None:
         print("\nStopped.")
 
 
+def _asked_port() -> int | None:
+    """Return the port that the environment asks for, if it is free; exit if it is not."""
+    text = os.environ.get("PORT", "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 65536):  # noqa: PLR2004
+        sys.exit(f"PORT={text} is not a port number.")
+    try:
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", int(text)))
+    except OSError as error:
+        sys.exit(f"Port {text} cannot be used ({error.strerror}). Choose another one: make ui PORT=…")
+    return int(text)
+
+
 @contextmanager
 def _standalone(url: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run `airflow standalone`, and end all its processes together."""
     os.environ |= {
+        # There is no login, so nobody else on the network may reach it.
+        "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": url.rpartition(":")[2],
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",

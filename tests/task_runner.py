@@ -10,13 +10,12 @@ import asyncio
 import copy
 import json
 import os
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
-
-from airflow_wan.purchases.record import STATE_STORE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +25,7 @@ API_KEY = "sk-unit-tests-0123456789"
 
 
 class StateStore:
-    """Airflow's task state store in memory. It keeps values as JSON, as Airflow's database does."""
+    """What Airflow keeps for tasks, in memory. It keeps values as JSON, as Airflow's database does."""
 
     def __init__(self) -> None:
         self.rows: dict[str, str] = {}
@@ -40,32 +39,81 @@ class StateStore:
     def delete(self, key: str) -> None:
         self.rows.pop(key, None)
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """The purchase record that was written last, in any row; empty if there is none."""
+        return json.loads(list(self.rows.values())[-1]) if self.rows else {}
+
+    def replace_record(self, record: Any) -> None:
+        """Put another record in the place of the one that was written last."""
+        self.rows[list(self.rows)[-1]] = json.dumps(record)
+
+
+class TryStateStore:
+    """Airflow's task state store as one try sees it: with the id of a try that is over, nothing is found or kept."""
+
+    def __init__(self, runner: TaskRunner, ti_id: uuid.UUID) -> None:
+        self._runner, self._ti_id = runner, ti_id
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._runner.store.get(key, default) if self._is_current() else default
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        self._check()
+        self._runner.store.set(key, value, retention=retention)
+
+    def delete(self, key: str) -> None:
+        self._check()
+        self._runner.store.delete(key)
+
+    def _is_current(self) -> bool:
+        return self._runner.instance.id == self._ti_id
+
+    def _check(self) -> None:
+        from airflow.sdk.exceptions import AirflowRuntimeError
+
+        if not self._is_current():
+            raise AirflowRuntimeError(_not_found())
+
 
 class SupervisorComms:
-    """The task's channel to Airflow for Variables and connections. Before Airflow 3.3, the record is a Variable."""
+    """The task's channel to Airflow. Before Airflow 3.3, the record is a Variable."""
 
-    def __init__(self, store: StateStore) -> None:
-        self.store = store
+    def __init__(self, runner: TaskRunner) -> None:
+        self.runner = runner
 
     def send(self, message: Any) -> Any:
         from airflow.sdk.exceptions import ErrorType
-        from airflow.sdk.execution_time.comms import ErrorResponse, OKResponse, VariableResult
+        from airflow.sdk.execution_time.comms import ErrorResponse, OKResponse, TaskStatesResult, VariableResult
 
+        store, instance = self.runner.store, self.runner.instance
         what = type(message).__name__
         if what == "GetVariable":
-            record = self.store.get(STATE_STORE_KEY)
+            record = store.get(message.key)
             if record is None:
                 return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={"key": message.key})
             return VariableResult(key=message.key, value=json.dumps(record))
+        if what == "GetTaskStates":
+            return TaskStatesResult(task_states={instance.run_id: {instance.task_id: self.runner.state}})
+        if what == "ValidateInletsAndOutlets":
+            return OKResponse(ok=True) if message.ti_id == instance.id else _not_found()
         if what == "PutVariable":
-            self.store.set(STATE_STORE_KEY, json.loads(message.value))
+            store.set(message.key, json.loads(message.value))
         elif what == "DeleteVariable":
-            self.store.delete(STATE_STORE_KEY)
+            store.delete(message.key)
         elif what == "GetConnection":
             return _connection_of_the_environment(message.conn_id)
         elif what != "MaskSecret":
             raise AssertionError(f"unexpected message {what}")
         return OKResponse(ok=True)
+
+
+def _not_found() -> Any:
+    """What the supervisor answers when the API server does not know the id of a try."""
+    from airflow.sdk.exceptions import ErrorType
+    from airflow.sdk.execution_time.comms import ErrorResponse
+
+    return ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 404, "message": "Not Found"})
 
 
 def _connection_of_the_environment(conn_id: str) -> Any:
@@ -84,6 +132,7 @@ class TaskInstance:
     task_id: str = "animate"
     map_index: int = -1
     try_number: int = 0
+    id: uuid.UUID = field(default_factory=uuid.uuid4)
     xcoms: dict[str, Any] = field(default_factory=dict)
 
     def xcom_push(self, key: str, value: Any) -> None:
@@ -91,11 +140,16 @@ class TaskInstance:
 
 
 class TaskRunner:
-    """One task instance over all its tries. XComs are deleted before each try; the state store is kept."""
+    """One task instance over all its tries. XComs are deleted before each try; the state store is kept.
 
-    def __init__(self) -> None:
+    :param has_state_store: whether there is a task state store, as in Airflow 3.3 and later.
+    """
+
+    def __init__(self, *, has_state_store: bool = HAS_STATE_STORE) -> None:
+        self.has_state_store = has_state_store
         self.store = StateStore()
         self.instance = TaskInstance()
+        self.state = "running"
         self.events: list[dict[str, Any]] = []
         self.trigger_kwargs: list[dict[str, Any]] = []
 
@@ -106,14 +160,22 @@ class TaskRunner:
             recorded the success.
         :return: what the task returns.
         """
+        instance = self.instance = copy.copy(self.instance)
+        instance.task_id, instance.try_number = task.task_id, instance.try_number + 1
+        instance.id, instance.xcoms = uuid.uuid4(), {}
+        self.state = "running"
+        try:
+            return self._run(task, instance, killed_before_success=killed_before_success)
+        finally:
+            if instance is self.instance:  # no later try has begun while this one was frozen
+                self.state = "up_for_retry"
+
+    def _run(self, task: Any, instance: TaskInstance, *, killed_before_success: bool) -> Any:
         from airflow.providers.common.compat.sdk import TaskDeferred
 
-        self.instance.xcoms.clear()
-        self.instance.task_id = task.task_id
-        self.instance.try_number += 1
-        context: Any = {"ti": self.instance, "task": task}
-        if HAS_STATE_STORE:
-            context["task_state_store"] = self.store
+        context: Any = {"ti": instance, "task": task}
+        if self.has_state_store:
+            context["task_state_store"] = TryStateStore(self, instance.id)
         task = copy.copy(task)
         try:
             result = task.execute(context)
@@ -153,7 +215,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> TaskRunner:
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
     monkeypatch.setattr("airflow_wan.triggers.wan.FIRST_READ_S", 0.0)  # no scheduler has to record the deferral first
     runner = TaskRunner()
-    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SupervisorComms(runner.store), raising=False)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SupervisorComms(runner), raising=False)
     return runner
 
 

@@ -93,6 +93,8 @@ class Account:
     :param workspace: DashScope workspace id, sent as ``X-DashScope-WorkSpace``.
     :param connect_timeout: how long connecting may take, in seconds.
     :param read_timeout: how long to wait for the next byte of an answer, in seconds.
+    :param total_timeout: how long one call may take altogether, in seconds. `read_timeout` starts again with each byte.
+    :param least_speed: the speed that an upload or a download must keep, in bytes per second, averaged over a minute.
     """
 
     gateway: Gateway
@@ -101,6 +103,8 @@ class Account:
     workspace: str | None = None
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
+    total_timeout: float = 180.0
+    least_speed: float = 1024.0
 
     @property
     def on_loopback(self) -> bool:

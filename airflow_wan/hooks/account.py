@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 
 _API_PATHS = ("/api/v1", "/v1")
 
+# What an extra field counts, and its greatest value: timers and sockets take no number of any size.
+_SECONDS = (86_400.0, "seconds")
+_SPEED = (1e9, "bytes per second")
+
 
 def read_account(connection: Connection, conn_id: str, extra: Mapping[str, Any]) -> Account:
     """Return the account that an Airflow connection describes.
@@ -55,8 +59,10 @@ def read_account(connection: Connection, conn_id: str, extra: Mapping[str, Any])
         base_url=base_url,
         api_key=api_key,
         workspace=workspace or None,
-        connect_timeout=_seconds(conn_id, extra, "connect_timeout", 10.0),
-        read_timeout=_seconds(conn_id, extra, "read_timeout", 60.0),
+        connect_timeout=_positive(conn_id, extra, "connect_timeout", 10.0, _SECONDS),
+        read_timeout=_positive(conn_id, extra, "read_timeout", 60.0, _SECONDS),
+        total_timeout=_positive(conn_id, extra, "total_timeout", 180.0, _SECONDS),
+        least_speed=_positive(conn_id, extra, "least_speed", 1024.0, _SPEED),
     )
 
 
@@ -117,16 +123,20 @@ def _gateway(conn_id: str, name: object, base_url: str) -> Gateway:
         ) from None
 
 
-def _seconds(conn_id: str, extra: Mapping[str, Any], name: str, default_s: float) -> float:
+def _positive(conn_id: str, extra: Mapping[str, Any], name: str, default: float, quantity: tuple[float, str]) -> float:
+    """Return the number in an extra field.
+
+    :param quantity: the greatest number that is allowed, and what the number counts.
+    """
     value = extra.get(name)
     if value is None or value == "":
-        return default_s
+        return default
+    greatest, unit = quantity
     try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise WanConnectionError(
-            how_to_set(conn_id, f"has {name}={value!r} in its extra; it must be a positive number of seconds")
-        )
-    return seconds
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = 0.0
+    if not 0 < number <= greatest:
+        problem = f"has {name}={value!r} in its extra; it must be a positive number of {unit}, at most {greatest:g}"
+        raise WanConnectionError(how_to_set(conn_id, problem))
+    return number

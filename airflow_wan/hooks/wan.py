@@ -30,7 +30,7 @@ class WanHook(BaseHook):
 
     The connection: ``password`` is the API key, ``host`` the base URL (APIYI's when empty), and the extra may hold
     ``gateway`` (``apiyi`` or ``dashscope``; told from the host when absent), ``workspace`` (DashScope),
-    ``connect_timeout`` and ``read_timeout`` (s).
+    ``connect_timeout``, ``read_timeout`` and ``total_timeout`` (s), and ``least_speed`` (bytes/s).
 
     The connection is looked up once for each hook, when it is first needed.
 

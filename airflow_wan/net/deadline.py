@@ -1,4 +1,4 @@
-"""A total time for an exchange over sockets, however slowly the other end sends or reads.
+"""Times that an exchange over sockets must keep, however slowly the other end sends or reads.
 
 The timeout of a socket counts from the last byte, so a peer that sends one byte every two seconds never meets it.
 """
@@ -25,25 +25,25 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._watched: list[socket.socket] = []
+        self._left = False
         self._passed = False
 
     def __enter__(self) -> Self:
         """Start the time."""
         self._ends_at = time.monotonic() + self.seconds
-        self._timer.start()
+        threading.Thread(target=self._wait, name="wan-deadline", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave the sockets alone from now on."""
-        self._timer.cancel()
-        with self._lock:
+        with self._changed:
+            self._left = True
             self._watched.clear()
+            self._changed.notify()
 
     @property
     def passed(self) -> bool:
@@ -57,18 +57,64 @@ class Deadline:
 
     def watch(self, sock: socket.socket) -> None:
         """Shut a socket down when the time is over; at once if it is over already."""
-        with self._lock:
+        with self._changed:
             self._watched.append(sock)
             if self._passed:
                 _shut_down(sock)
 
-    def _end(self) -> None:
-        with self._lock:
+    def renew(self, seconds: float) -> None:
+        """Give the exchange so many seconds from now on; nothing happens if its time is over already."""
+        with self._changed:
+            if self._passed:
+                return
+            is_sooner = time.monotonic() + seconds < self._ends_at
+            self._ends_at = time.monotonic() + seconds
+            if is_sooner:
+                self._changed.notify()
+
+    def _wait(self) -> None:
+        with self._changed:
+            while not self._left and self.remaining_s:
+                self._changed.wait(self.remaining_s)
+            if self._left:
+                return
             self._passed = True
             for sock in self._watched:
                 _shut_down(sock)
 
 
+class Pace:
+    """Renews a deadline as long as a transfer keeps a speed, averaged over a minute.
+
+    The deadline passes when the bytes of a whole minute at that speed have not moved within a minute.
+
+    :param deadline: the deadline, entered already.
+    :param least_speed: the speed, in bytes per second; None for a transfer that has only its total time.
+    """
+
+    WINDOW_S = 60.0
+    """Seconds over which the speed is averaged."""
+
+    def __init__(self, deadline: Deadline, least_speed: float | None) -> None:
+        self.deadline = deadline
+        self.least_speed = least_speed
+        self._bytes = 0
+
+    def start(self) -> None:
+        """Begin a transfer: from now on, its speed counts."""
+        self._bytes = 0
+        if self.least_speed is not None:
+            self.deadline.renew(self.WINDOW_S)
+
+    def count(self, bytes_moved: int) -> None:
+        """Take bytes into account that have been sent or received."""
+        self._bytes += bytes_moved
+        if self.least_speed is not None and self._bytes >= self.least_speed * self.WINDOW_S:
+            self.start()
+
+
 def _shut_down(sock: socket.socket) -> None:
+    # Not `sock.shutdown`: that of a TLS socket drops its TLS layer first, and what another thread sends in that moment
+    # would go out in plain text.
     with contextlib.suppress(OSError):  # it is closed already
-        sock.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)

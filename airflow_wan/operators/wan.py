@@ -15,12 +15,13 @@ from airflow_wan.api.polling import DEFAULT_TIMEOUT_S, VideoWatch
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.operators.argument_docs import list_inherited_arguments
-from airflow_wan.purchases.buyer import buy, cancel_replaced
+from airflow_wan.purchases.buyer import buy
 from airflow_wan.purchases.decision import Choice, Keep, Policy, decide
 from airflow_wan.purchases.earlier_try import what_became_of
 from airflow_wan.purchases.ledger import forget_purchase, open_ledger
 from airflow_wan.purchases.record import Intent, Purchase, fingerprint_of
 from airflow_wan.purchases.submitted_order import leave_order
+from airflow_wan.purchases.this_try import ThisTry
 from airflow_wan.redaction import secrets_in
 from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.job import VideoJob, errors_for_airflow, longest_wait_s, prepare_job, resume
@@ -208,11 +209,15 @@ class WanSubmitVideoOperator(BaseOperator):
             purchase = decision.purchase
         else:
             with hook.get_conn() as client:
-                offer = self.make_offer(request, client, hook)
-                if decision.instead_of is not None:
-                    replaced = decision.instead_of
-                    cancel_replaced(replaced, hook.for_purchase(replaced.intent.wan_conn_id, replaced.intent.base_url))
-                purchase = buy(offer, client, hook=hook, ledger=ledger)
+                purchase = buy(
+                    self.make_offer(request, client, hook),
+                    client,
+                    hook=hook,
+                    ledger=ledger,
+                    this_try=ThisTry.of(context),
+                    seen=earlier,
+                    instead_of=decision.instead_of,
+                )
         self._running = purchase.wan_task_id, hook.for_purchase(purchase.intent.wan_conn_id, purchase.intent.base_url)
         context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=purchase.wan_task_id)
         return purchase
@@ -277,7 +282,8 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
 
     :param output_path: (str, templated) where the video goes: a local path or a URI such as
         ``s3://conn_id@bucket/key.mp4``; by default a path of this task instance's own under ``[wan] output_base``.
-    :param deferrable: (bool) whether to wait in the triggerer. False: on a worker.
+    :param deferrable: (bool) whether to wait in the triggerer. False: on a worker. By default
+        ``[wan] deferrable``, which is True unless the installation says otherwise.
     :param poll_interval: (s, or timedelta) shortest time between two reads of the Wan task; by default
         ``[wan] poll_interval``, 15 s.
     :param timeout: (s, or timedelta) how long to wait, counted from the submit; 3 h 15 min by default, as the gateways
@@ -305,7 +311,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         self,
         *,
         output_path: str | None = None,
-        deferrable: bool = True,
+        deferrable: bool | None = None,
         poll_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_S,
         reuse: bool = True,
@@ -315,7 +321,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.output_path = output_path
-        self.deferrable = deferrable
+        self.deferrable = config.deferrable() if deferrable is None else deferrable
         self.reuse = reuse
         self.sidecar = sidecar
         self.poster = poster

@@ -53,7 +53,7 @@ class WanVideoSensor(BaseSensorOperator):
         ``s3://conn_id@bucket/key.mp4``; by default a path of this task instance's own under ``[wan] output_base``.
     :param wan_conn_id: (str, templated) the Airflow connection that submitted the Wan task.
     :param deferrable: (bool) whether to wait in the triggerer. False: on a worker, by ``mode`` ``poke`` or
-        ``reschedule``.
+        ``reschedule``. By default ``[wan] deferrable``, which is True unless the installation says otherwise.
     :param poke_interval: (s, or timedelta) shortest time between two reads of the Wan task; by default
         ``[wan] poll_interval``, 15 s.
     :param timeout: (s, or timedelta) how long to wait; 3 h 15 min by default, as the gateways themselves give up after
@@ -84,7 +84,7 @@ class WanVideoSensor(BaseSensorOperator):
         wan_task_id: str,
         output_path: str | None = None,
         wan_conn_id: str = WanHook.default_conn_name,
-        deferrable: bool = True,
+        deferrable: bool | None = None,
         poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_S,
         cancel_on_kill: bool = False,
@@ -98,7 +98,7 @@ class WanVideoSensor(BaseSensorOperator):
         self.wan_task_id = wan_task_id
         self.output_path = output_path
         self.wan_conn_id = wan_conn_id
-        self.deferrable = deferrable
+        self.deferrable = config.deferrable() if deferrable is None else deferrable
         self.cancel_on_kill = cancel_on_kill
         self.sidecar = sidecar
         self.poster = poster

@@ -22,6 +22,7 @@ from airflow_wan.exceptions import (
     error_from_dict,
 )
 from airflow_wan.hooks.wan import WanHook
+from airflow_wan.purchases.ledger import clear_purchase
 from airflow_wan.purchases.record import Purchase
 from airflow_wan.purchases.submitted_order import find_order
 from airflow_wan.telemetry.lineage import tell_airflow
@@ -220,7 +221,7 @@ def resume(
 def end_wait(error: WanError, ledger: Ledger | None) -> NoReturn:
     """Raise what ended a wait. A failed Wan task is not billed: its record is removed, so that the next try may buy."""
     if isinstance(error, VideoTaskFailed) and ledger is not None:
-        ledger.clear()
+        clear_purchase(ledger, error.wan_task_id)
     raise error
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
 from airflow.sdk import DAG
 
+from airflow_wan.exceptions import LedgerUnreadable
 from airflow_wan.operators.wan import WanImageToVideoOperator, WanSubmitVideoOperator
 
 if TYPE_CHECKING:
@@ -106,3 +107,37 @@ def test_a_lost_answer_is_found_again_in_the_gateways_list(
     assert run.state == "success"
     assert [row["billed"] for row in wan_emulator.ledger()] == [True]
     assert watch_film(run.xcom("animate")).seconds == 2.0
+
+
+class FrozenWhileItPreparesItsMedia(WanImageToVideoOperator):
+    """Airflow gives its try up while it prepares its media, as it does with a worker whose heartbeat is missing."""
+
+    stopped_by: ClassVar[list[str]] = []
+
+    def make_offer(self, *args: Any) -> Any:
+        from airflow.models import TaskInstance
+        from airflow.utils.session import create_session
+
+        offer = super().make_offer(*args)
+        with create_session() as session:
+            instance = session.query(TaskInstance).filter_by(dag_id=self.dag_id, task_id=self.task_id).one()
+            instance.prepare_db_for_next_try(session)
+        return offer
+
+    def buy_once(self, *args: Any) -> Any:
+        try:
+            return super().buy_once(*args)
+        except LedgerUnreadable as error:
+            self.stopped_by.append(str(error))
+            raise
+
+
+def test_a_try_that_airflow_has_given_up_buys_nothing(run_dag: Any, wan_emulator: RunningEmulator) -> None:
+    with DAG("frozen", schedule=None) as dag:
+        FrozenWhileItPreparesItsMedia(task_id="animate", prompt="a kite", first_frame=PICTURE, duration=2)
+
+    with suppress(Exception):  # Airflow itself does not know what to do with the end of such a try
+        run_dag(dag)
+
+    assert len(FrozenWhileItPreparesItsMedia.stopped_by) == 1
+    assert wan_emulator.requests() == []

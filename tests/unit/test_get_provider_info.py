@@ -89,7 +89,14 @@ def test_the_connection_form_has_our_labels_and_fields() -> None:
     assert standard.host.title == "Base URL"
     assert standard.host.placeholder == "https://api.apiyi.com"
     assert all(getattr(standard, name).hidden for name in ("login", "port", "url_schema"))
-    assert set(form.extra_fields) == {"gateway", "workspace", "connect_timeout", "read_timeout"}
+    assert set(form.extra_fields) == {
+        "gateway",
+        "workspace",
+        "connect_timeout",
+        "read_timeout",
+        "total_timeout",
+        "least_speed",
+    }
     gateway = form.extra_fields["gateway"]
     assert gateway["schema"]["title"] == "Gateway"
     assert gateway["schema"]["enum"] == ["apiyi", "dashscope", None]

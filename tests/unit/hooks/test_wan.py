@@ -54,16 +54,33 @@ either_way = pytest.mark.parametrize("look_up", [looked_up, looked_up_async], id
 def test_a_key_alone_leads_to_apiyi(look_up: Callable[[], Account], define: Callable[..., None]) -> None:
     define()
 
-    assert look_up() == Account(APIYI, "https://api.apiyi.com", KEY, None, connect_timeout=10.0, read_timeout=60.0)
+    assert look_up() == Account(
+        APIYI,
+        "https://api.apiyi.com",
+        KEY,
+        None,
+        connect_timeout=10.0,
+        read_timeout=60.0,
+        total_timeout=180.0,
+        least_speed=1024.0,
+    )
 
 
 @either_way
 def test_every_field_of_the_connection_counts(look_up: Callable[[], Account], define: Callable[..., None]) -> None:
-    extra = {"gateway": "dashscope", "workspace": " ws-1 ", "connect_timeout": 2, "read_timeout": "30.5"}
+    figures = {"connect_timeout": 2, "read_timeout": "30.5", "total_timeout": 90, "least_speed": "2e3"}
+    extra = {"gateway": "dashscope", "workspace": " ws-1 ", **figures}
     define(host="https://proxy.example/wan/", extra=extra)
 
     assert look_up() == Account(
-        DASHSCOPE, "https://proxy.example/wan", KEY, "ws-1", connect_timeout=2.0, read_timeout=30.5
+        DASHSCOPE,
+        "https://proxy.example/wan",
+        KEY,
+        "ws-1",
+        connect_timeout=2.0,
+        read_timeout=30.5,
+        total_timeout=90.0,
+        least_speed=2000.0,
     )
 
 
@@ -127,12 +144,11 @@ def test_host_and_port_make_the_base_url(
     assert WanHook().account.base_url == base_url
 
 
-@pytest.mark.parametrize("name", ["connect_timeout", "read_timeout"])
 @pytest.mark.parametrize("unset", [None, ""])
-def test_an_empty_timeout_is_the_default(name: str, unset: object, define: Callable[..., None]) -> None:
-    define(extra={name: unset})
+def test_an_empty_figure_is_the_default(unset: object, define: Callable[..., None]) -> None:
+    define(extra=dict.fromkeys(("connect_timeout", "read_timeout", "total_timeout", "least_speed"), unset))
 
-    assert (WanHook().account.connect_timeout, WanHook().account.read_timeout) == (10.0, 60.0)
+    assert WanHook().account == Account(APIYI, "https://api.apiyi.com", KEY)
 
 
 def test_spaces_around_the_key_do_not_count(define: Callable[..., None]) -> None:
@@ -198,9 +214,14 @@ def test_a_missing_connection_says_how_to_set_it(
         ({"extra": {"gateway": 7}}, "the gateway 7 in its extra"),
         ({"extra": {"workspace": "ws\n1"}}, "which is not a workspace id"),
         *(
-            ({"extra": {name: value}}, f"has {name}={value!r} in its extra; it must be a positive number of seconds")
-            for name in ("connect_timeout", "read_timeout")
-            for value in ("soon", 0, -1, "inf", "nan", [5])
+            ({"extra": {name: value}}, f"has {name}={value!r} in its extra; it must be a positive number of {unit}")
+            for name, unit in (
+                ("connect_timeout", "seconds, at most 86400"),
+                ("read_timeout", "seconds, at most 86400"),
+                ("total_timeout", "seconds, at most 86400"),
+                ("least_speed", "bytes per second, at most 1e+09"),
+            )
+            for value in ("soon", 0, -1, "inf", "nan", [5], 1e300, 10**400)
         ),
     ],
 )

@@ -266,16 +266,3 @@ def test_a_redirect_to_a_private_address_is_not_followed(
 
     assert len(public.requests) == 1
     assert private.requests == []
-
-
-def test_a_name_that_resolves_to_another_address_when_connecting_is_sent_nothing(
-    tls: Any, names: dict[str, list[list[str]]], tls_hosts: Callable[[], Any]
-) -> None:
-    target = tls_hosts()
-    names["files.example"] = [["93.184.216.34"], ["127.0.0.1"]]
-    url = target.url("/a").replace("127.0.0.1", "files.example")
-
-    with pytest.raises(MediaUnreadable, match="private network"):
-        WebFile(url, tls=tls.client, private_allowed=False).open()
-
-    assert target.requests == []

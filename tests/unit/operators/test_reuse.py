@@ -12,7 +12,6 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from PIL import Image
 
 from airflow_wan.exceptions import VideoRejected
-from airflow_wan.purchases.record import STATE_STORE_KEY
 from airflow_wan.sensors.wan import WanVideoSensor
 from airflow_wan.videos import acceptance
 
@@ -237,7 +236,7 @@ def test_a_video_that_is_not_what_was_ordered_is_kept_beside_and_only_downloaded
     assert [path.name for path in tmp_path.iterdir()] == ["film.rejected.mp4"]
     assert str(tmp_path / "film.rejected.mp4") in str(raised.value)
     assert "paid for" in str(raised.value)
-    assert STATE_STORE_KEY in runner.store.rows
+    assert runner.store.record
 
 
 def test_a_file_that_is_no_video_at_all_is_kept_beside(

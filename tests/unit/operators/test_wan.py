@@ -18,7 +18,6 @@ from airflow_wan.exceptions import (
     WanConnectionError,
 )
 from airflow_wan.operators.wan import WanGenerateVideoOperator, WanImageToVideoOperator, WanSubmitVideoOperator
-from airflow_wan.purchases.record import STATE_STORE_KEY
 from airflow_wan.videos.job import VideoJob
 
 if TYPE_CHECKING:
@@ -257,9 +256,8 @@ def test_a_forged_record_sends_no_key_to_a_stranger(
         stranger.listen()
         stranger.settimeout(0)
         port = stranger.getsockname()[1]
-        record = runner.store.get(STATE_STORE_KEY)
         forgery = {name: value.format(port=port) for name, value in forged.items()}
-        runner.store.set(STATE_STORE_KEY, record | forgery)
+        runner.store.replace_record(runner.store.record | forgery)
 
         with pytest.raises(WanConnectionError) as raised:
             runner.run(film())
@@ -331,7 +329,7 @@ def leave_an_intent(film: Callable[..., Any], gateway: Any, runner: Any) -> None
     with pytest.raises(Killed):
         runner.run(film())
     runner.store.set = put
-    assert runner.store.get(STATE_STORE_KEY)["state"] == "intent"
+    assert runner.store.record["state"] == "intent"
 
 
 def test_the_submit_operator_returns_the_same_id_on_a_retry(gateway: Any, runner: Any, media: MediaServer) -> None:

@@ -751,20 +751,6 @@ def test_no_file_is_fetched_from_a_name_that_resolves_to_a_private_address(
     assert "is this machine or in a private network" in str(error)
 
 
-def test_a_name_that_resolves_to_another_address_when_connecting_is_sent_nothing(
-    tls: Tls, names: dict[str, list[list[str]]], tls_hosts: Callable[[], FileHost], tmp_path: Path
-) -> None:
-    target = tls_hosts()
-    target.serves("/x.mp4", 200, b"film")
-    names["files.example"] = [["93.184.216.34"], ["127.0.0.1"]]
-    link = Links(target.url("/x.mp4").replace("127.0.0.1", "files.example"))
-
-    with pytest.raises(TransferFailed, match="is this machine or in a private network"):
-        download(link, tmp_path / "x", tls=tls.client)
-
-    assert target.requests == []
-
-
 def test_a_redirect_to_a_private_address_is_refused(
     tls: Tls, tls_hosts: Callable[[], FileHost], proxied: Callable[[FileHost], Proxy], tmp_path: Path
 ) -> None:

@@ -1,0 +1,60 @@
+"""The section ``[wan]``, and what it takes over from Airflow's own options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_wan.operators.wan import WanTextToVideoOperator
+from airflow_wan.sensors.wan import WanVideoSensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IN_WAN = "AIRFLOW__WAN__DEFERRABLE"
+IN_AIRFLOW = "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE"
+
+
+def waits_in_the_triggerer(**arguments: bool) -> bool:
+    """Return what both the operator and the sensor do."""
+    operator = WanTextToVideoOperator(task_id="make", prompt="A lighthouse.", **arguments)
+    sensor = WanVideoSensor(task_id="wait", wan_task_id="an-id", **arguments)
+    assert operator.deferrable is sensor.deferrable
+    return bool(operator.deferrable)
+
+
+class TestWhereATaskWaits:
+    def test_in_the_triggerer_where_nobody_says_anything(self) -> None:
+        assert waits_in_the_triggerer()
+
+    @pytest.mark.parametrize("choice", [True, False])
+    def test_where_the_installation_lets_all_operators_wait(
+        self, monkeypatch: pytest.MonkeyPatch, choice: bool
+    ) -> None:
+        monkeypatch.setenv(IN_AIRFLOW, str(choice))
+        assert waits_in_the_triggerer() is choice
+
+    @pytest.mark.parametrize("choice", [True, False])
+    def test_where_our_own_option_says(self, monkeypatch: pytest.MonkeyPatch, choice: bool) -> None:
+        monkeypatch.setenv(IN_AIRFLOW, str(not choice))
+        monkeypatch.setenv(IN_WAN, str(choice))
+        assert waits_in_the_triggerer() is choice
+
+    def test_where_the_author_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(IN_WAN, "False")
+        assert waits_in_the_triggerer(deferrable=True)
+        assert not waits_in_the_triggerer(deferrable=False)
+
+    @pytest.mark.usefixtures("deferrable_off_in_the_file")
+    def test_where_the_configuration_file_says(self) -> None:
+        assert not waits_in_the_triggerer()
+
+
+@pytest.fixture
+def deferrable_off_in_the_file() -> Iterator[None]:
+    """Put the option where Airflow puts what it reads from ``airflow.cfg``."""
+    conf.read_string("[operators]\ndefault_deferrable = False\n")
+    yield
+    conf.remove_option("operators", "default_deferrable", remove_default=False)

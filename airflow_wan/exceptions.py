@@ -267,17 +267,21 @@ class VideoWaitTimeout(WanError):
 
 
 class VideoDownloadFailed(WanError):
-    """The task succeeded and is billed, but its file did not arrive whole.
+    """The task succeeded and is billed, but its file did not arrive whole, or could not be put at its place.
 
     :param link_refused: whether the file host refused the signed URL, as it does when the URL has expired.
+    :param kept_at: where the whole file was kept, because another task's video is at its place. A retry cannot change
+        that.
     """
 
     advice = (
         "The video is paid for: a retry downloads it again. WanVideoSensor can too, by this wan task id, within 24 h."
     )
 
-    def __init__(self, message: str, *, link_refused: bool = False, **known: Any) -> None:
+    def __init__(self, message: str, *, link_refused: bool = False, kept_at: str | None = None, **known: Any) -> None:
         self.link_refused = link_refused
+        self.kept_at = kept_at
+        self.retry_can_help = kept_at is None
         super().__init__(message, **known)
 
 

@@ -17,11 +17,15 @@ import contextlib
 import hashlib
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
 __all__ = ["identity", "redact", "redact_beginning", "secrets_in", "shareable"]
+
+MAX_DEPTH = 50
+"""Levels of containers in shareable JSON; Python itself gives up at some hundreds."""
 
 # Query parameters that sign a URL, in lower case: S3, CloudFront, Google, OSS, and Azure's shared access signatures.
 _SIGNING = (
@@ -88,12 +92,13 @@ def shareable(value: Any) -> Any:
     """Return JSON in a form that may be shown to anyone.
 
     URLs lose their query, fragment, user and password; the connection id of an object store URI (``s3://id@bucket``)
-    stays. Keys are hidden. A data URI becomes ``data:image/png;sha256=…``. What JSON or UTF-8 cannot hold is replaced:
-    NaN becomes None, half a character becomes ``?``.
+    stays. Keys are hidden. A data URI becomes ``data:image/png;sha256=…``. What JSON, UTF-8, msgpack or a database
+    cannot hold is replaced or left out: NaN, an integer of more than 64 bits, and what is nested deeper than
+    `MAX_DEPTH` become None, half a character becomes ``?``, and a NUL is left out.
 
     :param value: JSON of any shape, such as a request's body. It is not changed.
     """
-    return _map_leaves(value, _shareable_leaf)
+    return _map_leaves(value, _shareable_leaf, depth=MAX_DEPTH)
 
 
 def identity(value: Any) -> Any:
@@ -164,13 +169,16 @@ def _is_signed(query: str) -> bool:
 # JSON
 
 
-def _map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Return JSON with each name and each value that is no container changed."""
-    if isinstance(value, Mapping):
-        return {change(name): _map_leaves(inner, change) for name, inner in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return [_map_leaves(inner, change) for inner in value]
-    return change(value)
+def _map_leaves(value: Any, change: Callable[[Any], Any], depth: int = sys.maxsize) -> Any:
+    """Return JSON with each name and each value that is no container changed; None for what is nested deeper."""
+    is_mapping = isinstance(value, Mapping)
+    if not is_mapping and (not isinstance(value, Sequence) or isinstance(value, (str, bytes))):
+        return change(value)
+    if not depth:
+        return None
+    if is_mapping:
+        return {change(name): _map_leaves(inner, change, depth - 1) for name, inner in value.items()}
+    return [_map_leaves(inner, change, depth - 1) for inner in value]
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -187,10 +195,12 @@ def _texts(value: Any) -> Iterator[str]:
 def _shareable_leaf(leaf: Any) -> Any:
     if isinstance(leaf, float) and not math.isfinite(leaf):
         return None  # Python reads NaN in an answer, and JSON has no such thing
+    if isinstance(leaf, int) and not -(2**63) <= leaf < 2**64:
+        return None
     if not isinstance(leaf, str):
         return leaf
     # A gateway may cut a prompt in the middle of a character, and half of one cannot be written.
-    return _scrubbed(_digested(leaf.encode(errors="replace").decode()), mark="")
+    return _scrubbed(_digested(leaf.encode(errors="replace").decode().replace("\0", "")), mark="")
 
 
 def _unsigned_leaf(leaf: Any) -> Any:

@@ -57,7 +57,11 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_PUT(self) -> None:
-        self.store.objects[self._name()] = self.rfile.read(int(self.headers["Content-Length"]))
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("x-oss-forbid-overwrite") == "true" and self._name() in self.store.objects:
+            self._answer(409, b"<Error><Code>FileAlreadyExists</Code><Message>it is there</Message></Error>")
+            return
+        self.store.objects[self._name()] = content
         self._answer(200)
 
     def do_GET(self) -> None:
@@ -80,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.store.signed_for.append(float(query["Expires"][0]) - time.time())
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if span is None:
-            self._answer(200, content, ETag=_etag(content))
+            self._answer(200, content, ETag=_etag(content), Last_Modified="Wed, 25 Nov 2026 00:00:00 GMT")
             return
         start, end = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)
         content_range = f"bytes {start}-{end}/{len(content)}"

@@ -1,7 +1,7 @@
 """``oss://`` for Airflow's object storage: Alibaba's OSS, through an Airflow connection of type ``oss``.
 
-No other provider registers this scheme. `ossfs` reads and writes objects, but cannot sign URLs; `oss2`, the SDK that it
-uses, can.
+No other provider registers this scheme. `ossfs` reads and writes objects, but cannot sign URLs or refuse to replace an
+object; `oss2`, the SDK that it uses, can.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseHook
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 
@@ -33,6 +33,7 @@ def get_fs(conn_id: str | None, storage_options: Mapping[str, Any] | None = None
     try:
         import oss2  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra, and heavy
         from ossfs import OSSFileSystem  # type: ignore[import-untyped]  # noqa: PLC0415
+        from ossfs.exceptions import translate_oss_error  # type: ignore[import-untyped]  # noqa: PLC0415
     except ImportError as error:
         raise ImportError(
             "oss:// needs the package ossfs, which is not installed: pip install 'airflow-provider-wan[oss]'."
@@ -52,7 +53,7 @@ def get_fs(conn_id: str | None, storage_options: Mapping[str, Any] | None = None
     auth = oss2.StsAuth(key, secret, token) if token else oss2.Auth(key, secret)
 
     class SigningFileSystem(OSSFileSystem):  # type: ignore[misc] # untyped
-        """ossfs with signed URLs and ETags, which it lacks."""
+        """ossfs with signed URLs, ETags and uploads that replace nothing, which it lacks."""
 
         def sign(self, path: str, expiration: int = 100, **_: Any) -> str:
             """Return a URL that anyone can read an object with, for ``expiration`` seconds."""
@@ -68,8 +69,32 @@ def get_fs(conn_id: str | None, storage_options: Mapping[str, Any] | None = None
             bucket, name = self._bucket_and_key(path)
             return known | {"ETag": bucket.get_object_meta(name).etag}
 
+        def put_file(
+            self, lpath: str, rpath: str, callback: Any = None, mode: str = "overwrite", **options: Any
+        ) -> None:
+            """Upload a file; with ``mode="create"`` only if there is no such object, as s3fs and gcsfs do.
+
+            :raises FileExistsError: when there is one.
+            """
+            if mode != "create":
+                super().put_file(lpath, rpath, callback=callback, **options)
+                return
+            bucket, name = self._bucket_and_key(rpath)
+            _create_object(bucket, name, lpath, translate_oss_error)
+            self.invalidate_cache(self._parent(rpath))
+
         def _bucket_and_key(self, path: str) -> tuple[Any, str]:
             bucket, _, name = self._strip_protocol(path).lstrip("/").partition("/")
             return oss2.Bucket(auth, endpoint, bucket), name
 
     return SigningFileSystem(endpoint=endpoint, key=key, secret=secret, token=token, **(storage_options or {}))
+
+
+def _create_object(bucket: Any, name: str, local: str, translate: Callable[[Exception], Exception]) -> None:
+    try:
+        # In one request: oss2 does not send this header when it completes an upload in parts.
+        bucket.put_object_from_file(name, local, headers={"x-oss-forbid-overwrite": "true"})
+    except Exception as error:  # noqa: BLE001 - the text of oss2's own errors shows what was signed
+        if getattr(error, "code", None) == "FileAlreadyExists":
+            raise FileExistsError(f"{name} exists already") from None
+        raise translate(error) from None

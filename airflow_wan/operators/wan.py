@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from airflow_wan.api.requests import VideoRequest
     from airflow_wan.purchases.buyer import Offer
     from airflow_wan.purchases.ledger import Ledger
+    from airflow_wan.videos.destination import Destination
     from airflow_wan.videos.wan_video import FinishedVideo
 
 __all__ = [
@@ -304,6 +306,9 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
     ui_color = "#d9e6ff"
     leaves_wan_order = False
 
+    _destination: Destination | None = None
+    """Where the video of this run goes."""
+
     _video: FinishedVideo | None = None
     """The video of this run, for OpenLineage."""
 
@@ -340,6 +345,9 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
             if video := self.find_finished(job, request, earlier):
                 context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=video.facts["wan_task_id"])
                 return self.hand_over(job, video)
+            if earlier is None:
+                job.check_owner()
+            self._destination = job.destination
             purchase = self.buy_once(context, request, job.hook, ledger, earlier)
             job = job.for_purchase(purchase)
             watch = self.watch_of(purchase)
@@ -364,6 +372,12 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         if earlier is None and not (self.reuse and self.sidecar):
             return None
         return find_finished(job.destination, request, earlier, poster=self.poster)
+
+    def make_offer(self, request: VideoRequest, client: WanClient, hook: WanHook) -> Offer:
+        """Return the request made ready to be sent, and note what is at the destination: only that may be replaced."""
+        offer = super().make_offer(request, client, hook)
+        found_there = self._destination.version() if self._destination else None
+        return replace(offer, order=replace(offer.order, found_there=found_there))
 
     def watch_of(self, purchase: Purchase) -> VideoWatch:
         """Return the wait for a purchase, its time counted from the submit, over all tries.

@@ -34,6 +34,8 @@ class Order:
     :param resolution: ``480P``, ``720P`` or ``1080P``.
     :param driven_by_audio: whether a sound track was given, so that the video must have one.
     :param estimated_usd: what it should cost by the estimate, USD.
+    :param found_there: `Destination.version` of what was at the destination just before the video was ordered; None
+        where that is not known.
     """
 
     request: Mapping[str, Any]
@@ -42,6 +44,7 @@ class Order:
     resolution: str | None = None
     driven_by_audio: bool = False
     estimated_usd: float | None = None
+    found_there: str | None = None
 
     @property
     def model(self) -> str | None:

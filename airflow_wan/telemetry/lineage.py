@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -10,6 +9,7 @@ from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collec
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
 from airflow_wan.redaction import shareable
+from airflow_wan.telemetry.harmless import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_wan.hooks.wan import WanHook
-
-log = logging.getLogger(__name__)
 
 
 def asset_uri(address: str) -> str | None:
@@ -39,20 +37,18 @@ def asset_uri(address: str) -> str | None:
 
 
 def tell_airflow(context: Context, hook: WanHook, sources: Iterable[str], video: Mapping[str, Any]) -> None:
-    """Report the files to Airflow's hook lineage, and the video to the task's outlets. Never fail the task.
+    """Report the files to Airflow's hook lineage, and the video to the task's outlets.
 
     :param context: the running task's context.
     :param hook: the hook that the video was made with.
     :param sources: addresses of the files that the video was made from.
     :param video: the video's metadata, as in the XCom ``wan_video``.
     """
-    try:
-        _tell_hook_lineage(hook, sources, video)
-        _tell_outlets(context, video)
-    except Exception:  # the video is delivered and paid for; missing lineage must not fail its task
-        log.warning("The video's lineage could not be reported to Airflow. The video is not affected.", exc_info=True)
+    _tell_hook_lineage(hook, sources, video)
+    _tell_outlets(context, video)
 
 
+@harmless("The video's lineage")
 def _tell_hook_lineage(hook: WanHook, sources: Iterable[str], video: Mapping[str, Any]) -> None:
     collector = get_hook_lineage_collector()
     for source in sources:
@@ -62,6 +58,7 @@ def _tell_hook_lineage(hook: WanHook, sources: Iterable[str], video: Mapping[str
         collector.add_output_asset(context=hook, uri=uri)
 
 
+@harmless("The asset event of the video")
 def _tell_outlets(context: Context, video: Mapping[str, Any]) -> None:
     """Put the video's facts into the event of each asset among the outlets; add the video itself to each alias."""
     events: Any = context.get("outlet_events")
@@ -89,6 +86,7 @@ def asset_extra(video: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+@harmless("The video's lineage")
 def openlineage_of(sources: Iterable[str], video: Mapping[str, Any]) -> Any:
     """Return the files as OpenLineage names them, for a task's ``get_openlineage_facets_on_complete``.
 

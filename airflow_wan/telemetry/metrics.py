@@ -22,12 +22,15 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import Stats
 
+from airflow_wan.telemetry.harmless import harmless
+
 if TYPE_CHECKING:
     from airflow_wan.exceptions import WanError
 
 _UNKNOWN = "unknown"
 
 
+@harmless("A metric")
 def count_submit(gateway: str, model: str, estimated_usd: float | None) -> None:
     """Count a create request that the gateway accepted.
 
@@ -41,6 +44,7 @@ def count_submit(gateway: str, model: str, estimated_usd: float | None) -> None:
         Stats.incr("wan.estimated_cost_cents", round(estimated_usd * 100), tags=tags)
 
 
+@harmless("A metric")
 def count_video(gateway: str, model: str | None, *, seconds: float | None, size: int, waited_s: float | None) -> None:
     """Count a video that was delivered to its destination.
 
@@ -59,11 +63,13 @@ def count_video(gateway: str, model: str | None, *, seconds: float | None, size:
         Stats.timing("wan.waits", timedelta(seconds=waited_s), tags=tags)
 
 
+@harmless("A metric")
 def count_reuse(model: str | None) -> None:
     """Count a video that existed already and was not made again."""
     Stats.incr("wan.reuses", tags={"model": model or _UNKNOWN})
 
 
+@harmless("A metric")
 def count_failure(error: WanError) -> None:
     """Count a task that raised this error."""
     Stats.incr("wan.failures", tags={"error": type(error).__name__, "code": error.code or _UNKNOWN})

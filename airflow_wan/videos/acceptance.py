@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_wan.api.resolutions import TIER_PIXELS, nearest_resolution
-from airflow_wan.exceptions import DestinationError, PosterError
+from airflow_wan.exceptions import PosterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,7 +121,7 @@ def leave_poster(video: Path, destination: Destination) -> str | None:
         with destination.poster.staging() as picture:
             save_poster(video, picture)
             destination.poster.publish(picture)
-    except (PosterError, DestinationError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever Pillow or PyAV raises, the video is there and paid for
         log.warning("The poster could not be written beside the video, which is not affected: %s", error)
         return None
     return str(destination.poster)

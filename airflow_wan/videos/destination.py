@@ -6,11 +6,13 @@ A file appears there complete or not at all.
 from __future__ import annotations
 
 import contextlib
-import glob
+import errno
 import hashlib
+import inspect
 import os
+import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
@@ -19,11 +21,24 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_wan.exceptions import DestinationError
 from airflow_wan.net.stores import STORE_PACKAGES
+from airflow_wan.videos.publishing import publish_file
+from airflow_wan.videos.staging import staged_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
 T = TypeVar("T")
+
+_MAX_SUFFIX_CHARS = 10
+
+# File systems allow 255 bytes for each name. An id takes up at most so many characters of it.
+_MAX_NAME_BYTES = 255
+_MAX_ID_CHARS = 150
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+# What the file systems call an object's tag, or else the time of its last change.
+_VERSION_NAMES = ("ETag", "etag", "LastModified", "last_modified", "updated", "created")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +46,11 @@ class Destination:
     """The place of one file.
 
     :param uri: a local path, or a URI that ``ObjectStoragePath`` understands (``s3://conn_id@bucket/key.mp4``).
+    :param may_replace: tells whether the file that is there may be replaced. None: any file may.
     """
 
     uri: str
+    may_replace: Callable[[], bool] | None = field(default=None, compare=False, repr=False)
 
     @property
     def local_path(self) -> Path | None:
@@ -63,6 +80,15 @@ class Destination:
         stem, suffix = self._split_uri()
         return Destination(f"{stem}.rejected{suffix}")
 
+    def beside(self, wan_task_id: str) -> Destination:
+        """Return the place of a video that may not replace what is at its destination: ``clip.<wan task id>.mp4``."""
+        stem, suffix = self._split_uri()
+        folder, slash, name = stem.rpartition("/")
+        mark = f".{safe_name(wan_task_id)}{suffix}"
+        # Something more may be added to this name, such as ".json", and the temporary file's random part.
+        kept = name.encode(errors="surrogateescape")[: _MAX_NAME_BYTES - len(mark) - len(".rejected.json")]
+        return Destination(f"{folder}{slash}{kept.decode(errors='ignore')}{mark}")
+
     def _split_uri(self) -> tuple[str, str]:
         """Return the URI without its suffix, and the suffix.
 
@@ -87,50 +113,72 @@ class Destination:
                 self._check_store()
                 return
             local.parent.mkdir(parents=True, exist_ok=True)
-            writable = os.access(local.parent, os.W_OK) and not local.is_dir()
+            writable = os.access(local.parent, os.W_OK) and (local.is_file() or not local.exists())
         except Exception as error:  # every store has errors of its own
             raise DestinationError(f"{self} cannot be written to: {type(error).__name__}: {error}") from error
         if not writable:
-            raise DestinationError(f"{self} cannot be written to: no write access, or it is a folder.")
+            raise DestinationError(f"{self} cannot be written to: no write access, or it is a folder or no file.")
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
         """Provide a temporary file: beside a local destination, or on local disk for an object store.
 
-        It is removed afterwards, as are files that a killed worker left behind for the same destination.
+        No other process writes to it or removes it. It is removed afterwards, as are files that killed workers left
+        behind for the same destination.
         """
         local = self.local_path
-        folder = local.parent if local else None
-        prefix = _staging_prefix(local) if local else "wan-"
         if local is not None:
-            for stale in local.parent.glob(f"{glob.escape(prefix)}*.part"):
-                stale.unlink(missing_ok=True)
-        # A store derives an object's content type from the name of the uploaded file.
-        suffix = ".part" if local else PurePosixPath(self.uri).suffix
-        descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=folder)
-        os.close(descriptor)
-        try:
-            yield Path(name)
-        finally:
-            Path(name).unlink(missing_ok=True)
+            staging = staged_file(local.parent, _staging_prefix(local.name), ".part")
+        else:
+            # A store derives an object's content type from the name of the uploaded file.
+            suffix = PurePosixPath(self.uri).suffix
+            staging = staged_file(Path(tempfile.gettempdir()), _staging_prefix(self.uri), suffix[:_MAX_SUFFIX_CHARS])
+        with staging as staged:
+            yield staged
 
-    def publish(self, staged: Path) -> None:
-        """Put a complete file at the destination in one step, and replace any file that is there.
+    def publish(self, staged: Path) -> bool:
+        """Put a complete file at the destination in one step, unless a file is there that may not be replaced.
 
-        :param staged: the complete file, on local disk. It may be moved.
+        :param staged: the complete file, from `staging`. It may be moved.
+        :returns: whether the file was published; if not, the file that is there has stayed.
         :raises DestinationError: when it could not be written; no partial file is left at the destination.
         """
         try:
             local = self.local_path
             if local is not None:
-                _publish_locally(staged, local)
-            else:
-                # put_file sends the whole file and aborts when the connection breaks. A file object that is opened
-                # for writing would publish a partial file when an exception closes it.
-                remote = self._remote()
-                remote.fs.put_file(str(staged), remote.path)
+                lock = local.parent / f"{_staging_prefix(local.name)}lock"
+                return publish_file(staged, local, lock=lock, may_replace=self.may_replace)
+            return self._upload(staged)
+        except DestinationError:
+            raise
         except Exception as error:  # every store has errors of its own
             raise DestinationError(f"{self} could not be written: {type(error).__name__}: {error}") from error
+
+    def _upload(self, staged: Path) -> bool:
+        """Publish a file to an object store.
+
+        A store that knows conditional writes refuses to replace an object that came after the look. With another one,
+        an object is lost that comes between the look and the end of the upload.
+        """
+        # put_file sends the whole file and aborts when the connection breaks. A file object that is opened for writing
+        # would publish a partial file when an exception closes it.
+        remote = self._remote()
+        if self.may_replace is not None:
+            if self._may_be_free() and _create_object(remote, staged):
+                return True
+            if not self._may_be_free() and not self.may_replace():
+                return False
+        remote.fs.put_file(str(staged), remote.path)
+        return True
+
+    def _may_be_free(self) -> bool:
+        """Return whether there is no file; a key that may only write cannot tell, and may write."""
+        try:
+            return self.size() is None
+        except DestinationError as error:
+            if isinstance(error.__cause__, PermissionError):
+                return True
+            raise
 
     def write(self, content: bytes) -> None:
         """Put a small file at the destination in one step, as `publish` does.
@@ -150,6 +198,26 @@ class Destination:
         :raises DestinationError: when the store cannot answer.
         """
         return self._none_if_missing(self._size)
+
+    def version(self) -> str | None:
+        """Return what distinguishes the file from any later one at the same place; "" when there is no file.
+
+        :returns: None if a key that may only write cannot tell.
+        :raises DestinationError: when the store cannot answer for now.
+        """
+        try:
+            return self._none_if_missing(self._version) or ""
+        except DestinationError as error:
+            if isinstance(error.__cause__, PermissionError):
+                return None
+            raise
+
+    def modified_at(self) -> float | None:
+        """Return when the file came to its place, unix time in s by the clock of the store; None when there is none.
+
+        :raises DestinationError: when the store cannot answer.
+        """
+        return self._none_if_missing(self._modified_at)
 
     def read(self, at_most: int) -> bytes | None:
         """Return the first bytes of the file, or None when there is no file.
@@ -196,11 +264,32 @@ class Destination:
         local = self.local_path
         if local is not None:
             return None if local.is_dir() else local.stat().st_size
+        info = self._object_info()
+        return int(info["size"]) if info else None
+
+    def _version(self) -> str | None:
+        local = self.local_path
+        if local is not None:
+            status = local.stat()
+            return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+        info = self._object_info() or {}
+        return next((str(info[name]) for name in _VERSION_NAMES if info.get(name)), None)
+
+    def _modified_at(self) -> float | None:
+        local = self.local_path
+        if local is not None:
+            status = local.stat()
+            return max(status.st_mtime, status.st_ctime)  # a file keeps the first when it is moved to its place
+        remote = self._remote()
+        moment: datetime | int = remote.fs.modified(remote.path)  # ossfs has a number
+        return float(moment) if isinstance(moment, int) else moment.timestamp()
+
+    def _object_info(self) -> dict[str, Any] | None:
+        """Return what an object store tells of the object; None for a folder, which is only a prefix of other names."""
         remote = self._remote()
         remote.fs.invalidate_cache(remote.path)  # a cached listing does not have what another worker wrote since
-        info = remote.fs.info(remote.path)
-        # A folder in an object store is only a common prefix of other objects' names.
-        return int(info["size"]) if info["type"] == "file" else None
+        info: dict[str, Any] = remote.fs.info(remote.path)
+        return info if info["type"] == "file" else None
 
     def _read(self, read: Callable[[Any], T]) -> T | None:
         if self._size() is None:
@@ -233,19 +322,41 @@ class Destination:
         return ObjectStoragePath(self.uri)
 
 
-def _staging_prefix(path: Path) -> str:
+def safe_name(name: str) -> str:
+    """Return an id as a file name that is short and safe in every file system and object store.
+
+    An id that had to be changed gets a digest at its end, so that two ids never have one name.
+    """
+    safe = _UNSAFE.sub("_", name).strip(".")[:_MAX_ID_CHARS] or "_"
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return safe if safe == name else f"{safe}-{digest}"
+
+
+def _staging_prefix(name: str) -> str:
     """Return the start of the temporary files' names, different for each destination.
 
     It holds part of the name and a digest: the whole name could exceed the 255 bytes of a file name.
+
+    :param name: the name of a file, or the URI of an object.
     """
-    return f".{path.name[:40]}.{hashlib.sha256(path.name.encode()).hexdigest()[:8]}."
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f".{name.rpartition('/')[2][:40]}.{digest}."
 
 
-def _publish_locally(staged: Path, path: Path) -> None:
-    with staged.open("rb") as file:
-        os.fsync(file.fileno())
-    # Only its owner may read a temporary file; the published file gets the permissions of any new file.
-    umask = os.umask(0)
-    os.umask(umask)
-    staged.chmod(0o666 & ~umask)
-    staged.replace(path)
+def _create_object(remote: Any, staged: Path) -> bool:
+    """Upload a file if there is no such object, and return whether that was so.
+
+    s3fs, gcsfs and our own file system for OSS have the store itself refuse; other file systems have no such argument.
+    """
+    if "mode" not in inspect.signature(remote.fs.put_file).parameters:
+        remote.fs.put_file(str(staged), remote.path)
+        return True
+    try:
+        remote.fs.put_file(str(staged), remote.path, mode="create")
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        remote.fs.put_file(str(staged), remote.path)  # a store without conditional writes
+    return True

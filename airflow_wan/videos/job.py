@@ -121,6 +121,25 @@ class VideoJob:
         log.info("Wan task %s: waiting without a worker until it has ended", watch.wan_task_id)
         self.task.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
 
+    def check_owner(self) -> None:
+        """Check, before anything is bought, that no other task's video is at the destination.
+
+        :raises AirflowFailException: when there is one.
+        :raises DestinationError: when the destination cannot be read for now.
+        """
+        from airflow_wan.videos import ownership  # noqa: PLC0415 - pydantic; only on a worker
+
+        owner = ownership.owner_of(self.destination)
+        if owner is None or not ownership.is_another_task(
+            owner.airflow, ownership.task_instance(_identity(self.context))
+        ):
+            return
+        raise AirflowFailException(
+            f"At {self.destination} is the video of another task ({owner.airflow.dag_id}, {owner.airflow.run_id}, "
+            f"{owner.airflow.task_id}, map index {owner.airflow.map_index}), which would be replaced. Give each task a "
+            "path of its own, or move that video away together with its record. Nothing was sent."
+        )
+
     def deliver(self, wan_task_id: str, seen: Mapping[str, float], purchase: Purchase | None) -> FinishedVideo:
         """Bring a succeeded Wan task's video to the destination.
 
@@ -139,6 +158,7 @@ class VideoJob:
             poster=self.task.poster,
             seen=seen,
             airflow=_identity(self.context),
+            since=_run_began(self.context),
         )
         with self.hook.get_conn() as client:
             return delivery.deliver(client, wan_task_id)
@@ -265,6 +285,12 @@ def errors_for_airflow(convert: Callable[[WanError], Exception] = fail_for_good)
         if raised is error:
             raise
         raise raised from error
+
+
+def _run_began(context: Context) -> float:
+    """Return when the DAG run began, as far as Airflow tells, unix time in s."""
+    began = getattr(context.get("dag_run"), "start_date", None)
+    return began.timestamp() if began else time.time()
 
 
 def _identity(context: Context) -> dict[str, Any]:

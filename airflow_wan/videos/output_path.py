@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -14,7 +12,7 @@ from airflow.providers.common.compat.sdk import MappedOperator, conf
 
 from airflow_wan.api.arguments import is_unset
 from airflow_wan.config import output_base
-from airflow_wan.videos.destination import Destination
+from airflow_wan.videos.destination import Destination, safe_name
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -24,16 +22,11 @@ log = logging.getLogger(__name__)
 # Executors that run all tasks on the scheduler's machine. Any other may run each task on another machine.
 _LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 
-# Characters of an id that a path gets; file systems allow 255 bytes for each name.
-_MAX_NAME_CHARS = 150
-
 # Template variables with one value for all mapped instances of a run.
 _SAME_FOR_ALL_INSTANCES = frozenset(
     {"conn", "dag", "dag_run", "data_interval_end", "data_interval_start", "ds", "ds_nodash", "logical_date"}
     | {"params", "run_id", "ts", "ts_nodash", "ts_nodash_with_tz", "var"}
 )
-
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def destination_for(output_path: str | None, context: Context) -> Destination:
@@ -82,19 +75,10 @@ def is_shared_by_instances(output_path: str | None, context: Context) -> bool:
 def _default_name(context: Context) -> str:
     """Return ``dag/run/task.mp4``, or ``dag/run/task/3.mp4`` for a mapped task instance."""
     instance = context["ti"]
-    parts = [_safe(instance.dag_id), _safe(instance.run_id), _safe(instance.task_id)]
+    parts = [safe_name(instance.dag_id), safe_name(instance.run_id), safe_name(instance.task_id)]
     if (instance.map_index or 0) >= 0 and instance.map_index is not None:
         parts.append(str(instance.map_index))
     return "/".join(parts) + ".mp4"
-
-
-def _safe(name: str) -> str:
-    """Return an id as a file name that is short and safe in every file system and object store.
-
-    An id that had to be changed gets a digest at its end, so that two ids never have one name.
-    """
-    safe = _UNSAFE.sub("_", name).strip(".")[:_MAX_NAME_CHARS] or "_"
-    return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def warn_if_not_shared(destination: Destination, executor: str | None) -> None:

@@ -11,12 +11,13 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_wan.purchases.record import fingerprint_of
-from airflow_wan.redaction import identity, redact, redact_beginning, secrets_in, shareable
+from airflow_wan.redaction import MAX_DEPTH, identity, redact, redact_beginning, secrets_in, shareable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -382,3 +383,22 @@ def test_no_cut_of_a_long_text_leaves_the_beginning_of_a_secret(secret: str, bef
 
         assert "TOP" not in beginning
         assert len(beginning) <= 1_000
+
+
+@given(value=st.recursive(st.none() | st.integers() | st.floats() | st.text(st.characters()), st.lists))
+def test_what_may_be_shared_can_be_stored_anywhere(value: Any) -> None:
+    stored = shareable(value)
+
+    msgspec.msgpack.encode(stored)
+    text = json.dumps(stored, allow_nan=False, ensure_ascii=False)
+    text.encode()
+    assert "\\u0000" not in text
+    assert shareable(stored) == stored
+
+
+def test_what_is_nested_too_deep_is_left_out() -> None:
+    deep: Any = "leaf"
+    for _ in range(100_000):
+        deep = {"a": deep}
+
+    assert json.dumps(shareable(deep)).count("a") == MAX_DEPTH

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -19,8 +20,11 @@ from airflow_wan.api.gateways import GATEWAYS, Account, GatewayName
 from airflow_wan.emulator.video import Scene, blank_still, render
 from airflow_wan.exceptions import GatewayUnavailable, VideoDownloadFailed, VideoRejected, VideoTaskLost, WanError
 from airflow_wan.media.mp4 import inspect_video
+from airflow_wan.purchases.record import Intent, Order, Purchase
+from airflow_wan.telemetry import metrics
 from airflow_wan.videos.delivery import Delivery
 from airflow_wan.videos.destination import Destination
+from airflow_wan.videos.sidecar import read_sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,8 +152,114 @@ def test_a_file_that_is_no_video_is_fetched_once_more_and_then_kept_aside(
     assert names(tmp_path) == {"film.rejected.mp4"}
 
 
+def hand_on_like_airflow(facts: Any) -> Any:
+    """Take facts the way of an XCom: to the supervisor as msgpack, to the API server as JSON, into PostgreSQL."""
+    from airflow.sdk.bases.xcom import BaseXCom
+    from airflow.sdk.execution_time.comms import SetXCom, _RequestFrame
+
+    value = BaseXCom.serialize_value(facts)
+    message = SetXCom(key="wan_video", value=value, dag_id="d", run_id="r", task_id="t", map_index=-1)
+    _RequestFrame(id=1, body=message.model_dump()).as_bytes()
+    stored = json.dumps(value, allow_nan=False)
+    assert r"\u0000" not in stored
+    stored.encode()
+    return json.loads(json.dumps(facts, allow_nan=False))
+
+
+def nested(levels: int) -> Any:
+    return json.loads("[" * levels + "1" + "]" * levels)
+
+
+TRIFLES: dict[str, dict[str, Any]] = {
+    "a time of the year 1": {"submit_time": "0001-01-01 00:00:00", "end_time": "0001-01-01 00:00:00.123"},
+    "a time of the year 9999": {"end_time": "9999-12-31 23:59:59-23:59"},
+    "a time of another zone": {"end_time": "0001-01-01T00:00:00+14:00"},
+    "a NUL": {"actual_prompt": "a\0b", "usage": {"a\0b": "c\0d"}, "request_id": "r\0"},
+    "half an emoji": {"actual_prompt": "cut \ud83d", "orig_prompt": "\ude00", "usage": {"\ud83d": "\ude00"}},
+    "deep usage": {"usage": {"a": nested(400)}},
+    "deeper usage": {"usage": {"a": nested(900)}},
+    "numbers that are none": {"usage": {"duration": float("nan"), "cost": float("-inf")}},
+    "a number of 400 digits": {"usage": {"duration": 10**400, "SR": -(10**400)}},
+    "a number of 65 bits": {"usage": {"duration": 2**64, "SR": -(2**63) - 1, "fits": 2**64 - 1}},
+}
+
+
+@pytest.mark.parametrize("trifle", TRIFLES)
+def test_a_trifle_that_cannot_be_recorded_fails_no_delivery(
+    trifle: str, bring_home: Any, host: Host, film: bytes, tmp_path: Path
+) -> None:
+    host.task, host.file = host.succeeded(**TRIFLES[trifle]) | {"request_id": TRIFLES[trifle].get("request_id")}, film
+
+    video = bring_home()
+
+    assert (tmp_path / "film.mp4").read_bytes() == film
+    assert hand_on_like_airflow(video.facts) == video.facts
+    record = read_sidecar(Destination(str(tmp_path / "film.mp4")))
+    assert record is not None
+    assert record.video.sha256 == video.facts["sha256"]
+    assert record.gateway.wan_task_id == "x"
+    assert "published" in record.times
+
+
+@pytest.mark.parametrize("order", [{}, {"sources": [{"nonsense": 1}]}, {"request": {"parameters": [1]}}], ids=str)
+def test_an_order_that_is_no_order_leaves_a_record_of_the_essentials(
+    order: Any, host: Host, film: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.task, host.file = host.succeeded(), film
+    intent = Intent("f" * 64, float("nan"), "wan_default", "dashscope", host.url, Order(**{"request": {}, **order}))
+    purchase = Purchase(intent, "x", "r" * 10, float("inf"))
+    account = Account(gateway=GATEWAYS[GatewayName.DASHSCOPE], base_url=host.url, api_key=KEY)
+    seen: Any = {"succeeded": "never", "running": 1e300}
+    delivery = Delivery(Destination(str(tmp_path / "film.mp4")), account, purchase, seen=seen, airflow=AIRFLOW)
+
+    with WanClient(account) as client:
+        video = delivery.deliver(client, "x")
+
+    assert hand_on_like_airflow(video.facts) == video.facts
+    assert read_sidecar(delivery.destination)
+    assert "left out" in caplog.text
+    assert ("The request, the times and the cost" in caplog.text) is bool(order)
+
+
+@pytest.mark.parametrize("beside", ["film.mp4.json", "film.jpg"])
+def test_what_cannot_be_written_beside_a_video_fails_no_delivery(
+    beside: str, host: Host, film: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.task, host.file = host.succeeded(), film
+    (tmp_path / beside).mkdir()
+    account = Account(gateway=GATEWAYS[GatewayName.DASHSCOPE], base_url=host.url, api_key=KEY)
+    delivery = Delivery(Destination(str(tmp_path / "film.mp4")), account, poster=True, airflow=AIRFLOW)
+
+    with WanClient(account) as client:
+        video = delivery.deliver(client, "x")
+
+    assert (tmp_path / "film.mp4").read_bytes() == film
+    assert video.facts["poster"] == (None if beside == "film.jpg" else str(tmp_path / "film.jpg"))
+    assert "could not be" in caplog.text
+
+
+def test_metrics_that_cannot_be_sent_fail_no_delivery(
+    bring_home: Any, host: Host, film: bytes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("statsd.example: name or service not known")
+
+    monkeypatch.setattr(metrics, "Stats", SimpleNamespace(incr=refuse, timing=refuse))
+    host.task, host.file = host.succeeded(), film
+
+    assert bring_home().facts["bytes"] == len(film)
+
+    assert "A metric could not be reported" in caplog.text
+    for count in (
+        lambda: metrics.count_submit("apiyi", "wan2.7-i2v", 0.1),
+        lambda: metrics.count_reuse(None),
+        lambda: metrics.count_failure(WanError("no")),
+    ):
+        count()
+
+
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=12,
 )
@@ -197,6 +307,7 @@ def test_no_answer_of_a_gateway_brings_anything_but_our_errors_or_a_whole_video(
     else:
         assert (tmp_path / "film.mp4").read_bytes() == film
         assert len(json.dumps(video.facts)) < 10_000
+        assert hand_on_like_airflow(video.facts) == video.facts
 
 
 @given(data=st.data())

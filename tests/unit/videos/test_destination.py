@@ -490,16 +490,3 @@ def test_a_key_that_may_only_write_passes(bucket: Bucket, monkeypatch: pytest.Mo
     deliver(Destination("s3://bucket/x.mp4"))
 
     assert bucket.cat("/bucket/x.mp4") == b"film"
-
-
-def test_the_next_try_removes_what_a_killed_worker_left_behind(tmp_path: Path) -> None:
-    film, other = Destination(str(tmp_path / "film.mp4")), Destination(str(tmp_path / "film2.mp4"))
-    killed = [film.staging(), other.staging()]  # kept, for a context manager that is let go cleans up
-    for staging in killed:
-        staging.__enter__()
-
-    with film.staging() as staged:
-        staged.write_bytes(b"whole")
-        film.publish(staged)
-
-    assert sorted(path.name.partition(".mp4")[0] for path in tmp_path.iterdir()) == [".film2", "film"]

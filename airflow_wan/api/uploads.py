@@ -1,11 +1,14 @@
 """Uploads a file to DashScope's temporary store, where tasks of one model can read it for 48 h by an ``oss://`` URL.
 
 Source: Alibaba Cloud Model Studio, "upload a file and get a temporary URL". Uploads cost nothing. An upload policy, by
-which the gateway permits one upload, is a credential: it is used once, immediately, and never shown.
+which the gateway permits one upload, is a credential: it is used once, immediately, and never shown. The gateway names
+the store in it, so the file goes there through the client that knows which hosts may be contacted.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import mimetypes
 import re
 import uuid
@@ -14,17 +17,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
-import httpx
-
 from airflow_wan.api.answers import text_of
 from airflow_wan.api.failures import submit_error
 from airflow_wan.api.rules import MB
-from airflow_wan.exceptions import GatewayUnavailable, RequestRejected, SubmitAmbiguous, WanError
-from airflow_wan.net.addresses import is_loopback
+from airflow_wan.exceptions import (
+    GatewayUnavailable,
+    MediaUnreadable,
+    RequestRejected,
+    SubmitAmbiguous,
+    TransferFailed,
+    TransferInterrupted,
+    WanError,
+)
+from airflow_wan.net.file_client import FileClient, read_beginning
 from airflow_wan.net.host_answers import oss_error_code
 
 if TYPE_CHECKING:
+    import http.client
     import ssl
+    from collections.abc import Iterator
 
     from airflow_wan.api.answers import Answer
     from airflow_wan.api.gateways import Account
@@ -33,6 +44,10 @@ _FIELDS = ("policy", "signature", "upload_dir", "upload_host", "oss_access_key_i
 
 # Refusals that another try, with a new policy, may not get: an expired policy, a slow upload, too many uploads.
 _MAY_PASS = frozenset({403, 408, 429})
+
+_MOST_MB = 1e6  # more than any store takes, and less than a float can be
+_READ_BYTES = 64 * 1024
+_MAX_ANSWER_BYTES = 4096
 
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 
@@ -69,7 +84,7 @@ def read_policy(answer: Answer, account: Account) -> UploadPolicy:
     if missing:
         raise GatewayUnavailable(f"The upload policy from {account.gateway.title} has no {' and no '.join(missing)}.")
     host = str(told["upload_host"])
-    if not _is_safe(host, account):
+    if not _is_plain(host):
         raise GatewayUnavailable(
             f"The upload_host that {account.gateway.title} gave is not a plain https:// URL; no file was sent to it."
         )
@@ -84,23 +99,18 @@ def read_policy(answer: Answer, account: Account) -> UploadPolicy:
             "x-oss-object-acl": str(told["x_oss_object_acl"]),
             "x-oss-forbid-overwrite": str(granted.get("x_oss_forbid_overwrite", "true")).lower(),
         },
-        largest_bytes=int(float(most) * MB) if most and most.replace(".", "", 1).isdecimal() else None,
+        largest_bytes=int(min(float(most), _MOST_MB) * MB) if most and most.replace(".", "", 1).isdecimal() else None,
     )
 
 
-def _is_safe(host: str, account: Account) -> bool:
-    """Return whether a policy and a file may be sent to a host: by https, or by http on this machine.
-
-    Its URL must have no password and no query: httpx would log them.
-    """
+def _is_plain(host: str) -> bool:
+    """Return whether a URL has a host and a path, and neither a password nor anything behind the path."""
     try:
         parts = urlsplit(host)
     except ValueError:
         return False
-    if "@" in parts.netloc or parts.query:
-        return False
-    is_emulator = parts.scheme == "http" and account.on_loopback and is_loopback(parts.hostname)
-    return is_emulator or (parts.scheme == "https" and bool(parts.hostname))
+    is_printable = host.isascii() and host.isprintable() and " " not in host
+    return is_printable and bool(parts.hostname) and "@" not in parts.netloc and not (parts.query or parts.fragment)
 
 
 def send_file(
@@ -128,19 +138,63 @@ def send_file(
     key = f"{policy.folder}/{uuid.uuid4().hex}{suffix[0].lower() if suffix else ''}"
     kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
     fields = {**policy.fields, "key": key, "success_action_status": "200", "x-oss-content-type": kind}
+    before, after, form_type = _form(fields, key.rpartition("/")[2], kind)
+    client = FileClient(
+        tls,
+        private_allowed=account.on_private_network,
+        connect_timeout_s=account.connect_timeout,
+        read_timeout_s=account.read_timeout,
+        total_s=account.total_timeout,
+        least_speed=account.least_speed,
+    )
+    body = itertools.chain([before], _pieces(file, size), [after])
     try:
-        # A client of its own: the account's would send its Authorization header to the file store.
-        with httpx.Client(
-            verify=tls, timeout=httpx.Timeout(account.read_timeout, connect=account.connect_timeout)
-        ) as http:
-            # httpx sends a form's fields before its files, as the store requires.
-            response = http.post(policy.host, data=fields, files={"file": (key.rpartition("/")[2], file, kind)})
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        # Only the type: the text of an httpx error may contain a URL.
-        raise GatewayUnavailable(f"The upload to the file store failed ({type(error).__name__}).") from None
-    if not response.is_success:
-        raise _store_error(response)
+        # No header of the account's goes along: the key is for the gateway alone.
+        with client.post(policy.host, {"Content-Type": form_type}, body, len(before) + size + len(after)) as response:
+            if response.status not in range(200, 300):
+                raise _store_error(response)
+    except TransferInterrupted as error:
+        raise GatewayUnavailable(f"The upload to the file store failed. {error.message}") from None
+    except TransferFailed as error:
+        raise GatewayUnavailable(
+            f"The upload_host that {account.gateway.title} gave cannot be used; no file was sent to it. {error.message}"
+        ) from None
     return f"oss://{key}"
+
+
+def _form(fields: Mapping[str, str], name: str, kind: str) -> tuple[bytes, bytes, str]:
+    """Return what comes before the file in a form, what comes after it, and the form's content type (RFC 7578).
+
+    The store requires that the file is the last field.
+
+    :param fields: the other fields.
+    :param name: the name of the file.
+    :param kind: the media type of the file.
+    """
+    boundary = uuid.uuid4().hex
+    parts = [f'Content-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n' for field, value in fields.items()]
+    parts.append(f'Content-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: {kind}\r\n\r\n')
+    before = "".join(f"--{boundary}\r\n{part}" for part in parts).encode(errors="replace")
+    return before, f"\r\n--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+
+
+def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yield the content of a file, of exactly the size that was announced.
+
+    :raises MediaUnreadable: when the file cannot be read, or has become shorter.
+    """
+    left = size
+    while left:
+        try:
+            piece = file.read(min(left, _READ_BYTES))
+        except OSError as error:
+            raise MediaUnreadable(
+                f"The file could not be read while it was uploaded ({type(error).__name__})."
+            ) from None
+        if not piece:
+            raise MediaUnreadable(f"The file became shorter than {size} bytes while it was uploaded.")
+        left -= len(piece)
+        yield piece
 
 
 def _policy_error(answer: Answer) -> WanError:
@@ -153,12 +207,14 @@ def _policy_error(answer: Answer) -> WanError:
     )
 
 
-def _store_error(response: httpx.Response) -> WanError:
+def _store_error(response: http.client.HTTPResponse) -> WanError:
     """Return the error for a refusal of the store, with its code and nothing else of its answer."""
-    status = response.status_code
-    kind = GatewayUnavailable if status in _MAY_PASS or status >= 500 else RequestRejected  # noqa: PLR2004
+    status = response.status
+    content = b""
+    with contextlib.suppress(TransferInterrupted):
+        content = read_beginning(response, _MAX_ANSWER_BYTES)
+    is_refused = status in range(400, 500) and status not in _MAY_PASS
+    kind = RequestRejected if is_refused else GatewayUnavailable
     return kind(
-        f"The file store answered the upload with HTTP {status}.",
-        code=oss_error_code(response.content[:4096]),
-        http_status=status,
+        f"The file store answered the upload with HTTP {status}.", code=oss_error_code(content), http_status=status
     )

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Self
 from urllib.parse import urlsplit
 
 from airflow_wan.api.rules import MB, MediaKind
 from airflow_wan.exceptions import InvalidVideoRequest, NotMediaError, WanError
+from airflow_wan.media.bounded import bounded
+from airflow_wan.media.preflight import require_media
 from airflow_wan.media.probing import probe_image
 from airflow_wan.media.sources import (
+    MAX_SENT_BYTES,
     InlineImage,
+    LocalFile,
     ReadableFile,
     Source,
     StoredObject,
     UploadedFile,
     WebUrl,
     describe_error,
+    size_of,
+    why_unusable,
 )
 from airflow_wan.net.addresses import is_loopback, resolves_privately
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from airflow_wan.api.client import WanClient
     from airflow_wan.api.gateways import Account
     from airflow_wan.api.media_items import MediaReference
@@ -44,8 +53,22 @@ _INLINE_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "BMP": "image/bmp", "
 
 
 @dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file that has to be sent. What is looked at and what is sent are read through the same handle.
+
+    :param source: where it comes from.
+    :param content: the file.
+    :param size: its size, in bytes.
+    """
+
+    source: ReadableFile
+    content: BinaryIO
+    size: int
+
+
+@dataclass(slots=True)
 class GatewayAccess:
-    """Gives one gateway access to the files of one request.
+    """Gives one gateway access to the files of one request; a context manager.
 
     :param model: the model of the request: DashScope keeps an upload for one model only.
     :param account: the account that the request is sent with.
@@ -57,15 +80,53 @@ class GatewayAccess:
     account: Account
     client: WanClient
     valid_for_s: float
+    _found: dict[str, str | OpenFile] = field(default_factory=dict)
+    _opened: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
-    def url_for(self, source: Source, reference: MediaReference) -> str:
-        """Return the URL to send for a source.
+    def __enter__(self) -> Self:
+        """Return the access."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the files."""
+        self._opened.close()
+
+    def find(self, source: Source, reference: MediaReference) -> None:
+        """Find the URL of a file, or open it and make sure that it can be sent; nothing is sent yet.
 
         :raises InvalidVideoRequest: when this gateway cannot be given access to it.
+        :raises WanError: when the file cannot be read now.
+        """
+        try:
+            found = self._found[reference.url] = self._found.get(reference.url) or self._url_or_file(source, reference)
+            if isinstance(found, OpenFile):
+                self._check(found, reference)
+        except InvalidVideoRequest:
+            raise
+        except Exception as error:  # noqa: BLE001 - each store has its own errors
+            raise _unread(source, reference, error) from None
+
+    def url_of(self, reference: MediaReference) -> str:
+        """Return the URL to send for a file that was found; if it has none, the file is sent first.
+
         :raises WanError: when the file cannot be read or uploaded now.
         """
+        found = self._found[reference.url]
+        if isinstance(found, str):
+            return found
+        try:
+            url = self._found[reference.url] = self._send(found, reference)
+        except WanError:
+            raise
+        except Exception as error:  # noqa: BLE001 - each store has its own errors
+            raise _unread(found.source, reference, error) from None
+        return url
+
+    def _url_or_file(self, source: Source, reference: MediaReference) -> str | OpenFile:
         gateway = self.account.gateway
-        if isinstance(source, (WebUrl, InlineImage)):
+        if isinstance(source, WebUrl):
             return reference.url
         if isinstance(source, UploadedFile):
             if not gateway.can_upload:
@@ -77,37 +138,47 @@ class GatewayAccess:
             signed = source.signed_url(min(self.valid_for_s + SIGNATURE_MARGIN_S, MAX_SIGNATURE_S))
             if signed and self._is_reachable(signed):
                 return signed
-        try:
-            return self._upload(source, reference) if gateway.can_upload else self._inline(source, reference)
-        except WanError:
-            raise
-        except Exception as error:  # noqa: BLE001 - each store has its own errors
-            raise WanError(
-                f"{reference.role}: {source.shown} could not be read ({describe_error(error)}). Nothing was sent."
-            ) from None
+        content = self._opened.enter_context(source.open())
+        return OpenFile(source, content, size_of(content))
 
-    def _upload(self, file: ReadableFile, reference: MediaReference) -> str:
+    def _check(self, file: OpenFile, reference: MediaReference) -> None:
+        """Make sure that a file can be sent: that it is media of the right kind, above all."""
+        if not file.size:
+            raise _refusal(reference, file.source, "is empty.")
+        if file.size > MAX_SENT_BYTES:
+            raise _refusal(
+                reference, file.source, f"has {file.size / MB:.1f} MB; at most {MAX_SENT_BYTES / MB:g} MB can be sent."
+            )
+        require_media(reference, file.source.shown, bounded(file.content, file.size))
+        if not (self.account.gateway.can_upload or isinstance(file.source, InlineImage)):
+            self._inline(file, reference)
+
+    def _send(self, file: OpenFile, reference: MediaReference) -> str:
+        if isinstance(file.source, InlineImage):
+            return reference.url
+        return self._upload(file, reference) if self.account.gateway.can_upload else self._inline(file, reference)
+
+    def _upload(self, file: OpenFile, reference: MediaReference) -> str:
         """Upload a file to the gateway's temporary store; an image that cannot be uploaded is sent inline."""
+        shown = file.source.shown
         try:
-            with file.open() as content:
-                url = self.client.upload(content, model=self.model, name=file.name, size=file.size())
+            file.content.seek(0)
+            url = self.client.upload(file.content, model=self.model, name=file.source.name, size=file.size)
         except WanError as error:
             data_uri = _data_uri(file, reference)
             if data_uri is None:
                 raise
-            log.warning(
-                "%s: %s could not be uploaded and is sent inside the request: %s", reference.role, file.shown, error
-            )
+            log.warning("%s: %s could not be uploaded and is sent inside the request: %s", reference.role, shown, error)
             return data_uri
-        log.info("%s: uploaded %s to the temporary store of %s", reference.role, file.shown, self.account.gateway.title)
+        log.info("%s: uploaded %s to the temporary store of %s", reference.role, shown, self.account.gateway.title)
         return url
 
-    def _inline(self, file: ReadableFile, reference: MediaReference) -> str:
+    def _inline(self, file: OpenFile, reference: MediaReference) -> str:
         data_uri = _data_uri(file, reference)
         if data_uri is None:
             raise _refusal(
                 reference,
-                file,
+                file.source,
                 f"cannot be fetched by {self.account.gateway.title}, and only an image ({', '.join(_INLINE_TYPES)}) of "
                 f"at most {MAX_INLINE_BYTES / MB:g} MB can be sent inside the request. Put the file into a bucket that "
                 "signs public URLs and name it as s3://… or gs://…, or give a public https:// URL, or use a connection "
@@ -127,17 +198,27 @@ class GatewayAccess:
         return parts.scheme == "https" and "." in host and not resolves_privately(host)
 
 
-def _data_uri(file: ReadableFile, reference: MediaReference) -> str | None:
+def _data_uri(file: OpenFile, reference: MediaReference) -> str | None:
     """Return a file as a data URI; None when it is not an image, or too large."""
-    if reference.kind is not MediaKind.IMAGE or file.size() > MAX_INLINE_BYTES:
+    if reference.kind is not MediaKind.IMAGE or file.size > MAX_INLINE_BYTES:
         return None
-    with file.open() as opened:
-        content = opened.read(MAX_INLINE_BYTES)
+    file.content.seek(0)
+    content = file.content.read(file.size)
     try:
         media_type = _INLINE_TYPES.get(probe_image(io.BytesIO(content)).format)
     except NotMediaError:
         return None
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}" if media_type else None
+
+
+def _unread(source: Source, reference: MediaReference, error: Exception) -> WanError:
+    """Return the error for a file that could not be read. A local file is refused; a store may answer the next time."""
+    why = why_unusable(source, error)
+    if why is None and isinstance(source, LocalFile):
+        why = f"{source.shown} could not be looked at ({describe_error(error)}), and is not sent unseen"
+    if why is not None:
+        return InvalidVideoRequest([f"{reference.role}: {why}."])
+    return WanError(f"{reference.role}: {source.shown} could not be read ({describe_error(error)}). Nothing was sent.")
 
 
 def _refusal(reference: MediaReference, source: Source, why: str) -> InvalidVideoRequest:

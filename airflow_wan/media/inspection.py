@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from airflow_wan.api.client import tls_context
 from airflow_wan.media.bounded import BLOCK_BYTES, bounded
 from airflow_wan.media.preflight import Measured, measure
-from airflow_wan.media.sources import LocalFile, Source, UploadedFile, WebUrl, describe_error
+from airflow_wan.media.sources import Source, UploadedFile, WebUrl, describe_error, why_unusable
 from airflow_wan.media.web_file import WebFile
 
 if TYPE_CHECKING:
@@ -91,12 +91,11 @@ def _inspect(source: Source, reference: MediaReference, preflight_for: Account |
         if preflight_for:
             with source.open(BLOCK_BYTES) as file:
                 measured = measure(reference, source.shown, bounded(file, size))
-    except FileNotFoundError:
-        return Inspected(problems=(f"{reference.role}: there is no file {source.shown}{_where(source)}.",))
-    except IsADirectoryError:
-        return Inspected(problems=(f"{reference.role}: {source.shown} is a folder.",))
-    except PermissionError:
-        return Inspected(problems=(f"{reference.role}: {source.shown} may not be read{_where(source)}.",))
+    except Exception as error:
+        why = why_unusable(source, error)
+        if why is None:
+            raise
+        return Inspected(problems=(f"{reference.role}: {why}.",))
     return Inspected(digest, measured.facts, measured.problems)
 
 
@@ -104,10 +103,6 @@ def _inspect_web(source: WebUrl, reference: MediaReference, account: Account) ->
     web = WebFile(source.url, tls=tls_context(), private_allowed=account.on_private_network)
     measured = measure(reference, source.shown, web.open())
     return Inspected(f"etag:{web.etag}" if web.etag else None, measured.facts, measured.problems)
-
-
-def _where(source: Source) -> str:
-    return " on this worker" if isinstance(source, LocalFile) else " with this connection"
 
 
 def _run_together(tasks: Sequence[Callable[[], T]]) -> list[T | Exception]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_wan.api.rules import MB, AudioLimits, ClipLimits, ImageLimits, MediaKind, MediaLimits
-from airflow_wan.exceptions import NotMediaError
+from airflow_wan.exceptions import InvalidVideoRequest, NotMediaError
 from airflow_wan.media.probing import (
     AudioFacts,
     ClipFacts,
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 DURATION_TOLERANCE_S = 0.1
 """Seconds by which a length may miss its limits: an encoded file rarely lasts exactly as long as its samples."""
+
+_BEGINNING_BYTES = 512
+_TEXT = bytes([*b"\t\n\r", *range(0x20, 0x7F), *range(0x80, 0x100)])  # ASCII, and what other scripts are encoded with
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,37 @@ def measure(reference: MediaReference, shown: str, file: BinaryIO) -> Measured:
     except NotMediaError as error:
         formats = getattr(reference.limits, "formats", None)
         allowed = f"; {_alternatives(formats)} is allowed" if formats else ""
-        return Measured(problems=(f"{reference.role}: {shown} is not {error}{allowed}.",))
+        found = _content_in_words(file)
+        return Measured(problems=(f"{reference.role}: {shown} is not {error}{found}{allowed}.",))
     violations = _violations(facts, reference.limits) if reference.limits else ()
     return Measured(facts, tuple(f"{reference.role}: {shown} {violation}." for violation in violations))
+
+
+def require_media(reference: MediaReference, shown: str, file: BinaryIO) -> None:
+    """Return only if the header of a file shows that it is media of the kind that its role wants.
+
+    :param reference: the file's role in the request.
+    :param shown: the file's name for messages.
+    :param file: the file, opened.
+    :raises InvalidVideoRequest: when it is something else.
+    :raises Exception: when it cannot be read; each store has its own errors.
+    """
+    probe = _PROBES.get(reference.kind)
+    if probe is None:
+        raise InvalidVideoRequest(
+            [f"{reference.role}: it is not known what kind of file belongs there, so {shown} is not sent; give a URL."]
+        )
+    try:
+        probe(file)
+    except NotMediaError as error:
+        raise InvalidVideoRequest([f"{reference.role}: {shown} is not {error}{_content_in_words(file)}."]) from None
+
+
+def _content_in_words(file: BinaryIO) -> str:
+    """Return what a file looks like that is no media, as the end of a sentence; its content is not quoted."""
+    file.seek(0)
+    beginning = file.read(_BEGINNING_BYTES)
+    return " (it holds text)" if beginning and not beginning.translate(None, _TEXT) else ""
 
 
 def _violations(facts: MediaFacts, limits: MediaLimits) -> Iterator[str]:

@@ -57,7 +57,9 @@ def prepare_media(
     """Check a request's media, and make them available to the gateway.
 
     https URLs and data URIs stay as they are. An object gets a signed URL if its store can give one that is public. Any
-    other file is uploaded to DashScope's temporary store, or, if it is a small image, sent as a data URI.
+    other file is uploaded to DashScope's temporary store, or, if it is a small image, sent as a data URI. Nothing is
+    uploaded, or sent inside the request, that is not found to be media of the kind that its role wants, preflight or
+    not.
 
     :param request: the request, with its media as the user named them.
     :param account: the account that the request will be sent with.
@@ -73,15 +75,16 @@ def prepare_media(
     problems += [problem for file in inspected.values() for problem in file.problems]
     if problems:
         raise InvalidVideoRequest(problems)
-    access = GatewayAccess(request.model, account, client, valid_for_s)
-    urls: dict[str, str] = {}
-    for reference in request.media:
-        try:
-            urls[reference.url] = urls.get(reference.url) or access.url_for(sources[reference.url], reference)
-        except InvalidVideoRequest as error:
-            problems += error.problems
-    if problems:
-        raise InvalidVideoRequest(problems)
+    with GatewayAccess(request.model, account, client, valid_for_s) as access:
+        # Nothing is sent before everything that has to be sent has been looked at.
+        for reference in request.media:
+            try:
+                access.find(sources[reference.url], reference)
+            except InvalidVideoRequest as error:
+                problems += error.problems
+        if problems:
+            raise InvalidVideoRequest(problems)
+        urls = {reference.url: access.url_of(reference) for reference in request.media}
     return PreparedMedia(request.with_urls(urls), _facts(request, sources, inspected))
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import hashlib
 import io
 import logging
+import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_wan.api.rules import MB
-from airflow_wan.exceptions import InvalidVideoRequest
+from airflow_wan.exceptions import InvalidVideoRequest, NotMediaError
 from airflow_wan.net.stores import STORE_PACKAGES
 from airflow_wan.redaction import redact, shareable
 
@@ -27,6 +29,9 @@ log = logging.getLogger(__name__)
 
 UPLOADED_PREFIX = "oss://dashscope-instant/"
 """Start of the URLs in DashScope's temporary store; every other ``oss://`` URL is a bucket of the user's."""
+
+MAX_SENT_BYTES = 1024 * MB
+"""Maximum size of a file that is sent (DashScope's documented limit of an upload)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,11 @@ class InlineImage:
     content: bytes = field(repr=False)
     shown: str
 
+    @property
+    def name(self) -> str:
+        """The name of the file, which has none."""
+        return ""
+
     def size(self) -> int:
         """Return the number of bytes."""
         return len(self.content)
@@ -97,8 +107,8 @@ class LocalFile:
 
     @property
     def shown(self) -> str:
-        """The path."""
-        return str(self.path)
+        """The path, with a question mark for each character that cannot be printed."""
+        return "".join(character if character.isprintable() else "?" for character in str(self.path))
 
     @property
     def name(self) -> str:
@@ -106,22 +116,31 @@ class LocalFile:
         return self.path.name
 
     def size(self) -> int:
-        """Return the number of bytes.
+        """Return the number of bytes; for what is raised, see `open`."""
+        with self.open() as file:
+            return size_of(file)
 
-        :raises OSError: when there is no such file.
-        """
-        if self.path.is_dir():
-            raise IsADirectoryError
-        return self.path.stat().st_size
-
-    def digest(self) -> str:
-        """Return the SHA-256 of the content."""
-        with self.path.open("rb") as file:
+    def digest(self) -> str | None:
+        """Return the SHA-256 of the content; None if it is larger than any file that can be sent."""
+        with self.open() as file:
+            if size_of(file) > MAX_SENT_BYTES:
+                return None
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
-    def open(self, block_bytes: int = MB) -> BinaryIO:
-        """Open the file; it is read in blocks of this size."""
-        return self.path.open("rb", block_bytes)
+    def open(self, block_bytes: int = MB) -> io.BufferedReader:
+        """Open the file; it is read in blocks of this size. Nothing but a regular file is opened, and nothing waits.
+
+        :raises OSError: when there is no such file, or it may not be read.
+        :raises NotMediaError: when it is a device, a pipe or a socket.
+        """
+        _require_regular(self.path.stat())  # merely to open a device may already do something
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(os.close, descriptor)
+            _require_regular(os.fstat(descriptor))  # the path may lead somewhere else by now
+            file = cast("io.BufferedReader", os.fdopen(descriptor, "rb", block_bytes))
+            on_failure.pop_all()
+        return file
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +179,8 @@ class StoredObject:
         return f"etag:{str(etag).strip(chr(34))}" if etag else None
 
     def open(self, block_bytes: int = MB) -> BinaryIO:
-        """Open the object; it is read in blocks of this size."""
+        """Open the object; it is read in blocks of this size. For what is raised, see `size`."""
+        self.size()  # some stores open a folder as if it were an empty object
         file: BinaryIO = self.fs.open(self.path, "rb", block_size=block_bytes)
         return file
 
@@ -173,8 +193,8 @@ class StoredObject:
             return None
 
 
-ReadableFile = LocalFile | StoredObject
-Source = WebUrl | UploadedFile | InlineImage | LocalFile | StoredObject
+ReadableFile = InlineImage | LocalFile | StoredObject
+Source = WebUrl | UploadedFile | ReadableFile
 
 
 def find_sources(request: VideoRequest) -> tuple[dict[str, Source], list[str]]:
@@ -189,9 +209,35 @@ def find_sources(request: VideoRequest) -> tuple[dict[str, Source], list[str]]:
     return sources, problems
 
 
+def size_of(file: BinaryIO) -> int:
+    """Return the size of an open file in bytes, and go to its beginning."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return size
+
+
+def why_unusable(source: Source, error: Exception) -> str | None:
+    """Return why a source can never be used, as a sentence without its full stop; None when the error may pass."""
+    where = " on this worker" if isinstance(source, LocalFile) else " with this connection"
+    if isinstance(error, FileNotFoundError):
+        return f"there is no file {source.shown}{where}"
+    if isinstance(error, IsADirectoryError):
+        return f"{source.shown} is a folder"
+    if isinstance(error, PermissionError):
+        return f"{source.shown} may not be read{where}"
+    return f"{source.shown} is not {error}" if isinstance(error, NotMediaError) else None
+
+
 def describe_error(error: Exception) -> str:
     """Return class and text of a store's error, for a message."""
     return redact(f"{type(error).__name__}: {error}")
+
+
+def _require_regular(found: os.stat_result) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError
+    if not stat.S_ISREG(found.st_mode):
+        raise NotMediaError("a regular file (it is a device, a pipe or a socket)")
 
 
 def _source_of(reference: MediaReference) -> Source:
@@ -205,7 +251,7 @@ def _source_of(reference: MediaReference) -> Source:
         head, _, payload = url.partition(",")
         try:
             return InlineImage(base64.b64decode(payload, validate=True), str(shareable(url)))
-        except binascii.Error:
+        except ValueError:
             raise InvalidVideoRequest([f"{reference.role}: {head},… is not valid base64."]) from None
     if scheme in ("http", "https"):
         return WebUrl(url)
@@ -214,7 +260,12 @@ def _source_of(reference: MediaReference) -> Source:
     if scheme == "file":
         rest = url.partition(":")[2].removeprefix("//")
         return LocalFile(Path(unquote(rest.removeprefix("localhost"))))
-    return _stored_object(reference, scheme) if "://" in url else LocalFile(Path(url).expanduser())
+    if "://" in url:
+        return _stored_object(reference, scheme)
+    try:
+        return LocalFile(Path(url).expanduser())
+    except RuntimeError:
+        raise InvalidVideoRequest([f"{reference.role}: the worker has no home folder for {url}."]) from None
 
 
 def _stored_object(reference: MediaReference, scheme: str) -> StoredObject:

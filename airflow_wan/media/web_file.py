@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_wan.exceptions import MediaUnreadable, TransferFailed
 from airflow_wan.media.bounded import BLOCK_BYTES, MAX_BYTES, BoundedFile
-from airflow_wan.net.file_client import FileClient, read_some
-from airflow_wan.net.host_answers import content_range, whole_number
+from airflow_wan.net.file_client import FileClient, read_beginning
+from airflow_wan.net.host_answers import content_range, strong_etag, whole_number
 
 if TYPE_CHECKING:
     import http.client
@@ -38,7 +39,11 @@ class WebFile:
     def __init__(self, url: str, *, tls: ssl.SSLContext, private_allowed: bool) -> None:
         self._url = url
         self._client = FileClient(
-            tls, private_allowed=private_allowed, connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=READ_TIMEOUT_S
+            tls,
+            private_allowed=private_allowed,
+            connect_timeout_s=CONNECT_TIMEOUT_S,
+            read_timeout_s=READ_TIMEOUT_S,
+            least_speed=None,
         )
         self._deadline = time.monotonic() + MAX_SECONDS
         self._beginning = b""
@@ -53,8 +58,7 @@ class WebFile:
         """
         response, self._beginning = self._get(0, BLOCK_BYTES)
         headers = response.headers
-        etag = headers.get("ETag", "")
-        self.etag = etag.strip('"') if etag.startswith('"') else None
+        self.etag = strong_etag(headers.get("ETag"))
         if headers.get("Content-Encoding", "identity").lower() != "identity":
             raise MediaUnreadable("its host sends it compressed, although no compression was accepted")
         if _is_page(response, self._beginning):
@@ -88,29 +92,23 @@ class WebFile:
 
     def _get(self, start: int, stop: int) -> tuple[http.client.HTTPResponse, bytes]:
         """Return the answer to a Range request and its body; of a whole file, the first `MAX_BYTES`."""
+        client = replace(self._client, total_s=max(0.0, self._deadline - time.monotonic()))
         try:
-            with self._client.get(self._url, {"Range": f"bytes={start}-{stop - 1}"}) as response:
+            with client.get(self._url, {"Range": f"bytes={start}-{stop - 1}"}) as response:
                 if response.status == HTTPStatus.OK:
-                    return response, self._read(response, MAX_BYTES)
+                    return response, read_beginning(response, MAX_BYTES)
                 if response.status != HTTPStatus.PARTIAL_CONTENT:
                     raise MediaUnreadable(f"its host answered HTTP {response.status}")
                 part = content_range(response.headers.get("Content-Range"))
                 if part is None or part[0] != start:
                     raise MediaUnreadable("its host sent another part than the one asked for, or not the file's size")
-                content = self._read(response, stop - start + 1)
+                content = read_beginning(response, stop - start + 1)
         except TransferFailed as error:
-            raise MediaUnreadable(str(error)) from None
+            is_over = time.monotonic() >= self._deadline
+            raise MediaUnreadable(f"its host needed more than {MAX_SECONDS:g} s" if is_over else str(error)) from None
         if len(content) > stop - start:
             raise MediaUnreadable("its host sent more than was asked for")
         return response, content
-
-    def _read(self, response: http.client.HTTPResponse, at_most: int) -> bytes:
-        content = bytearray()
-        while len(content) < at_most and (piece := read_some(response, min(BLOCK_BYTES, at_most - len(content)))):
-            content += piece
-            if time.monotonic() > self._deadline:
-                raise MediaUnreadable(f"its host needed more than {MAX_SECONDS:g} s")
-        return bytes(content)
 
 
 def _is_page(response: http.client.HTTPResponse, beginning: bytes) -> bool:

@@ -191,17 +191,18 @@ class FileClient:
         """Return a socket that is connected to the first of the addresses that accepts a connection."""
         failure = OSError()
         for family, kind, protocol, _, address in found:
-            sock = socket.socket(family, kind, protocol)
-            try:
-                deadline.watch(sock)
-                sock.settimeout(min(self.connect_timeout_s, deadline.remaining_s))
-                sock.connect(address)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            except OSError as error:
-                sock.close()
-                failure = error
-            else:
-                return sock
+            with contextlib.ExitStack() as on_failure:
+                try:
+                    sock = on_failure.enter_context(socket.socket(family, kind, protocol))
+                    deadline.watch(sock)
+                    sock.settimeout(min(self.connect_timeout_s, deadline.remaining_s))
+                    sock.connect(address)
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                except OSError as error:
+                    failure = error
+                else:
+                    on_failure.pop_all()
+                    return sock
         raise failure
 
     def _check_host(self, target: SplitResult, *, private: list[bool]) -> None:
@@ -223,6 +224,19 @@ def read_some(response: http.client.HTTPResponse, at_most: int) -> bytes:
     :raises TransferInterrupted: when the connection failed or was too slow.
     """
     return response.read1(at_most)
+
+
+def read_beginning(response: http.client.HTTPResponse, at_most: int) -> bytes:
+    """Return a body, or the beginning of a longer one.
+
+    :param response: the response that a `FileClient` yielded.
+    :param at_most: maximum number of bytes.
+    :raises TransferInterrupted: when the connection failed or was too slow.
+    """
+    content = bytearray()
+    while len(content) < at_most and (piece := read_some(response, at_most - len(content))):
+        content += piece
+    return bytes(content)
 
 
 def _receive_head(connection: http.client.HTTPConnection, opened: contextlib.ExitStack, pace: Pace) -> FileResponse:
@@ -261,9 +275,11 @@ def _parse_url(url: str, location: str = "") -> SplitResult:
     """Return the parts of a URL, or of the URL that a redirect from it leads to."""
     try:
         target = urlsplit(urljoin(url, location))
-        _ = target.port  # raises ValueError when it is not a number from 0 to 65535
+        port = target.port  # raises ValueError when it is not a number from 0 to 65535
     except ValueError:
-        raise TransferFailed(_MALFORMED_URL) from None
+        port = 0
+    if port == 0:
+        raise TransferFailed(_MALFORMED_URL)
     return target
 
 

@@ -69,6 +69,15 @@ class RawServer:
         """Send nothing from now on."""
         self._act = lambda _: self._over.wait(30) and None
 
+    def drips(self) -> None:
+        """Send a letter every 10 ms from now on, once the request has been read."""
+
+        def act(connection: socket.socket) -> None:
+            while not self._over.wait(0.01):
+                connection.sendall(b"x")
+
+        self._act = act
+
     def speaks_before_the_request(self, data: bytes) -> None:
         """Send these bytes from now on without reading a request, as a server without TLS would."""
         self._reads_request = False
@@ -111,8 +120,8 @@ def _read_request(connection: socket.socket) -> bytes:
         data += piece
     head, _, body = data.partition(b"\r\n\r\n")
     lengths = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
-    while lengths and len(body) < int(lengths[0]):
-        body += connection.recv(65536)
+    while lengths and len(body) < int(lengths[0]) and (piece := connection.recv(65536)):
+        body += piece
     return head + b"\r\n\r\n" + body
 
 

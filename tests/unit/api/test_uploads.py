@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import io
 import logging
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_wan.api.client import WanClient
+from airflow_wan.api.answers import Answer
+from airflow_wan.api.client import WanClient, tls_context
 from airflow_wan.api.gateways import APIYI, DASHSCOPE, create_call
-from airflow_wan.exceptions import AuthenticationFailed, GatewayUnavailable, RateLimited, RequestRejected, WanError
+from airflow_wan.api.uploads import read_policy, send_file
+from airflow_wan.exceptions import (
+    AuthenticationFailed,
+    GatewayUnavailable,
+    MediaUnreadable,
+    RateLimited,
+    RequestRejected,
+    WanError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,12 +101,21 @@ def test_the_store_does_not_get_the_key_of_the_gateway(raw_server: Any, account_
         "http://127.0.0.1.example.com/",
         f"https://somebody:{SECRET}@store.example.com",
         f"http://127.0.0.1:9/store?sig={SECRET}",
+        f"http://127.0.0.1:9/store#{SECRET}",
+        "http://127.0.0.1:0/",
+        "http://127.0.0.1:99999/",
+        "https://store.example.com\r\nX-Key: 1/",
+        "https://store.example.com/\r\nX-Key: 1",
+        "https://st\xf6re.example.com/",
+        "file:///tmp/store",
     ],
 )
-def test_a_policy_is_sent_by_https_only(raw_server: Any, account_at: Callable[..., Account], host: str) -> None:
+def test_a_policy_is_sent_to_a_plain_url_by_https_only(
+    raw_server: Any, account_at: Callable[..., Account], host: str
+) -> None:
     raw_server.answers(200, {"data": granted(host)})
 
-    with pytest.raises(GatewayUnavailable, match="upload_host") as raised:
+    with pytest.raises(GatewayUnavailable, match="upload") as raised:
         upload(account_at(raw_server.base_url, DASHSCOPE))
 
     assert len(raw_server.requests) == 1
@@ -112,7 +131,7 @@ def test_no_log_line_shows_the_key_or_the_policy(
     with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, logger="httpx"):
         upload(account)
 
-    assert "/store" in caplog.text
+    assert "getPolicy" in caplog.text
     assert SECRET not in caplog.text
     assert account.api_key not in caplog.text
 
@@ -204,6 +223,110 @@ def test_an_interrupted_upload_can_be_tried_again(raw_server: Any, account_at: C
             upload(account_at(raw_server.base_url, DASHSCOPE))
 
     assert SECRET not in str(raised.value)
+
+
+# Where a policy may lead, and what a store may answer ----------------------------------------------------------------
+
+
+def send(host: str, account: Account) -> str:
+    """Upload to the host of a policy that a gateway gave."""
+    policy = read_policy(Answer(200, {}, {"data": granted(host)}, ""), account)
+    return send_file(policy, io.BytesIO(b"content"), name="a.png", size=7, account=account, tls=tls_context())
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "localhost", "169.254.169.254", "10.0.0.5", "[::1]", "[::ffff:10.0.0.5]", "2130706433"),
+        *("100.100.100.200", "0.0.0.0", "inside.example"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_gateway_on_the_internet_can_name_no_store_inside(
+    account_at: Callable[..., Account], monkeypatch: pytest.MonkeyPatch, scheme: str, host: str
+) -> None:
+    contacted: list[Any] = []
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: contacted.append(address))
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda name, *rest, **named: look_up("10.0.0.5" if name == "inside.example" else name, *rest, **named),
+    )
+
+    with pytest.raises(GatewayUnavailable, match=r"upload_host .* no file was sent"):
+        send(f"{scheme}://{host}/store", account_at("https://93.184.216.34", DASHSCOPE))
+
+    assert contacted == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_an_upload_follows_no_redirect(raw_server: Any, account_at: Callable[..., Account], status: int) -> None:
+    with type(raw_server)() as other:
+        raw_server.answers(status, b"", {"Location": f"{other.base_url}/store"})
+
+        with pytest.raises(GatewayUnavailable, match=f"HTTP {status}"):
+            send(raw_server.base_url, account_at(raw_server.base_url, DASHSCOPE))
+
+    assert len(raw_server.requests) == 1
+    assert other.requests == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(b"", b"garbage", b"HTTP/1.1 20000 OK\r\n\r\n", b"HTTP/1.1 102 Wait\r\n\r\n"),
+        b"HTTP/1.1 500 \x1b[31m" + SECRET.encode() + b"\r\nContent-Length: 1000000000\r\n\r\n" + bytes(100_000),
+        b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n<Code>" + SECRET.encode() + b" </Code>",
+    ],
+)
+def test_whatever_the_store_answers_the_error_is_ours_and_shows_nothing_of_it(
+    raw_server: Any, account_at: Callable[..., Account], answer: bytes
+) -> None:
+    raw_server.sends(answer)
+
+    with pytest.raises(GatewayUnavailable) as raised:
+        send(raw_server.base_url, account_at(raw_server.base_url, DASHSCOPE))
+
+    assert SECRET not in str(raised.value)
+    assert len(raw_server.requests) == 1
+
+
+def test_a_store_that_drips_its_answer_is_left(raw_server: Any, account_at: Callable[..., Account]) -> None:
+    raw_server.drips()
+
+    with pytest.raises(GatewayUnavailable, match="too slow"):
+        send(raw_server.base_url, account_at(raw_server.base_url, DASHSCOPE, total_timeout=0.2))
+
+
+def test_a_file_that_becomes_shorter_is_not_sent_whole(raw_server: Any, account_at: Callable[..., Account]) -> None:
+    raw_server.answers(200, {"data": granted(f"{raw_server.base_url}/store")})
+
+    with (
+        WanClient(account_at(raw_server.base_url, DASHSCOPE)) as client,
+        pytest.raises(MediaUnreadable, match="shorter than 10 bytes"),
+    ):
+        client.upload(io.BytesIO(b"content"), model="wan2.7-i2v", name="a.png", size=10)
+
+
+def test_of_a_file_that_becomes_longer_only_what_was_announced_is_sent(
+    raw_server: Any, account_at: Callable[..., Account]
+) -> None:
+    raw_server.answers(200, {"data": granted(f"{raw_server.base_url}/store")})
+
+    with WanClient(account_at(raw_server.base_url, DASHSCOPE)) as client:
+        client.upload(io.BytesIO(b"content, and more"), model="wan2.7-i2v", name="a.png", size=7)
+
+    assert b"\r\n\r\ncontent\r\n--" in raw_server.requests[-1]
+
+
+@pytest.mark.parametrize("most", ["9" * 400, "1e9", "-1", "\u0663", 0.5, None, True, [1], {}])
+def test_any_largest_size_can_be_read(account_at: Callable[..., Account], most: object) -> None:
+    answer = Answer(200, {}, {"data": granted("https://store.example.com", max_file_size_mb=most)}, "")
+
+    largest = read_policy(answer, account_at("https://93.184.216.34", DASHSCOPE)).largest_bytes
+
+    assert largest is None or largest >= 0
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_file_within_the_limits_passes(role: str, content: bytes, limits: Medi
             ImageLimits(),
             "is not an image of a known format; JPEG, PNG, BMP or WEBP is allowed.",
         ),
-        ("first_frame", b"text", None, "is not an image of a known format."),
+        ("first_frame", b"text", None, "is not an image of a known format (it holds text)."),
         ("driving_audio", tone(1.0), AudioLimits(), "lasts 1.00 s; 2 to 30 s are allowed."),
         ("driving_audio", tone(31.0), AudioLimits(), "lasts 31.00 s; 2 to 30 s are allowed."),
         ("driving_audio", png(), AudioLimits(), "is not a sound file of a known format; WAV or MP3 is allowed."),

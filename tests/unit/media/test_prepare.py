@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
+import io
+import os
 import socket
 import threading
 import time
@@ -13,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import given
+from hypothesis import strategies as st
+from media_files import image, tone
 from PIL import Image
 
 from airflow_wan.api.client import WanClient
@@ -23,11 +29,11 @@ from airflow_wan.api.rules import AudioLimits, ImageLimits
 from airflow_wan.exceptions import InvalidVideoRequest, RequestRejected
 from airflow_wan.media import gateway_access, inspection
 from airflow_wan.media.prepare import PreparedMedia, identify, prepare_media
-from airflow_wan.media.sources import SourceFacts
+from airflow_wan.media.sources import MAX_SENT_BYTES, LocalFile, SourceFacts
 from airflow_wan.redaction import shareable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import SimpleNamespace
 
@@ -226,12 +232,13 @@ class TestOnTheWire:
     def test_a_file_too_large_for_the_store_is_refused_before_it_is_sent(
         self, dashscope: Account, tmp_path: Path
     ) -> None:
-        large = tmp_path / "large.mp4"
-        with large.open("wb") as file:
+        large = tmp_path / "large.png"
+        large.write_bytes(image())
+        with large.open("r+b") as file:
             file.truncate(101 * 1024 * 1024)
 
         with pytest.raises(RequestRejected, match="at most 100 MB"):
-            prepare(order(file=str(large)), dashscope)
+            prepare(order(first_frame=str(large)), dashscope, preflight=False)
 
     def test_only_dashscope_takes_a_file_of_its_temporary_store(self, dashscope: Account, apiyi: Account) -> None:
         request = order(first_frame="oss://dashscope-instant/abc/2026-11-25/a.png")
@@ -433,7 +440,229 @@ class TestPreflight:
         assert time.monotonic() - began < 10
 
 
+PASSWD = b"root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n" * 40
+ROLES = {"first_frame": "image", "driving_audio": "sound", "first_clip": "clip"}
+NO_MEDIA = {
+    "text": PASSWD,
+    **{
+        f"a box {kind.decode()}": b"\0\0\0\x08" + kind + PASSWD
+        for kind in (b"free", b"skip", b"wide", b"mdat", b"moov")
+    },
+    "text that reads ftyp": b"abcdftyp" + PASSWD,
+    "a box ftyp": b"\0\0\0\x10ftypisom\0\0\0\0" + PASSWD,
+    "boxes without a track": b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\x08moov\0\0\0\0mdat" + PASSWD,
+    "UTF-16": b"\xff\xfe" + PASSWD.decode().encode("utf-16-le"),
+    "text with a mark": b"\xef\xbb\xbf" + PASSWD,
+    **{
+        f"text after {head[:4]!r}": head + PASSWD
+        for head in (
+            *(b"\xff\xd8\xff\xe0\0\x10JFIF\0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"MM\0*"),
+            *(b"RIFF\xff\0\0\0WEBPVP8 ", b"RIFF\xff\0\0\0WEBPVP8L", b"RIFF\xff\0\0\0WAVE", b"RIFF\xff\0\0\0WAVEfmt "),
+            *(b"ID3\x03\0\0\0\0\0\0", b"\xff\xfb\x90\0", b"fLaC", b"OggS\0", b"FORM\0\0\1\0AIFF", b"\x1aE\xdf\xa3"),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("preflight", [True, False])
+class TestOnlyMediaAreSent:
+    """Neither an upload nor a create is sent for a file that is not found to be media of the wanted kind."""
+
+    @pytest.fixture(autouse=True)
+    def _nothing_is_sent(self, gateway: SimpleNamespace) -> Iterator[None]:
+        yield
+        assert gateway.emulator.requests() == []
+        assert gateway.emulator.uploads() == []
+
+    @pytest.mark.parametrize("role", ROLES)
+    @pytest.mark.parametrize("what", NO_MEDIA)
+    def test_no_local_file(self, account: Account, tmp_path: Path, role: str, what: str, preflight: bool) -> None:
+        path = tmp_path / "secret"
+        path.write_bytes(NO_MEDIA[what])
+
+        with pytest.raises(InvalidVideoRequest, match=rf"{role}: .*/secret .*Nothing was sent") as raised:
+            prepare(order(**{role: str(path)}), account, preflight=preflight)
+
+        assert "root:" not in str(raised.value)
+
+    @pytest.mark.parametrize("role", ROLES)
+    @pytest.mark.parametrize(
+        "url", ["/etc/passwd", "file:///etc/passwd", "file://localhost/etc/passwd", "~/.ssh/id_rsa"]
+    )
+    def test_no_file_of_the_system(
+        self, account: Account, tmp_path: Path, role: str, url: str, preflight: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        (tmp_path / ".ssh").mkdir()
+        (tmp_path / ".ssh/id_rsa").write_bytes(b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk=\n")
+
+        with pytest.raises(InvalidVideoRequest, match=rf"{role}: .*(it holds text|MP4 or MOV)"):
+            prepare(order(**{role: url}), account, preflight=preflight)
+
+    @pytest.mark.parametrize(
+        ("place", "what"),
+        [
+            *((device, "not a regular file") for device in ("/dev/zero", "/dev/null", "/dev/random", "fifo", "socket")),
+            *((empty, "is empty") for empty in ("/proc/self/environ", "empty.png")),
+            *((folder, "is a folder") for folder in ("/", "folder", "/proc/self")),
+            *((missing, "there is no file") for missing in ("none.png", "dangling", "sur\udcffrogate")),
+            *((odd, "could not be looked at") for odd in ("loop", "a" * 300, "nul\0", "/proc/self/mem")),
+        ],
+    )
+    def test_nothing_that_is_no_file(
+        self, account: Account, tmp_path: Path, place: str, what: str, preflight: bool
+    ) -> None:
+        os.mkfifo(tmp_path / "fifo")
+        (tmp_path / "empty.png").touch()
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "dangling").symlink_to("nowhere")
+        (tmp_path / "loop").symlink_to("loop")
+        with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(tmp_path):
+            listener.bind("socket")
+
+        with pytest.raises(InvalidVideoRequest) as raised:
+            prepare(order(first_frame=str(tmp_path / place)), account, preflight=preflight)
+
+        assert what in str(raised.value)
+        assert str(raised.value).isprintable()
+
+    def test_no_text_in_a_store(self, account: Account, store: Store, preflight: bool) -> None:
+        store.pipe("/bucket/first.png", PASSWD)
+
+        with pytest.raises(InvalidVideoRequest, match="it holds text"):
+            prepare(order(first_frame="memory://bucket/first.png"), account, preflight=preflight)
+
+    @pytest.mark.parametrize("content", [PASSWD, b"<svg xmlns='http://www.w3.org/2000/svg'/>", tone(1)])
+    def test_no_text_in_a_data_uri(self, account: Account, content: bytes, preflight: bool) -> None:
+        url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+        with pytest.raises(InvalidVideoRequest, match="is not an image"):
+            prepare(order(first_frame=url), account, preflight=preflight)
+
+    def test_no_image_for_a_sound(self, account: Account, frame: Path, preflight: bool) -> None:
+        """One file in two roles is looked at for both."""
+        with pytest.raises(InvalidVideoRequest, match=r"driving_audio: .* is not a sound"):
+            prepare(order(first_frame=str(frame), driving_audio=str(frame)), account, preflight=preflight)
+
+    def test_no_good_file_beside_a_bad_one(
+        self, account: Account, frame: Path, tmp_path: Path, preflight: bool
+    ) -> None:
+        (tmp_path / "secret").write_bytes(PASSWD)
+
+        with pytest.raises(InvalidVideoRequest, match="last_frame"):
+            prepare(order(first_frame=str(frame), last_frame=str(tmp_path / "secret")), account, preflight=preflight)
+
+    def test_no_file_of_an_unknown_kind(self, account: Account, frame: Path, preflight: bool) -> None:
+        with pytest.raises(InvalidVideoRequest, match="not known what kind"):
+            prepare(order(mystery=str(frame)), account, preflight=preflight)
+
+    def test_no_file_that_is_larger_than_any_that_can_be_sent(
+        self, account: Account, tmp_path: Path, preflight: bool
+    ) -> None:
+        with (tmp_path / "sparse.png").open("wb") as file:
+            file.write(image())
+            file.truncate(2 * MAX_SENT_BYTES)
+
+        with pytest.raises(InvalidVideoRequest):
+            prepare(order(first_frame=str(tmp_path / "sparse.png")), account, preflight=preflight)
+
+    @pytest.mark.parametrize("seconds", [0.0, 12.0])
+    def test_no_file_whose_look_took_too_long_or_failed(
+        self, account: Account, tmp_path: Path, preflight: bool, seconds: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any) -> Any:
+            raise RuntimeError("no look")
+
+        (tmp_path / "secret").write_bytes(PASSWD)
+        monkeypatch.setattr(inspection, "MAX_SECONDS", seconds)
+        monkeypatch.setattr(LocalFile, "digest", fail)
+
+        with pytest.raises(InvalidVideoRequest, match="it holds text"):
+            prepare(order(first_frame=str(tmp_path / "secret")), account, preflight=preflight)
+
+    def test_no_file_that_cannot_be_read(
+        self, account: Account, frame: Path, preflight: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Broken(io.BytesIO):
+            def read(self, *_: Any) -> bytes:
+                raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(LocalFile, "open", lambda *_: Broken(frame.read_bytes()))
+
+        with pytest.raises(InvalidVideoRequest, match="could not be looked at"):
+            prepare(order(first_frame=str(frame)), account, preflight=preflight)
+
+
+@pytest.mark.parametrize("preflight", [True, False])
+@pytest.mark.parametrize("how", ["replaced", "link"])
+def test_what_is_uploaded_is_what_was_looked_at_even_if_another_file_takes_its_place(
+    dashscope: Account, tmp_path: Path, preflight: bool, how: str
+) -> None:
+    secret, picture, path = tmp_path / "secret", tmp_path / "picture.png", tmp_path / "first.png"
+    secret.write_bytes(PASSWD)
+    picture.write_bytes(image())
+    path.symlink_to(picture) if how == "link" else path.write_bytes(image())
+
+    def swap() -> None:
+        (tmp_path / "new").symlink_to(secret)
+        (tmp_path / "new").replace(path)
+
+    with CountingStore(on_policy=swap) as counting:
+        prepare(order(first_frame=str(path)), replace(dashscope, base_url=counting.base_url), preflight=preflight)
+
+    assert path.read_bytes() == PASSWD
+    assert image() in counting.beginning
+    assert b"root:" not in counting.beginning
+
+
+@pytest.mark.parametrize(
+    ("role", "content"),
+    [
+        *(("first_frame", image(kind=kind)) for kind in ("JPEG", "PNG", "BMP", "WEBP")),
+        ("first_frame", image(kind="JPEG") + PASSWD),
+        ("driving_audio", tone(3)),
+    ],
+)
+def test_media_are_uploaded_even_if_no_look_was_possible_before(
+    dashscope: Account, tmp_path: Path, role: str, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(content)
+    monkeypatch.setattr(inspection, "MAX_SECONDS", 0.0)
+
+    assert urls(prepare(order(**{role: str(tmp_path / "a")}), dashscope))[0].startswith("oss://")
+
+
+def test_a_clip_is_uploaded_even_if_no_look_was_possible_before(
+    dashscope: Account, film_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "MAX_SECONDS", 0.0)
+
+    assert urls(prepare(order(first_clip=str(film_file)), dashscope))[0].startswith("oss://")
+
+
+def test_a_worker_without_a_home_folder_is_told_so(dashscope: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.expanduser", fail)
+
+    with pytest.raises(InvalidVideoRequest, match="no home folder"):
+        prepare(order(first_frame="~/a.png"), dashscope)
+
+
 class TestIdentity:
+    @given(
+        url=st.text(max_size=40)
+        | st.tuples(
+            st.sampled_from(["data:image/png;base64,", "https://", "file://", "~/", "/", "oss://dashscope-instant/"]),
+            st.text(max_size=20),
+        ).map("".join)
+    )
+    def test_no_url_raises_an_error(self, url: str) -> None:
+        (facts,) = identify(order(first_frame=url))
+
+        assert facts.role == "first_frame"
+
     def test_files_are_identified_by_their_content(self, frame: Path, store: Store, tmp_path: Path) -> None:
         copy = tmp_path / "copy.png"
         copy.write_bytes(frame.read_bytes())
@@ -504,7 +733,14 @@ def test_an_upload_takes_little_memory(dashscope: Account, tmp_path: Path) -> No
 
 
 class CountingStore:
-    """A gateway and store that count the bytes they receive, and keep none of them."""
+    """A gateway and store that count the bytes they receive, and keep only the first of them.
+
+    :param on_policy: called when a policy is asked for.
+    """
+
+    def __init__(self, on_policy: Callable[[], None] = lambda: None) -> None:
+        self.on_policy = on_policy
+        self.beginning = b""
 
     def __enter__(self) -> Any:
         import json
@@ -515,6 +751,7 @@ class CountingStore:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                outer.on_policy()
                 policy = dict.fromkeys(
                     ("policy", "signature", "upload_dir", "oss_access_key_id", "x_oss_object_acl"), "x"
                 )
@@ -527,6 +764,7 @@ class CountingStore:
                 while left:
                     piece = self.rfile.read(min(left, 64 * 1024))
                     outer.received += len(piece)
+                    outer.beginning = outer.beginning or piece
                     left -= len(piece)
                 self.send_response(200)
                 self.end_headers()

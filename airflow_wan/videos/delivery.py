@@ -178,6 +178,7 @@ class Delivery:
     def _download(self, client: WanClient, wan_task_id: str, staged: Path) -> tuple[WanTask, DownloadedFile]:
         """Download the file, and return it with the task as it was read last."""
         reads: list[WanTask] = []
+        account = self.account
 
         def fresh_url() -> str:
             reads.append(_read_succeeded(client, wan_task_id))
@@ -185,7 +186,16 @@ class Delivery:
 
         log.info("Wan task %s: downloading", wan_task_id)
         try:
-            file = download(fresh_url, staged, tls=tls_context(), private_allowed=self.account.on_private_network)
+            file = download(
+                fresh_url,
+                staged,
+                tls=tls_context(),
+                private_allowed=account.on_private_network,
+                connect_timeout_s=account.connect_timeout,
+                read_timeout_s=account.read_timeout,
+                total_s=account.total_timeout,
+                least_speed=account.least_speed,
+            )
         except TransferFailed as error:
             raise VideoDownloadFailed(error.message, link_refused=error.link_refused, wan_task_id=wan_task_id) from None
         except OSError as error:
@@ -229,8 +239,8 @@ class Delivery:
             return essential.model_copy(update=self._details(arrived))
         except Exception as error:  # noqa: BLE001 - a record or a stranger's answer that nobody thought of
             log.warning(
-                "The request, the times and the cost of the video are left out of its record and of wan_video: they cannot "
-                "be recorded (%s).",
+                "The request, the times and the cost of the video are left out of its record and of wan_video: they "
+                "cannot be recorded (%s).",
                 type(error).__name__,
             )
             return essential

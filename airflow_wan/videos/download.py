@@ -6,8 +6,10 @@ import base64
 import binascii
 import hashlib
 import logging
+import math
 import shutil
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -38,6 +40,9 @@ MAX_ATTEMPTS_WITHOUT_PROGRESS = 5
 
 MAX_ATTEMPTS = 100
 """Attempts altogether, after which a download fails."""
+
+GRACE_S = 600.0
+"""Seconds that a download may take beyond the time that its bytes take at the least speed, pauses included."""
 
 LONGEST_PAUSE_S = 8.0
 """Longest pause between two attempts, in seconds, unless the host asks for more."""
@@ -72,11 +77,15 @@ def download(
     tls: ssl.SSLContext,
     private_allowed: bool = False,
     max_bytes: int = MAX_FILE_BYTES,
+    **limits: float,
 ) -> DownloadedFile:
     """Download a file, resume it after each break, and verify it.
 
     The requests carry no ``Authorization`` header: with one, the file host checks that instead of the URL's signature,
     and answers HTTP 403.
+
+    A host that is too slow counts as a broken connection. When the download as a whole is too slow, it fails, so that
+    the worker is free: Airflow's next try may find the host faster.
 
     :param fresh_url: returns a signed URL. It is called once, and again each time the host refuses the URL (HTTP 403,
         404, 410). Its exceptions are not caught.
@@ -84,11 +93,12 @@ def download(
     :param tls: the TLS context to use.
     :param private_allowed: whether the file may be on this machine or in a private network, and there on plain http.
     :param max_bytes: maximum size of the file.
+    :param limits: times and the least speed that the host must keep, named as in `FileClient`.
     :returns: the complete file.
     :raises TransferFailed: when the file did not arrive completely, or may not be read from its host.
     :raises OSError: when the file cannot be written.
     """
-    client = FileClient(tls, private_allowed=private_allowed)
+    client = FileClient(tls, private_allowed=private_allowed, **limits)
     with path.open("wb") as file:
         transfer = _Transfer(client, fresh_url, path, file, max_bytes)
         attempts = retrying(TransferInterrupted, give_up=transfer.is_hopeless, longest_pause_s=LONGEST_PAUSE_S)
@@ -170,6 +180,8 @@ class _Transfer:
     :param url: the signed URL in use; None when a fresh one is needed.
     :param content: what has arrived; None when the next attempt starts from the beginning.
     :param most_bytes: the largest number of bytes that any attempt reached.
+    :param received_bytes: the bytes of all attempts together.
+    :param began: when it began, by the monotonic clock, in s.
     :param without_progress: attempts since that number last grew.
     """
 
@@ -181,12 +193,20 @@ class _Transfer:
     url: str | None = None
     content: _Content | None = None
     most_bytes: int = 0
+    received_bytes: int = 0
+    began: float = field(default_factory=time.monotonic)
     attempts: int = 0
     without_progress: int = 0
 
     def is_hopeless(self) -> bool:
         """Return whether another attempt is no longer worthwhile."""
-        return self.without_progress >= MAX_ATTEMPTS_WITHOUT_PROGRESS or self.attempts >= MAX_ATTEMPTS
+        took_s = time.monotonic() - self.began
+        return (
+            self.without_progress >= MAX_ATTEMPTS_WITHOUT_PROGRESS
+            or self.attempts >= MAX_ATTEMPTS
+            or self.received_bytes > 2 * self.max_bytes
+            or took_s > GRACE_S + self.most_bytes / (self.client.least_speed or math.inf)
+        )
 
     def attempt(self) -> _Content:
         """Download what is missing, or the whole file when it cannot be resumed.
@@ -278,6 +298,7 @@ class _Transfer:
             self._check_size(content.bytes + len(piece))
             self.file.write(piece)
             content.add(piece)
+            self.received_bytes += len(piece)
             if content.bytes > self.most_bytes:
                 self.most_bytes, self.without_progress = content.bytes, 0
 

@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_wan.api.polling import Decision, Verdict, VideoWatch
 from airflow_wan.exceptions import (
     DestinationError,
+    InvalidVideoRequest,
     LedgerUnreadable,
     PosterError,
     VideoDownloadFailed,
@@ -186,6 +187,7 @@ def prepare_job(task: WaitingTask, context: Context, hook: WanHook, ledger: Ledg
 
     :raises AirflowFailException: when mapped instances of the task would write to one path, or a poster is wanted and
         cannot be made here.
+    :raises InvalidVideoRequest: when there can be no such destination.
     :raises DestinationError: when the destination cannot be written to.
     """
     if task.poster:
@@ -233,7 +235,10 @@ def resume(
     wan_task_id = event["wan_task_id"]
     try:
         job = prepare_job(task, context, hook, ledger)
-    except DestinationError as error:  # by now the video is paid for, and the user has to know it
+    except (
+        DestinationError,
+        InvalidVideoRequest,
+    ) as error:  # by now the video is paid for, and the user has to know it
         raise VideoDownloadFailed(error.message, wan_task_id=wan_task_id) from error
     return job, job.deliver(wan_task_id, event.get("seen") or {}, job.known_purchase(wan_task_id))
 

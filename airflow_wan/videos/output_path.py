@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import jinja2
 import jinja2.meta
@@ -12,6 +14,7 @@ from airflow.providers.common.compat.sdk import MappedOperator, conf
 
 from airflow_wan.api.arguments import is_unset
 from airflow_wan.config import output_base
+from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.videos.destination import Destination, safe_name
 
 if TYPE_CHECKING:
@@ -21,6 +24,15 @@ log = logging.getLogger(__name__)
 
 # Executors that run all tasks on the scheduler's machine. Any other may run each task on another machine.
 _LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
+
+# A control character, or half of a character, which UTF-8 cannot hold.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SEPARATOR = re.compile(r"[/\\]")
+
+# What file systems allow for each name and S3 for a key, and what the longest name beside the video adds: ".rejected".
+_MAX_NAME_BYTES = 255
+_MAX_KEY_BYTES = 1024
+_MAX_ADDED_BYTES = len(".rejected")
 
 # Template variables with one value for all mapped instances of a run.
 _SAME_FOR_ALL_INSTANCES = frozenset(
@@ -33,19 +45,39 @@ def destination_for(output_path: str | None, context: Context) -> Destination:
     """Return the destination of a task's video.
 
     :param output_path: the task's argument, rendered. None: a path under `output_base` that no other task instance
-        has. A path that ends with a slash: a file in that folder. A relative path: relative to `output_base`.
+        has. A path that ends with a slash: a file in that folder. A relative path: relative to `output_base`, and
+        within it.
     :param context: the running task's context.
+    :raises InvalidVideoRequest: when there can be no such path, or a relative one leaves `output_base`.
     """
     if output_path is None or is_unset(output_path):
         return Destination(f"{output_base()}/{_default_name(context)}")
-    path = output_path.strip()
+    path = str(output_path).strip()
     if path.endswith("/"):
         path += _default_name(context)
     if "://" not in path:
         path = os.path.expanduser(path)  # noqa: PTH111 - a Path would change a URI
-        if not path.startswith("/"):
-            path = f"{output_base()}/{path}"
-    return Destination(path)
+    if problem := _problem_of(path):
+        raise InvalidVideoRequest([f"output_path {output_path!r} {problem}."])
+    return Destination(path if "://" in path or path.startswith("/") else f"{output_base()}/{path}")
+
+
+def _problem_of(path: str) -> str | None:
+    """Return what is wrong with a path or URI, as the end of a sentence that begins with it."""
+    if _UNPRINTABLE.search(path):
+        return "has a control character or half a character in it"
+    scheme, _, rest = path.partition("://")
+    is_object = bool(rest) and scheme.lower() != "file"
+    if is_object and len(rest.partition("/")[2].encode()) > _MAX_KEY_BYTES - _MAX_ADDED_BYTES:
+        return f"has more than {_MAX_KEY_BYTES - _MAX_ADDED_BYTES} bytes behind the bucket"
+    names = (rest or path).split("/")
+    if not is_object and any(len(name.encode()) > _MAX_NAME_BYTES - _MAX_ADDED_BYTES for name in names):
+        return f"has a name of more than {_MAX_NAME_BYTES - _MAX_ADDED_BYTES} bytes in it"
+    # A store, or a base that is a URI, may take an escaped name for what it stands for.
+    is_relative = not rest and not path.startswith("/")
+    if (is_relative or is_object) and ".." in _SEPARATOR.split(unquote(unquote(rest or path))):
+        return "must not have '..' in it: it would lead out of [wan] output_base, or to another object"
+    return None
 
 
 def is_shared_by_instances(output_path: str | None, context: Context) -> bool:

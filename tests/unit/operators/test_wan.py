@@ -11,6 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_wan.exceptions import (
+    DestinationError,
     LedgerUnreadable,
     TransferFailed,
     VideoDownloadFailed,
@@ -182,6 +183,17 @@ def test_a_destination_that_cannot_be_written_to_stops_before_the_submit(
 ) -> None:
     with pytest.raises(Exception, match="cannot be written"):
         runner.run(film(output_path="/proc/nowhere/film.mp4"))
+
+    assert gateway.emulator.requests() == []
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize("path", ["../../film.mp4", "a/%2e%2e/film.mp4", "a\0b.mp4", "/dev/null", "x" * 250 + ".mp4"])
+def test_a_path_that_can_never_work_is_found_before_anything_is_sent(
+    path: str, deferrable: bool, film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    with pytest.raises((AirflowFailException, DestinationError)):
+        runner.run(film(output_path=path, deferrable=deferrable))
 
     assert gateway.emulator.requests() == []
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
@@ -20,8 +22,10 @@ from airflow_wan.api.gateways import GATEWAYS, Account, GatewayName
 from airflow_wan.emulator.video import Scene, blank_still, render
 from airflow_wan.exceptions import GatewayUnavailable, VideoDownloadFailed, VideoRejected, VideoTaskLost, WanError
 from airflow_wan.media.mp4 import inspect_video
+from airflow_wan.net.deadline import Pace
 from airflow_wan.purchases.record import Intent, Order, Purchase
 from airflow_wan.telemetry import metrics
+from airflow_wan.videos import download
 from airflow_wan.videos.delivery import Delivery
 from airflow_wan.videos.destination import Destination
 from airflow_wan.videos.sidecar import read_sidecar
@@ -41,6 +45,7 @@ class Host:
         self.task: Any = {}
         self.file = b""
         self.reads = self.downloads = 0
+        self.drips = False
 
     def __enter__(self) -> Self:
         host = self
@@ -49,6 +54,8 @@ class Host:
             def do_GET(self) -> None:
                 if self.path.startswith("/file"):
                     host.downloads += 1
+                    if host.drips:
+                        self._drip()
                     self._say(host.file, "video/mp4")
                 else:
                     host.reads += 1
@@ -60,6 +67,14 @@ class Host:
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            def _drip(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                with suppress(ConnectionError):
+                    while host.drips:
+                        self.wfile.write(b"x")
+                        time.sleep(0.005)
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -94,11 +109,11 @@ def film() -> bytes:
 def bring_home(host: Host, tmp_path: Path, no_pauses: None) -> Any:
     """Brings the host's video home to ``film.mp4``, in an emptied folder."""
 
-    def bring() -> Any:
+    def bring(**limits: float) -> Any:
         for path in tmp_path.iterdir():
             path.unlink()
         host.reads = host.downloads = 0
-        account = Account(gateway=GATEWAYS[GatewayName.DASHSCOPE], base_url=host.url, api_key=KEY)
+        account = Account(gateway=GATEWAYS[GatewayName.DASHSCOPE], base_url=host.url, api_key=KEY, **limits)
         delivery = Delivery(Destination(str(tmp_path / "film.mp4")), account, airflow=AIRFLOW)
         with WanClient(account) as client:
             return delivery.deliver(client, "x")
@@ -118,6 +133,23 @@ def test_a_good_file_takes_one_read_and_one_download(bring_home: Any, host: Host
     assert (host.reads, host.downloads) == (1, 1)
     assert (tmp_path / "film.mp4").read_bytes() == film
     assert video.facts["bytes"] == len(film)
+
+
+def test_a_file_host_that_drips_ends_the_try_and_the_next_one_brings_the_video(
+    bring_home: Any, host: Host, film: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "WINDOW_S", 0.2)
+    monkeypatch.setattr(download, "GRACE_S", 0.5)
+    host.task, host.file, host.drips = host.succeeded(), film, True
+
+    with pytest.raises(VideoDownloadFailed, match="the host was too slow"):
+        bring_home(least_speed=1e6)
+    assert names(tmp_path) == set()
+
+    host.drips = False
+    bring_home()
+
+    assert (tmp_path / "film.mp4").read_bytes() == film
 
 
 @pytest.mark.parametrize(

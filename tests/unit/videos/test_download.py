@@ -23,6 +23,7 @@ from airflow_wan.api.gateways import APIYI, Account
 from airflow_wan.api.requests import build_video_request
 from airflow_wan.exceptions import TransferFailed
 from airflow_wan.media.mp4 import inspect_video
+from airflow_wan.net.deadline import Pace
 from airflow_wan.net.file_client import MAX_REDIRECTS, FileClient
 from airflow_wan.videos import download as module
 from airflow_wan.videos.download import (
@@ -659,6 +660,67 @@ def test_a_host_that_falls_silent_is_given_up(host: FileHost, tmp_path: Path, mo
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.mp4?Signature=TOPSECRET"
 
         assert "TimeoutError" in str(failure(url, tmp_path / "x"))
+
+
+def drip(beginning: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+    """An answer that goes on without end, by one byte after the other."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b'HTTP/1.1 200 OK\r\nETag: "same"\r\n' + beginning)
+        while True:
+            handler.wfile.write(b"x")
+            time.sleep(0.005)
+
+    return answer
+
+
+@pytest.mark.parametrize("beginning", [b"X-Endless: ", b"\r\n", b"Content-Length: 1000000\r\n\r\n"])
+def test_a_host_that_drips_does_not_hold_the_worker(
+    beginning: bytes, host: FileHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "WINDOW_S", 0.2)
+    monkeypatch.setattr(module, "GRACE_S", 1.0)
+    host.answers["/x.mp4"] = drip(beginning)
+
+    error = failure(host.url("/x.mp4"), tmp_path / "x", total_s=0.2, least_speed=1e6)
+
+    assert "the host was too slow" in str(error)
+    assert len(host.requests) < MAX_ATTEMPTS
+
+
+def test_a_host_that_was_too_slow_once_is_asked_for_the_rest(
+    host: FileHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nETag: %s\r\n" % ETAG["ETag"].encode())
+        handler.wfile.write(b"Content-Length: %d\r\n\r\n" % SIZE + CONTENT[:1000])
+        while handler.rfile.read(1):  # the client leaves
+            pass
+
+    monkeypatch.setattr(Pace, "WINDOW_S", 1.0)
+    host.answers["/slow"] = slow
+    host.keeps("/whole", CONTENT, ETAG)
+    host.in_turn("/x.mp4", "/slow", "/whole")
+
+    file = fetch(host.url("/x.mp4"), tmp_path / "x", least_speed=2e4)
+
+    assert file.path.read_bytes() == CONTENT
+    assert file.attempts == 2
+    assert host.body_bytes == SIZE - 1000
+
+
+def test_a_host_that_sends_another_file_each_time_is_given_up(host: FileHost, tmp_path: Path) -> None:
+    size = 100_000
+
+    def another(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b'HTTP/1.1 200 OK\r\nETag: "%d"\r\n' % len(host.requests))
+        handler.wfile.write(b"Content-Length: %d\r\n\r\n" % size + bytes(size // 2 + len(host.requests)))
+
+    host.answers["/x.mp4"] = another
+
+    failure(host.url("/x.mp4"), tmp_path / "x", max_bytes=size)
+
+    assert len(host.requests) == 4  # twice the size of the largest file, and what the last attempt brought
 
 
 def test_a_host_that_cannot_be_reached_is_a_failed_download(tmp_path: Path) -> None:

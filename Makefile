@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo ui test coverage test-system test-wheel test-matrix test-preview check format bench bench-download bench-paid-once constraints clean
+.PHONY: help setup clients demo ui test coverage test-system test-wheel test-matrix test-preview check format bench bench-download bench-paid-once constraints clean
 
 help: ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,17 @@ check: $(READY) ## Lint, check format, types and which package may import which
 format: $(READY) ## Format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Each half may be missing: its tests are then skipped.
+CLIENTS := .venvs/clients
+NPM_CLIENTS := tests/contract/clients
+
+clients: $(READY) ## Install the foreign clients that `make test` proves the emulator with; without npm, the Python ones
+	@(test -x $(CLIENTS)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(CLIENTS)) && \
+		$(BIN)/uv pip install --quiet --compile-bytecode --python $(CLIENTS)/bin/python \
+		--constraint constraints/clients.txt --group clients || echo "NOT INSTALLED: the Python clients"
+	@command -v npm >/dev/null && npm install --prefix $(NPM_CLIENTS) --no-package-lock --no-audit --no-fund --loglevel error >/dev/null \
+		|| echo "NOT INSTALLED: the npm clients; they want npm and its registry"
 
 test: $(READY) ## Run all tests but those of the targets below (CI=true: more random examples)
 	$(BIN)/pytest tests/unit tests/storage tests/dags tests/contract
@@ -107,5 +118,5 @@ constraints: $(READY) ## Resolve constraints/ anew
 	scripts/constraints.sh
 
 clean: ## Remove everything made here
-	rm -rf .venv .venvs .demo .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venvs $(NPM_CLIENTS)/node_modules .demo .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -80,9 +80,14 @@ MAX_MESSAGE_CHARS = 1_000
 MAX_CODE_CHARS = 100
 """Longest error code, in characters. The longest code in Alibaba's catalogue has 31."""
 
+MAX_ID_CHARS = 200
+"""Longest id of a Wan task, in characters. The gateways' ids have 36."""
+
 
 class WanError(Exception):
     """Base class of all errors of this package.
+
+    All texts are made clean: they may come from a gateway, a store or a file system, and go to logs and databases.
 
     :param message: what happened, in the gateway's words if it gave any. Keys and signatures of URLs are removed.
     :param code: the gateway's error code (``InvalidParameter``, ``Throttling.RateQuota`` …), if known.
@@ -113,8 +118,8 @@ class WanError(Exception):
     ) -> None:
         self.message = redact_beginning(message, self.longest_message)
         self.code = redact_beginning(code, MAX_CODE_CHARS) if code else None
-        self.request_id = request_id
-        self.wan_task_id = wan_task_id
+        self.request_id = redact_beginning(request_id, MAX_CODE_CHARS) if request_id else None
+        self.wan_task_id = redact_beginning(wan_task_id, MAX_ID_CHARS) if wan_task_id else None
         self.http_status = http_status
         self.retry_after = retry_after
         super().__init__(self.message)
@@ -368,8 +373,9 @@ def error_to_dict(error: WanError) -> dict[str, Any]:
 def error_from_dict(fields: Mapping[str, Any]) -> WanError:
     """Return the error that `error_to_dict` wrote; a plain `WanError` if a newer version wrote an unknown class."""
     kind = _CARRIED.get(str(fields.get("kind")), WanError)
-    names = ["code", "request_id", "wan_task_id", "http_status"]
-    known: dict[str, Any] = {name: fields.get(name) for name in names}
+    names = ["code", "request_id", "wan_task_id"]
+    known: dict[str, Any] = {name: None if fields.get(name) is None else str(fields[name]) for name in names}
+    known["http_status"] = fields.get("http_status")
     if kind is VideoTaskFailed:
         known["retry_can_help"] = fields.get("retry_can_help", True)
     return kind(str(fields.get("message", "")), **known)

@@ -5,6 +5,8 @@
 `shareable`    JSON, for records that go with the video
 `identity`     JSON, for comparing requests: only signatures are left out, for they differ at every rendering
 `secrets_in`   the secrets themselves, for Airflow to mask
+`KeyMask`      one known key, in text of any kind
+`clean_text`   hides nothing: it replaces the characters that a log, a database or JSON cannot take
 ============== ============================================================================================
 
 All of it takes linear time, whatever the input, and changes nothing when it is applied to its own output.
@@ -15,21 +17,23 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import html
+import json
 import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
-__all__ = ["identity", "redact", "redact_beginning", "secrets_in", "shareable"]
+__all__ = ["KeyMask", "clean_text", "identity", "redact", "redact_beginning", "secrets_in", "shareable"]
 
 MAX_DEPTH = 50
 """Levels of containers in shareable JSON; Python itself gives up at some hundreds."""
 
 # Query parameters that sign a URL, in lower case: S3, CloudFront, Google, OSS, and Azure's shared access signatures.
 _SIGNING = (
-    r"x-amz-[^=&]*|x-goog-[^=&]*|x-oss-[^=&]*|signature|expires|ossaccesskeyid|awsaccesskeyid|googleaccessid|"
+    r"(?:x-amz-|x-goog-|x-oss-)[^=&?#;]*|signature|expires|ossaccesskeyid|awsaccesskeyid|googleaccessid|"
     r"security-token|policy|key-pair-id|sig|se|sp|sv|sr|st|spr|sks?|skoid|sktid|skt|ske|skv|token|access_token"
 )
 _SIGNING_NAME = re.compile(_SIGNING, re.IGNORECASE)
@@ -44,10 +48,12 @@ _URL = re.compile(
 )
 _QUERY_START = re.compile(r"[?#]|%(?:25)*3f", re.IGNORECASE)
 
-# From a "://" to the last "@" before the path; what ends it is percent-encoded as often as the "://" is.
+# From a "://" to the last "@" before the path; what ends it is percent-encoded as often as the "://" is. Each
+# "://" ends the user of the one before it, so that no text is searched again and again.
 _USER_INFO = re.compile(
-    r"(?P<separator>(?::|%(?P<level>(?:25)*)3a)(?:\\?/|%(?:25)*2f){2})"
-    r"(?P<user>[^/?#\s\"<>%]*(?:%(?!(?P=level)(?:2f|3f|23))[^/?#\s\"<>%]*)*)(?:@|%(?P=level)40)",
+    r"(?P<separator>(?::|%(?P<level>(?:25)*)3a)(?:(?:\\?/){2}|%(?P<slash>(?:25)*)2f%(?P=slash)2f))"
+    r"(?P<user>[^/?#\s\"<>%]*(?:%(?!(?:(?P=level)|(?P=slash))(?:2f|3f|23))[^/?#\s\"<>%]*)*)"
+    r"(?:@|%(?P=level)40|%(?P=slash)40)",
     re.IGNORECASE,
 )
 _COLON = re.compile(r":|%(?:25)*3a", re.IGNORECASE)
@@ -66,8 +72,21 @@ _API_KEY = re.compile(
 _DATA_URI = re.compile(r"data:(?=[\w;])(?P<type>[\w.+-]+/[\w.+-]+)?(?P<options>;[^,\s]*)?,", re.IGNORECASE)
 
 
+# What msgpack, JSON and PostgreSQL cannot hold, and what moves the cursor of a terminal: half a character, and control
+# characters other than a tab and a line feed.
+_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
+
+
+def clean_text(text: str) -> str:
+    """Return a text in which ``�`` stands for halves of characters and for control characters.
+
+    :param text: a text of a stranger. Tabs and line breaks stay; the line breaks of Windows become those of Unix.
+    """
+    return _UNFIT.sub("�", text.replace("\r\n", "\n"))
+
+
 def redact(text: str) -> str:
-    """Return a text without secrets, with ``…`` where a query, a fragment or a key was.
+    """Return a clean text without secrets, with ``…`` where a query, a fragment or a key was.
 
     :param text: a message or log line; URLs and keys may stand anywhere in it.
     """
@@ -92,9 +111,8 @@ def shareable(value: Any) -> Any:
     """Return JSON in a form that may be shown to anyone.
 
     URLs lose their query, fragment, user and password; the connection id of an object store URI (``s3://id@bucket``)
-    stays. Keys are hidden. A data URI becomes ``data:image/png;sha256=…``. What JSON, UTF-8, msgpack or a database
-    cannot hold is replaced or left out: NaN, an integer of more than 64 bits, and what is nested deeper than
-    `MAX_DEPTH` become None, half a character becomes ``?``, and a NUL is left out.
+    stays. Keys are hidden. A data URI becomes ``data:image/png;sha256=…``. Texts are clean. NaN, an integer of more
+    than 64 bits, and what is nested deeper than `MAX_DEPTH` become None: JSON, msgpack or a database cannot hold them.
 
     :param value: JSON of any shape, such as a request's body. It is not changed.
     """
@@ -126,6 +144,61 @@ def secrets_in(value: Any) -> Iterator[str]:
             yield key[0]
 
 
+class KeyMask:
+    """Hides one secret wherever a text holds it: as it is, or encoded for a URL, for JSON, for HTML or in base64.
+
+    A stranger may cut a text anywhere, so the beginning of the secret is hidden, too, with the rest of its word.
+
+    :param secret: the secret. One of fewer than 8 characters is not hidden: it may stand in any text by chance.
+    """
+
+    __slots__ = ("_beginnings", "_forms")
+
+    def __init__(self, secret: str) -> None:
+        forms = set(_forms_of(secret)) if len(secret) >= _SHORTEST_SECRET else set()
+        self._forms = sorted(forms, key=len, reverse=True)
+        beginnings = {form[:_SHORTEST_SECRET] for form in forms}
+        self._beginnings = [(each, re.compile(re.escape(each) + r"[^\s\"'<>&,;]*")) for each in sorted(beginnings)]
+
+    def hide(self, text: str) -> str:
+        """Return the text with ``***`` where the secret was.
+
+        :param text: any text.
+        """
+        if not any(beginning in text for beginning, _ in self._beginnings):
+            return text
+        for form in self._forms:
+            text = text.replace(form, "***")
+        for beginning, word in self._beginnings:
+            if beginning in text:
+                text = word.sub("***", text)
+        return text
+
+
+_SHORTEST_SECRET = 8
+"""Length of the shortest secret that is hidden, and of the shortest beginning of one, in characters."""
+
+
+def _forms_of(secret: str) -> Iterator[str]:
+    """Yield the secret, and what becomes of it when it is encoded."""
+    raw = secret.encode(errors="replace")
+    yield secret
+    yield quote(secret, safe="", errors="replace")
+    yield "".join(f"%{byte:02X}" for byte in raw)
+    yield "".join(f"%{byte:02x}" for byte in raw)
+    yield "".join(f"\\u{ord(character):04x}" for character in secret)
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret)[1:-1].replace("/", "\\/")
+    yield repr(secret)[1:-1]
+    yield html.escape(secret)
+    yield raw.hex()
+    yield raw.hex().upper()
+    for before in range(3):  # base64 takes three bytes at a time, and the secret may begin at any of them
+        inner = slice(-(-before * 8 // 6), (before + len(raw)) * 8 // 6)
+        yield base64.b64encode(bytes(before) + raw).decode()[inner]
+        yield base64.urlsafe_b64encode(bytes(before) + raw).decode()[inner]
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Texts
 
@@ -138,7 +211,7 @@ def _scrubbed(text: str, *, mark: str) -> str:
     def without_signed_query(query: re.Match[str]) -> str:
         return mark if _is_signed(query[0][1:]) else query[0]
 
-    text = _URL.sub(without_query, _without_users(text))
+    text = _URL.sub(without_query, _without_users(clean_text(text)))
     text = _BARE_QUERY.sub(without_signed_query, text)
     return _API_KEY.sub("sk-…", _BEARER.sub(r"\1\2…", text))
 
@@ -199,8 +272,7 @@ def _shareable_leaf(leaf: Any) -> Any:
         return None
     if not isinstance(leaf, str):
         return leaf
-    # A gateway may cut a prompt in the middle of a character, and half of one cannot be written.
-    return _scrubbed(_digested(leaf.encode(errors="replace").decode().replace("\0", "")), mark="")
+    return _scrubbed(_digested(leaf.encode(errors="replace").decode()), mark="")
 
 
 def _unsigned_leaf(leaf: Any) -> Any:

@@ -1,25 +1,49 @@
 """WanClient and AsyncWanClient: they send the requests of `gateways` and give the answers to the readers in `tasks`.
 
 No request is repeated here. Callers may repeat reads; they must not repeat a create.
+
+An error report may show the whole chain of an exception, and the variables of the functions that it passed. So no error
+is raised while one of httpx is handled, and no variable here shows a key or a signed URL.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from http.cookiejar import CookieJar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 
-from airflow_wan.api.answers import Answer
-from airflow_wan.api.failures import read_error
-from airflow_wan.api.gateways import Account, ApiCall, cancel_call, create_call, list_call, policy_call, task_call
-from airflow_wan.api.tasks import CHINA_TIME, ListedTask, WanTask, read_created, read_list, read_task
+from airflow_wan.api.answers import MAX_ANSWER_BYTES, Answer
+from airflow_wan.api.gateways import (
+    Account,
+    ApiCall,
+    cancel_call,
+    create_call,
+    list_call,
+    policy_call,
+    task_call,
+)
+from airflow_wan.api.tasks import CHINA_TIME, ListedTask, WanTask, check_canceled, read_created, read_list, read_task
 from airflow_wan.api.uploads import read_policy, send_file
-from airflow_wan.exceptions import GatewayUnavailable, SubmitAmbiguous, SubmitNotSent, VideoTaskLost, WanError
+from airflow_wan.exceptions import (
+    GatewayUnavailable,
+    InvalidVideoRequest,
+    SubmitAmbiguous,
+    SubmitNotSent,
+    WanConnectionError,
+    WanError,
+)
+from airflow_wan.net.deadline import Deadline
+from airflow_wan.redaction import KeyMask
 
 if TYPE_CHECKING:
+    import socket
     import ssl
+    from collections.abc import Generator, Mapping
     from types import TracebackType
     from typing import BinaryIO
 
@@ -35,6 +59,17 @@ _NOT_SENT = (
     httpx.LocalProtocolError,
     httpx.InvalidURL,
 )
+
+# `StreamError` is what httpx calls a body that cannot be read, and is not one of its `HTTPError`.
+_HTTP_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
+
+_MAX_PIECES = 10_000
+"""Most pieces in which the body of an answer may arrive; each takes some microseconds."""
+
+_PIECES_AT_ONCE = 64
+"""Pieces of a body that the event loop takes in a row before it does something else."""
+
+C = TypeVar("C", httpx.Client, httpx.AsyncClient)
 
 CLOCK_SLACK_S = 300.0
 """How much the gateway's clock may differ from ours, in seconds."""
@@ -57,7 +92,9 @@ class WanClient:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._http = httpx.Client(**_client_options(account))
+        self._key_mask = KeyMask(account.api_key)
+        self._http = _open(httpx.Client, account)
+        self._socket: socket.socket | None = None
 
     def __enter__(self) -> Self:
         """Return the client."""
@@ -74,22 +111,21 @@ class WanClient:
 
         :param request: the request.
         :returns: the new task.
+        :raises InvalidVideoRequest: when the request cannot be written as JSON.
         :raises SubmitNotSent: when the request provably did not reach the gateway.
         :raises SubmitAmbiguous: when the gateway may have accepted the request.
         :raises WanError: of the class that the answer means, when the gateway refused the request.
         """
-        call = create_call(self._account.gateway, request.body)
-        try:
-            response = self._http.send(_build_request(self._http, call))
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            kind = SubmitNotSent if isinstance(error, _NOT_SENT) else SubmitAmbiguous
-            raise kind(_no_answer(error, self._account)) from None
-        return read_created(_to_answer(response))
+        answer = self._exchange(create_call(self._account.gateway, request.body))
+        if isinstance(answer, _NoAnswer):
+            raise (SubmitAmbiguous if answer.sent else SubmitNotSent)(answer.reason)
+        return read_created(answer)
 
     def get_task(self, wan_task_id: str) -> WanTask:
         """Return a task, with a new signed URL if it succeeded.
 
         :param wan_task_id: the id of the task.
+        :raises VideoTaskLost: when no task can have this id.
         :raises GatewayUnavailable: when the task cannot be read for now.
         :raises WanError: of the class that the answer means, when the gateway refuses to tell.
         """
@@ -122,7 +158,7 @@ class WanClient:
         :param wan_task_id: the id of the task.
         :raises WanError: when it was not canceled: it runs already, or the gateway cannot be reached.
         """
-        _check_canceled(self._send(cancel_call(self._account.gateway, wan_task_id), wan_task_id), wan_task_id)
+        check_canceled(self._send(cancel_call(self._account.gateway, wan_task_id), wan_task_id), wan_task_id)
 
     def upload(self, file: BinaryIO, *, model: str, name: str, size: int) -> str:
         """Upload a file to the gateway's temporary store (DashScope only); this costs nothing.
@@ -139,10 +175,38 @@ class WanClient:
 
     def _send(self, call: ApiCall, wan_task_id: str | None = None) -> Answer:
         """Send a request that costs nothing."""
-        try:
-            return _to_answer(self._http.send(_build_request(self._http, call)))
-        except httpx.HTTPError as error:
-            raise GatewayUnavailable(_no_answer(error, self._account), wan_task_id=wan_task_id) from None
+        answer = self._exchange(call)
+        if isinstance(answer, _NoAnswer):
+            raise GatewayUnavailable(answer.reason, wan_task_id=wan_task_id)
+        return answer
+
+    def _exchange(self, call: ApiCall) -> Answer | _NoAnswer:
+        """Send a request within the account's total time; errors of the network are returned, and not raised."""
+        with Deadline(self._account.total_timeout) as deadline:
+            progress = _Progress(deadline)
+            if self._socket is not None:
+                deadline.watch(self._socket)
+            request = _build_request(self._http, call, {"trace": progress})
+            try:
+                response = self._http.send(request, stream=True)
+                try:
+                    content = _read(response)
+                finally:
+                    response.close()
+            except (*_HTTP_ERRORS, _TooLateError) as error:
+                return self._no_answer(error, progress)
+            finally:
+                self._socket = progress.socket or self._socket
+        answer = Answer.read(response.status_code, response.headers.raw, content, self._key_mask)
+        # A body of no stated length seems complete when its connection is shut down.
+        return self._no_answer(_TooLateError(), progress) if deadline.passed and answer.payload is None else answer
+
+    def _no_answer(self, error: Exception, progress: _Progress) -> _NoAnswer:
+        account = self._account
+        if progress.deadline.passed:
+            return _NoAnswer(_too_late(account), sent=progress.sent)
+        sent = progress.sent and not isinstance(error, _NOT_SENT)
+        return _NoAnswer(_failed(error, account, self._key_mask), sent=sent)
 
 
 class AsyncWanClient:
@@ -153,7 +217,8 @@ class AsyncWanClient:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._http = httpx.AsyncClient(**_client_options(account))
+        self._key_mask = KeyMask(account.api_key)
+        self._http = _open(httpx.AsyncClient, account)
 
     async def __aenter__(self) -> Self:
         """Return the client."""
@@ -171,49 +236,163 @@ class AsyncWanClient:
 
     async def cancel(self, wan_task_id: str) -> None:
         """Cancel a queued task; see `WanClient.cancel`."""
-        _check_canceled(await self._send(cancel_call(self._account.gateway, wan_task_id), wan_task_id), wan_task_id)
+        check_canceled(await self._send(cancel_call(self._account.gateway, wan_task_id), wan_task_id), wan_task_id)
 
     async def _send(self, call: ApiCall, wan_task_id: str) -> Answer:
         """Send a request that costs nothing."""
+        answer = await self._exchange(call)
+        if isinstance(answer, str):
+            raise GatewayUnavailable(answer, wan_task_id=wan_task_id)
+        return answer
+
+    async def _exchange(self, call: ApiCall) -> Answer | str:
+        """Send a request within the account's total time; return why if there is no answer."""
         try:
-            return _to_answer(await self._http.send(_build_request(self._http, call)))
-        except httpx.HTTPError as error:
-            raise GatewayUnavailable(_no_answer(error, self._account), wan_task_id=wan_task_id) from None
+            async with asyncio.timeout(self._account.total_timeout):
+                response = await self._http.send(_build_request(self._http, call, {}), stream=True)
+                try:
+                    content = await _read_async(response)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            return _too_late(self._account)
+        except _HTTP_ERRORS as error:
+            return _failed(error, self._account, self._key_mask)
+        return Answer.read(response.status_code, response.headers.raw, content, self._key_mask)
 
 
-def _client_options(account: Account) -> dict[str, Any]:
-    return {
-        "base_url": account.base_url,
-        "headers": account.headers(),
-        "timeout": httpx.Timeout(account.read_timeout, connect=account.connect_timeout),
-        "verify": tls_context(),
-    }
+@dataclass(frozen=True, slots=True)
+class _NoAnswer:
+    """Why there is no answer, and whether the request may have been sent."""
+
+    reason: str
+    sent: bool
 
 
-def _build_request(http: httpx.Client | httpx.AsyncClient, call: ApiCall) -> httpx.Request:
-    return http.build_request(call.method, call.path, headers=call.headers, params=call.params or None, json=call.json)
+class _TooLateError(Exception):
+    """The time of a call was over before its request was sent."""
 
 
-def _to_answer(response: httpx.Response) -> Answer:
+class _Progress:
+    """Follows a call by httpcore's ``trace`` extension: its connections, and whether the request was begun."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self.deadline = deadline
+        self.sent = False
+        self.socket: socket.socket | None = None
+
+    def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self.socket = info["return_value"].get_extra_info("socket")
+            if self.socket is not None:
+                self.deadline.watch(self.socket)
+        elif event.endswith(".send_request_headers.started"):
+            if self.deadline.passed:
+                raise _TooLateError
+            # A proxy is asked to connect before the gateway is asked for anything.
+            self.sent = self.sent or info["request"].method != b"CONNECT"
+
+
+class _KeyHeader(httpx.Auth):
+    """Adds the key to each request, so that no variable of httpx or of this module has to hold it for longer."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = f"Bearer {self._account.api_key}"
+        yield request
+
+
+class _NoCookies(CookieJar):
+    """Keeps no cookies: to parse a stranger's would take time, and none is ever needed."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Ignore the cookies of an answer."""
+
+
+def _open(kind: type[C], account: Account) -> C:
+    """Return an HTTP client for an account.
+
+    :raises WanConnectionError: when the base URL or a proxy of the environment cannot be used.
+    """
     try:
-        payload = response.json()
-    except (ValueError, RecursionError):
-        payload = None
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    # The text is only for messages. `response.text` would use any charset that the answer names, and some raise errors.
-    return Answer(response.status_code, headers, payload, response.content.decode("utf-8", "replace"))
+        return kind(
+            base_url=account.base_url,
+            headers=account.headers(),
+            auth=_KeyHeader(account),
+            cookies=_NoCookies(),
+            timeout=httpx.Timeout(account.read_timeout, connect=min(account.connect_timeout, account.total_timeout)),
+            verify=tls_context(),
+        )
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        reason = type(error).__name__  # the text may hold the proxy's password
+    raise WanConnectionError(
+        f"The HTTP client for {account.gateway.title} at {account.base_url} cannot be made ({reason}). Check that "
+        "host, and the proxies that the environment names: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY."
+    )
 
 
-def _no_answer(error: Exception, account: Account) -> str:
+def _build_request(http: httpx.Client | httpx.AsyncClient, call: ApiCall, extensions: dict[str, Any]) -> httpx.Request:
+    """Return an HTTP request.
+
+    :raises InvalidVideoRequest: when its body cannot be written as JSON.
+    """
+    try:
+        return http.build_request(
+            call.method,
+            call.path,
+            headers=call.headers,
+            params=call.params or None,
+            json=call.json,
+            extensions=extensions,
+        )
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = type(error).__name__
+    raise InvalidVideoRequest([f"it cannot be written as JSON in UTF-8 ({problem}). Nothing was sent."])
+
+
+def _read(response: httpx.Response) -> bytes:
+    """Return the body as it was sent; of a body that is too long, as much as shows that it is.
+
+    :raises httpx.RemoteProtocolError: when it comes in too many pieces.
+    """
+    content = bytearray()
+    for number, piece in enumerate(response.iter_raw(), 1):
+        content += piece
+        if len(content) > MAX_ANSWER_BYTES:
+            break
+        _check_pieces(number)
+    return bytes(content)
+
+
+async def _read_async(response: httpx.Response) -> bytes:
+    """Return the body as `_read` does, without holding the event loop for long."""
+    content = bytearray()
+    number = 0
+    async for piece in response.aiter_raw():
+        content += piece
+        if len(content) > MAX_ANSWER_BYTES:
+            break
+        number += 1
+        _check_pieces(number)
+        if number % _PIECES_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return bytes(content)
+
+
+def _check_pieces(number: int) -> None:
+    if number > _MAX_PIECES:
+        raise httpx.RemoteProtocolError(f"the body comes in more than {_MAX_PIECES} pieces")
+
+
+def _failed(error: Exception, account: Account, key_mask: KeyMask) -> str:
     reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"No answer from {account.gateway.title} at {account.base_url} ({reason})."
+    return f"No answer from {account.gateway.title} at {account.base_url} ({key_mask.hide(reason)})."
 
 
-def _check_canceled(answer: Answer, wan_task_id: str) -> None:
-    if answer.ok:
-        return
-    error = read_error(answer, wan_task_id)
-    if isinstance(error, VideoTaskLost):
-        # The gateway refuses to cancel most likely because the task runs already: it is not lost.
-        error = WanError(error.message, code=error.code, request_id=error.request_id, wan_task_id=wan_task_id)
-    raise error
+def _too_late(account: Account) -> str:
+    return (
+        f"No answer from {account.gateway.title} at {account.base_url} within {account.total_timeout:g} s, the "
+        "total_timeout of the connection."
+    )

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_wan.api.answers import text_of
+from airflow_wan.api.answers import task_ids_in, text_of
 from airflow_wan.exceptions import (
+    MAX_MESSAGE_CHARS,
     AuthenticationFailed,
     BalanceExhausted,
     GatewayUnavailable,
@@ -124,6 +125,16 @@ _CLASS_BY_STATUS: dict[int, type[WanError]] = {
     429: RateLimited,
 }
 
+# The statuses by which a server says that it did not do what was asked (RFC 9110, 6585, 7725). Not among them: 408 and
+# 499, by which a gateway says that it stopped waiting for its upstream; 409, which may be the conflict with a task that
+# exists already; and those of single products.
+_REFUSING_STATUSES = frozenset(
+    (*range(400, 407), 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 426, 428, 429, 431, 451)
+)
+
+_MAX_TEXT_CHARS = 20 * MAX_MESSAGE_CHARS
+_SHOWN_TEXT_CHARS = 200
+
 _CODE_IN_BRACKETS = re.compile(r"^\[([A-Za-z0-9_.]+)\]\s*(.*)$", re.DOTALL)
 
 
@@ -159,15 +170,17 @@ def read_failed_answer(answer: Answer) -> FailedAnswer:
     fields: Mapping[str, Any] = error if isinstance(error, Mapping) else body
     message = error if isinstance(error, str) else text_of(fields.get("message"))
     message = message or text_of(fields.get("localized_message"))
-    code_in_message, message = split_code(message or "")
+    code_in_message, message = split_code((message or "")[:_MAX_TEXT_CHARS])
     kind = text_of(fields.get("type"))
     code = text_of(fields.get("code")) or code_in_message or (kind if kind in _TYPES_WITH_MEANING else None)
     if not message:
         upstream = f" (upstream status {fields['param']})" if text_of(fields.get("param")) else ""
         kind = kind or ("JSON" if body else answer.headers.get("content-type", "unknown content"))
         message = f"HTTP {answer.http_status} without a message, {kind}{upstream}"
+        if answer.unreadable:
+            message = f"HTTP {answer.http_status}, and the answer cannot be read: {answer.unreadable}"
         if not body and answer.text:
-            message += f": {' '.join(answer.text.split())[:200]}"
+            message += f": {_beginning_of(answer)}"
     return FailedAnswer(
         http_status=answer.http_status,
         code=code,
@@ -183,12 +196,30 @@ def submit_error(answer: Answer) -> WanError:
     An answer that does not prove a refusal is ambiguous: the video may have been accepted, and may be billed.
     """
     failed = read_failed_answer(answer)
+    fields = _error_fields(failed)
+    named = next(task_ids_in(answer.payload), None)
+    if named is not None:
+        message = f"HTTP {answer.http_status} with the Wan task id {named!r} in it. {failed.message}"
+        return SubmitAmbiguous(message, **fields, wan_task_id=named)
+    if not 400 <= answer.http_status < 600 or answer.unreadable:  # noqa: PLR2004
+        message = failed.message
+        if 300 <= answer.http_status < 400:  # noqa: PLR2004
+            message = f"The gateway redirects, which is not followed; check the host of the connection. {message}"
+        elif answer.body:
+            message = f"{message} (HTTP {answer.http_status} without a task id: {_beginning_of(answer)})"
+        return SubmitAmbiguous(message, **fields)
+    return _submit_class(failed)(failed.message, **fields)
+
+
+def _submit_class(failed: FailedAnswer) -> type[WanError]:
+    """Return the class that an answer with HTTP status 4xx or 5xx to a create request means."""
     kind = _error_class(failed)
-    if kind not in (RateLimited, AuthenticationFailed, BalanceExhausted, RequestRejected):
-        # 408 and 499 say that the gateway stopped waiting for its upstream, which may have accepted the request.
-        status_refuses = 300 <= failed.http_status < 500 and failed.http_status not in (408, 499)  # noqa: PLR2004
-        kind = RequestRejected if status_refuses and kind is not GatewayUnavailable else SubmitAmbiguous
-    return kind(failed.message, **_error_fields(failed))
+    if kind in (AuthenticationFailed, BalanceExhausted, RequestRejected):
+        # Whatever the status: APIYI reports refusals of its upstream, and mistakes of the caller, with a 5xx.
+        return kind
+    if failed.http_status not in _REFUSING_STATUSES or kind is GatewayUnavailable:
+        return SubmitAmbiguous
+    return RateLimited if kind is RateLimited else RequestRejected
 
 
 def read_error(answer: Answer, wan_task_id: str | None = None) -> WanError:
@@ -197,7 +228,7 @@ def read_error(answer: Answer, wan_task_id: str | None = None) -> WanError:
     An answer that is no definite refusal is a failure that may pass: the read can be repeated.
     """
     failed = read_failed_answer(answer)
-    kind = _error_class(failed)
+    kind = None if answer.unreadable else _error_class(failed)
     if kind is None and failed.http_status in (401, 403):
         kind = AuthenticationFailed
     elif kind is RequestRejected and 400 <= failed.http_status < 500:  # noqa: PLR2004
@@ -206,6 +237,10 @@ def read_error(answer: Answer, wan_task_id: str | None = None) -> WanError:
     if kind not in (RateLimited, AuthenticationFailed, VideoTaskLost):
         kind = GatewayUnavailable
     return kind(failed.message, **_error_fields(failed), wan_task_id=wan_task_id)
+
+
+def _beginning_of(answer: Answer) -> str:
+    return " ".join(answer.text.split())[:_SHOWN_TEXT_CHARS]
 
 
 def blames_the_request(code: str | None) -> bool:

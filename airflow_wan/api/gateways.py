@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from airflow_wan.api.answers import is_task_id
+from airflow_wan.exceptions import VideoTaskLost
 from airflow_wan.net.addresses import is_loopback, resolves_privately
 
 if TYPE_CHECKING:
@@ -117,11 +119,11 @@ class Account:
         return resolves_privately(urlsplit(self.base_url).hostname or "")
 
     def headers(self) -> dict[str, str]:
-        """Return the headers of every request.
+        """Return the headers of every request, but for the one with the key.
 
         They ask for uncompressed answers, as APIYI's own script does: APIYI may label an uncompressed answer as gzip.
         """
-        headers = {"Authorization": f"Bearer {self.api_key}", "Accept-Encoding": "identity"}
+        headers = {"Accept-Encoding": "identity"}
         if self.workspace:
             headers["X-DashScope-WorkSpace"] = self.workspace
         return headers
@@ -135,7 +137,7 @@ class ApiCall:
     path: str
     headers: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
-    json: dict[str, object] | None = None
+    json: dict[str, object] | None = field(default=None, repr=False)  # its media may have signed URLs
 
 
 def create_call(gateway: Gateway, body: dict[str, object]) -> ApiCall:
@@ -164,8 +166,11 @@ def policy_call(model: str) -> ApiCall:
 
 
 def task_call(gateway: Gateway, wan_task_id: str) -> ApiCall:
-    """Return the request that reads a task."""
-    return ApiCall("GET", gateway.task_path.format(wan_task_id=quote(wan_task_id, safe="")))
+    """Return the request that reads a task.
+
+    :raises VideoTaskLost: when no task can have this id.
+    """
+    return ApiCall("GET", _task_path(gateway, wan_task_id))
 
 
 def list_call(*, model: str, start: datetime, end: datetime, page: int) -> ApiCall:
@@ -181,5 +186,14 @@ def list_call(*, model: str, start: datetime, end: datetime, page: int) -> ApiCa
 
 
 def cancel_call(gateway: Gateway, wan_task_id: str) -> ApiCall:
-    """Return the request that cancels a queued task; DashScope only."""
-    return ApiCall("POST", gateway.task_path.format(wan_task_id=quote(wan_task_id, safe="")) + "/cancel")
+    """Return the request that cancels a queued task; DashScope only.
+
+    :raises VideoTaskLost: when no task can have this id.
+    """
+    return ApiCall("POST", _task_path(gateway, wan_task_id) + "/cancel")
+
+
+def _task_path(gateway: Gateway, wan_task_id: str) -> str:
+    if not is_task_id(wan_task_id):
+        raise VideoTaskLost("No Wan task can have this id; nothing was asked.", wan_task_id=wan_task_id)
+    return gateway.task_path.format(wan_task_id=quote(wan_task_id, safe=""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -27,7 +27,7 @@ class MediaReference:
     """
 
     role: str
-    url: str
+    url: str = field(repr=False)
     limits: MediaLimits | None = None
 
     @property

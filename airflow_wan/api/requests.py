@@ -34,9 +34,9 @@ class VideoRequest:
     :param row: what the model takes at this gateway; None if the catalogue does not know it.
     """
 
-    body: dict[str, Any]
+    body: dict[str, Any] = field(repr=False)  # its media may have signed URLs
     warnings: tuple[str, ...] = ()
-    media: tuple[MediaReference, ...] = ()
+    media: tuple[MediaReference, ...] = field(default=(), repr=False)
     row: Model | None = field(default=None, repr=False)
 
     def with_urls(self, urls: Mapping[str, str]) -> VideoRequest:

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta, timezone
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from airflow_wan.api.answers import text_of
+from airflow_wan.api.answers import is_task_id, task_id_of, task_ids_in, text_of
 from airflow_wan.api.failures import read_error, read_failed_answer, split_code, submit_error
-from airflow_wan.exceptions import MAX_MESSAGE_CHARS, GatewayUnavailable, WanError
-from airflow_wan.redaction import redact, redact_beginning
+from airflow_wan.exceptions import MAX_ID_CHARS, MAX_MESSAGE_CHARS, GatewayUnavailable, VideoTaskLost, WanError
+from airflow_wan.redaction import redact_beginning
 
 if TYPE_CHECKING:
     from airflow_wan.api.answers import Answer
@@ -110,8 +110,16 @@ class ListedTask:
     created_at: float
 
 
-_LONGEST_TIMESTAMP_MS = 1e16
-"""Greatest number that is read as a time, in milliseconds: a greater one is none, and may not even fit a float."""
+_OK = 200
+
+_YEARS = range(2000, 2100)
+"""Years that a task's times may lie in: other times are none, and may not even be known in another time zone."""
+
+_TIMESTAMPS_MS = (946_684_800_000, 4_102_444_800_000)
+"""The same years, as Unix times in milliseconds."""
+
+_MAX_SCALAR_CHARS = 40
+"""Longest text that is read as a number or a time, in characters."""
 
 
 def read_created(answer: Answer) -> WanTask:
@@ -120,8 +128,8 @@ def read_created(answer: Answer) -> WanTask:
     :raises SubmitAmbiguous: when the answer proves neither that the request was accepted nor that it was refused.
     :raises WanError: of the class that the answer means, when the request was refused.
     """
-    wan_task_id = _first_text(_task_objects(answer.body), "task_id") if answer.ok else None
-    if wan_task_id is None:
+    wan_task_id = next(filter(None, map(task_id_of, _task_objects(answer.body))), None) if answer.ok else None
+    if wan_task_id is None or not is_task_id(wan_task_id):
         raise submit_error(answer)
     status, word = _status(answer.body)
     return WanTask(
@@ -137,21 +145,39 @@ def read_list(answer: Answer) -> tuple[list[ListedTask], int]:
 
     :raises WanError: of the class that the answer means; `GatewayUnavailable` when it is no list.
     """
-    body = answer.body
     # Alibaba's documentation shows the rows under "data"; its SDK reads them from "tasks".
-    rows = next((body[key] for key in ("data", "tasks") if isinstance(body.get(key), list)), None)
+    rows = next((answer.body[key] for key in ("data", "tasks") if isinstance(answer.body.get(key), list)), None)
     if not answer.ok or rows is None:
         raise read_error(answer)
-    tasks = [
-        ListedTask(str(row["task_id"]), float(row["gmt_create"]) / 1000)
-        for row in rows
-        if isinstance(row, Mapping)
-        and row.get("task_id")
-        and isinstance(row.get("gmt_create"), (int, float))
-        and abs(row["gmt_create"]) < _LONGEST_TIMESTAMP_MS
-    ]
-    pages = body.get("total_page")
+    tasks = [task for row in rows if isinstance(row, Mapping) and (task := _read_row(row))]
+    pages = answer.body.get("total_page")
     return tasks, pages if isinstance(pages, int) else 1
+
+
+def _read_row(row: Mapping[str, Any]) -> ListedTask | None:
+    wan_task_id, created_ms = task_id_of(row), row.get("gmt_create")
+    first_ms, last_ms = _TIMESTAMPS_MS
+    if not wan_task_id or not is_task_id(wan_task_id):
+        return None
+    if not isinstance(created_ms, (int, float)) or not first_ms <= created_ms < last_ms:
+        return None
+    return ListedTask(wan_task_id, created_ms / 1000)
+
+
+def check_canceled(answer: Answer, wan_task_id: str) -> None:
+    """Check that a cancel request was carried out: DashScope then answers ``{"request_id": "…"}``.
+
+    :raises WanError: when the answer says something else, or cannot be read.
+    """
+    ours = all(named == wan_task_id for named in task_ids_in(answer.payload))
+    says_more = any(answer.body.get(name) for name in ("code", "error", "message"))
+    if answer.http_status == _OK and text_of(answer.body.get("request_id")) and ours and not says_more:
+        return
+    error = read_error(answer, wan_task_id)
+    if isinstance(error, VideoTaskLost):
+        # The gateway refuses to cancel most likely because the task runs already: it is not lost.
+        error = WanError(error.message, code=error.code, request_id=error.request_id, wan_task_id=wan_task_id)
+    raise error
 
 
 def read_task(answer: Answer, wan_task_id: str) -> WanTask:
@@ -160,10 +186,18 @@ def read_task(answer: Answer, wan_task_id: str) -> WanTask:
     :raises GatewayUnavailable: when the answer does not describe a task.
     :raises WanError: of the class that the answer means, when the gateway refuses the query.
     """
-    body = answer.body
-    status, word = _status(body)
-    if not answer.ok or status is None:
+    task = _read_own(answer, wan_task_id) if answer.http_status == _OK else None
+    if task is None:
         raise _error_without_task(answer, wan_task_id)
+    return task
+
+
+def _read_own(answer: Answer, wan_task_id: str) -> WanTask | None:
+    """Return the task; None if the answer does not describe it."""
+    body = _own_part(answer.body, wan_task_id)
+    status, word = _status(body)
+    if status is None or _others_in(answer, wan_task_id):
+        return None
     objects = list(_task_objects(body))
     code, message = (None, None)
     if status in (TaskStatus.FAILED, TaskStatus.CANCELED, TaskStatus.UNKNOWN):
@@ -186,8 +220,34 @@ def read_task(answer: Answer, wan_task_id: str) -> WanTask:
     )
 
 
+def _own_part(value: Any, wan_task_id: str) -> Any:
+    """Return a part of an answer without what is about another task.
+
+    Within an object that names the task, other ids are those of the same task at the upstream of the gateway.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    named = task_id_of(value)
+    if named is not None:
+        return value if named == wan_task_id else {}
+    return {name: _own_part(inner, wan_task_id) for name, inner in value.items()}
+
+
+def _others_in(answer: Answer, wan_task_id: str) -> list[str]:
+    """Return the task ids in an answer that names tasks, but not this one."""
+    named = list(task_ids_in(answer.payload))
+    return [] if wan_task_id in named else named
+
+
 def _error_without_task(answer: Answer, wan_task_id: str) -> WanError:
     failed = read_failed_answer(answer)
+    if others := _others_in(answer, wan_task_id):
+        return GatewayUnavailable(
+            f"The answer is about another task ({others[0][:MAX_ID_CHARS]}).",
+            request_id=failed.request_id,
+            wan_task_id=wan_task_id,
+            http_status=answer.http_status,
+        )
     if answer.ok and failed.code is None:
         return GatewayUnavailable(
             f"The answer has no task status: {failed.message}",
@@ -234,7 +294,7 @@ def _status(body: Mapping[str, Any]) -> tuple[TaskStatus | None, str]:
     )
     for candidate in candidates:
         if isinstance(candidate, str) and (word := candidate.strip()):
-            return _STATUS_WORDS.get(word.lower(), TaskStatus.UNRECOGNISED), redact(word)[:MAX_STATUS_CHARS]
+            return _STATUS_WORDS.get(word.lower(), TaskStatus.UNRECOGNISED), redact_beginning(word, MAX_STATUS_CHARS)
     return None, ""
 
 
@@ -249,7 +309,7 @@ def _failure(body: Mapping[str, Any], objects: list[Mapping[str, Any]]) -> tuple
         _first_text(inner_objects, "message"),
         text_of(body.get("message")),
     ]
-    code_in_message, message = split_code(next((text for text in messages if text), ""))
+    code_in_message, message = split_code(next((text for text in messages if text), "")[: 20 * MAX_MESSAGE_CHARS])
     code = text_of(error.get("code")) if isinstance(error, Mapping) else None
     code = code_in_message or code or _first_text(inner_objects, "code")
     return code, redact_beginning(message, MAX_MESSAGE_CHARS) or None
@@ -272,7 +332,7 @@ def _usage(objects: list[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 def _progress(objects: list[Mapping[str, Any]]) -> int | None:
     """Return the percentage, which may be written as 30 or as "30%"."""
-    text = (_first_text(objects, "progress") or "").removesuffix("%")
+    text = (_first_text(objects, "progress") or "")[:_MAX_SCALAR_CHARS].removesuffix("%")
     try:
         return min(100, max(0, int(float(text))))
     except (ValueError, OverflowError):
@@ -283,12 +343,12 @@ def _time(objects: list[Mapping[str, Any]], name: str) -> datetime | None:
     """Return a time that DashScope writes like ``2026-04-02 15:11:42.100``, in UTC+8."""
     text = next((one[name] for one in objects if isinstance(one.get(name), str)), None)
     try:
-        moment = datetime.fromisoformat(text) if text else None
+        moment = datetime.fromisoformat(text[:_MAX_SCALAR_CHARS]) if text else None
     except ValueError:
         return None
-    if moment is None or moment.tzinfo is not None:
-        return moment
-    return moment.replace(tzinfo=CHINA_TIME)
+    if moment is None or moment.year not in _YEARS:
+        return None
+    return moment.replace(tzinfo=moment.tzinfo or CHINA_TIME)
 
 
 def _first_text(objects: Iterable[Mapping[str, Any]], name: str) -> str | None:

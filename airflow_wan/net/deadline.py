@@ -42,6 +42,8 @@ class Deadline:
         """Leave the sockets alone from now on."""
         with self._changed:
             self._left = True
+            for sock in self._watched:
+                sock.close()
             self._watched.clear()
             self._changed.notify()
 
@@ -56,11 +58,17 @@ class Deadline:
         return max(0.0, self._ends_at - time.monotonic())
 
     def watch(self, sock: socket.socket) -> None:
-        """Shut a socket down when the time is over; at once if it is over already."""
-        with self._changed:
-            self._watched.append(sock)
+        """Shut a socket down when the time is over; at once if it is over already.
+
+        :param sock: the socket. It may become a TLS socket later, and need not be open any more.
+        """
+        # A descriptor of our own: the start of TLS takes the socket's. Besides, a TLS socket that is shut down by its
+        # own method could still send, without encryption.
+        with contextlib.suppress(OSError), self._changed:
+            copy = socket.fromfd(sock.fileno(), sock.family, sock.type)
+            self._watched.append(copy)
             if self._passed:
-                _shut_down(sock)
+                _shut_down(copy)
 
     def renew(self, seconds: float) -> None:
         """Give the exchange so many seconds from now on; nothing happens if its time is over already."""
@@ -114,7 +122,5 @@ class Pace:
 
 
 def _shut_down(sock: socket.socket) -> None:
-    # Not `sock.shutdown`: that of a TLS socket drops its TLS layer first, and what another thread sends in that moment
-    # would go out in plain text.
-    with contextlib.suppress(OSError):  # it is closed already
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):  # the other end has gone already
+        sock.shutdown(socket.SHUT_RDWR)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 3
 
+_MAX_ADDRESSES = 8  # of one name; whoever answers for a name may list thousands
 _MALFORMED_URL = "The URL of the file is malformed."
 _HEADERS = {
     "Accept": "*/*",
@@ -153,7 +154,7 @@ class FileClient:
             # A proxy resolves names itself, so only a host that is written as an address can be checked here.
             self._check_host(target, private=[is_private(host)])
             connection.connect()
-        deadline.watch(connection.sock)
+            deadline.watch(connection.sock)
         connection.sock.settimeout(self.read_timeout_s)
         return connection
 
@@ -190,7 +191,7 @@ class FileClient:
     def _first_reachable(self, found: list[_AddressInfo], deadline: Deadline) -> socket.socket:
         """Return a socket that is connected to the first of the addresses that accepts a connection."""
         failure = OSError()
-        for family, kind, protocol, _, address in found:
+        for family, kind, protocol, _, address in found[:_MAX_ADDRESSES]:
             with contextlib.ExitStack() as on_failure:
                 try:
                     sock = on_failure.enter_context(socket.socket(family, kind, protocol))

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import re
-from datetime import UTC, datetime
+import time
+from datetime import UTC
 from email.utils import parsedate_to_datetime
+
+LONGEST_RETRY_AFTER_S = 86_400.0
+"""Longest time that a ``Retry-After`` header is read as, in seconds."""
+
+_MAX_RETRY_AFTER_CHARS = 100
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19})", re.ASCII)
 _STRONG_ETAG = re.compile(r'"([\x21\x23-\x7e]{1,200})"')
-_MAX_DATE_CHARS = 100
 
 
 def retry_after(value: str | None) -> float | None:
     """Return the seconds to wait that a ``Retry-After`` header gives, as a number or as a date.
 
-    :returns: None when there is no header, or its value cannot be read.
+    :returns: at most `LONGEST_RETRY_AFTER_S`; None when there is no header, or its value cannot be read.
     """
-    if not value:
+    if not value or len(value) > _MAX_RETRY_AFTER_CHARS:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
+        seconds = _seconds_until(value)
+    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER_S)
+
+
+def _seconds_until(date: str) -> float:
+    """Return the seconds until a date of HTTP; NaN if it is none."""
     try:
-        moment = parsedate_to_datetime(value[:_MAX_DATE_CHARS])
-    except Exception:  # noqa: BLE001 - the parser raises half a dozen kinds for dates that are none
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+        moment = parsedate_to_datetime(date)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return math.nan
 
 
 def whole_number(value: str | None) -> int | None:

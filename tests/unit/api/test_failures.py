@@ -113,21 +113,58 @@ def test_every_documented_code_has_an_error_at_create_and_at_read(
     assert all(fact in str(at_read) for fact in (TASK_ID, "request id r-1", f"HTTP status {status}"))
 
 
-@pytest.mark.parametrize("status", [200, 400, 403, 429, 500, 503])
+@pytest.mark.parametrize("status", [400, 403, 429, 500, 503])
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
         ("InvalidParameter", RequestRejected),
         ("DataInspectionFailed", RequestRejected),
         ("InvalidApiKey", AuthenticationFailed),
-        ("Throttling.RateQuota", RateLimited),
         ("insufficient_user_quota", BalanceExhausted),
         ("Arrearage", BalanceExhausted),
         ("InternalError", SubmitAmbiguous),
     ],
 )
-def test_a_known_code_counts_whatever_the_http_status(status: int, code: str, expected: type[WanError]) -> None:
+def test_a_known_code_counts_whatever_the_http_status_of_the_failure(
+    status: int, code: str, expected: type[WanError]
+) -> None:
     assert type(error_at_create(answer(status, {"code": code, "message": "why"}))) is expected
+
+
+@pytest.mark.parametrize(("status", "expected"), [(400, RateLimited), (429, RateLimited), (500, SubmitAmbiguous)])
+def test_throttling_is_believed_only_with_a_status_that_refuses(status: int, expected: type[WanError]) -> None:
+    # After throttling the request is sent again automatically.
+    assert type(error_at_create(answer(status, {"code": "Throttling.RateQuota", "message": "slow"}))) is expected
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 301, 302, 303, 304, 307, 308, 600, 999])
+@pytest.mark.parametrize("code", ["InvalidParameter", "InvalidApiKey", "Throttling", "Arrearage", "task_not_exist", ""])
+def test_no_code_is_a_refusal_under_a_status_that_is_no_failure(status: int, code: str) -> None:
+    error = error_at_create(answer(status, {"code": code, "message": "why", "request_id": "r-1"}))
+
+    assert type(error) is SubmitAmbiguous
+    assert error.request_id == "r-1"
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 429, 500, 503])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": "Throttling", "message": "slow", "output": {"task_id": TASK_ID}},
+        {"error": {"code": "InvalidApiKey", "message": "m", "task_id": TASK_ID}},
+        {"code": "InvalidParameter", "message": "m", "details": [{"tasks": [{"task_id": TASK_ID}]}]},
+    ],
+)
+def test_a_failure_with_a_task_id_in_it_is_ambiguous_and_names_the_id(status: int, body: dict[str, Any]) -> None:
+    if status == 200 and "output" in body:
+        assert read_created(answer(status, body)).wan_task_id == TASK_ID
+        return
+
+    error = error_at_create(answer(status, body))
+
+    assert type(error) is SubmitAmbiguous
+    assert error.wan_task_id == TASK_ID
+    assert TASK_ID in error.message
 
 
 @pytest.mark.parametrize("code", ["invalidapikey", "INVALIDAPIKEY", "throttling.rateQuota"])
@@ -286,12 +323,14 @@ def test_a_create_that_succeeds_without_a_task_id_is_ambiguous(got: Answer) -> N
     assert type(error_at_create(got)) is SubmitAmbiguous
 
 
-@pytest.mark.parametrize("status", [408, 499, 500, 502, 503, 504, 520])
+@pytest.mark.parametrize(
+    "status", [101, 301, 302, 303, 304, 307, 308, 408, 409, 444, 499, 500, 502, 503, 504, 520, 999]
+)
 def test_a_status_that_proves_no_refusal_is_ambiguous_at_create(status: int) -> None:
     assert type(error_at_create(answer(status, text="?"))) is SubmitAmbiguous
 
 
-@pytest.mark.parametrize("status", [301, 307, 400, 403, 404, 405, 413, 415, 422])
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 413, 415, 422, 451])
 def test_a_status_that_proves_a_refusal_is_a_rejection_at_create(status: int) -> None:
     assert type(error_at_create(answer(status, text="?"))) is RequestRejected
 

@@ -28,7 +28,7 @@ def test_a_pause_is_a_number_or_a_date() -> None:
     soon = datetime.now(UTC) + timedelta(seconds=100)
 
     assert retry_after("7") == 7
-    assert retry_after("nan") == 0
+    assert retry_after("nan") is None
     assert retry_after(format_datetime(soon)) == pytest.approx(100, abs=20)
     assert retry_after("tomorrow") is None
 

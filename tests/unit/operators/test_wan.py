@@ -187,6 +187,18 @@ def test_a_destination_that_cannot_be_written_to_stops_before_the_submit(
     assert gateway.emulator.requests() == []
 
 
+@pytest.mark.parametrize("preflight", [True, False])
+@pytest.mark.parametrize("url", ["/etc/passwd", "file:///etc/passwd", "/dev/zero", "/proc/self/environ"])
+def test_a_file_that_is_no_media_is_not_sent_and_no_video_is_bought_for_it(
+    film: Callable[..., Any], gateway: Any, runner: Any, url: str, preflight: bool
+) -> None:
+    with pytest.raises(AirflowFailException, match=r"first_frame: .*Nothing was sent"):
+        runner.run(film(first_frame=url, preflight=preflight))
+
+    assert gateway.emulator.requests() == []
+    assert submitted(gateway) == 0
+
+
 @pytest.mark.parametrize("deferrable", [True, False])
 @pytest.mark.parametrize("path", ["../../film.mp4", "a/%2e%2e/film.mp4", "a\0b.mp4", "/dev/null", "x" * 250 + ".mp4"])
 def test_a_path_that_can_never_work_is_found_before_anything_is_sent(

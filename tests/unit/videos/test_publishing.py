@@ -153,6 +153,26 @@ def test_a_file_that_comes_between_the_look_and_the_lock_is_asked_about(
     assert path.read_bytes() == b"other"
 
 
+def test_a_lock_file_that_its_holder_has_just_removed_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes next makes another lock file, and must not be let in beside the one who has this."""
+    lock, flock = tmp_path / "lock", publishing.fcntl.flock
+
+    def its_holder_ends_first(descriptor: int, operation: int) -> None:
+        lock.unlink()
+        flock(descriptor, operation)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("fcntl.flock", its_holder_ends_first)
+        assert publishing._take(lock) is None
+
+    descriptor = publishing._take(lock)
+    assert descriptor is not None
+    assert publishing._take(lock) is None
+    os.close(descriptor)
+
+
 KILLED_WHILE_IT_DECIDES = """
 import os, signal, sys
 from pathlib import Path

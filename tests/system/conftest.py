@@ -42,7 +42,8 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     for name in ("media", "pauses"):
         (folder / name).mkdir()
     light = Image.radial_gradient("L").resize((640, 360)).convert("RGB")
-    Image.blend(Image.new("RGB", (640, 360), "purple"), light, 0.4).save(folder / "media" / "first.png")
+    for name, colour in {"first": "purple", "red": "red", "green": "lime", "blue": "blue"}.items():
+        Image.blend(Image.new("RGB", (640, 360), colour), light, 0.4).save(folder / "media" / f"{name}.png")
     options = {"AIRFLOW__WAN__POLL_INTERVAL": "0.5", "AIRFLOW__WAN__OUTPUT_BASE": str(folder / "videos")}
     with ExitStack() as running:
         media = running.enter_context(MediaServer(folder / "media"))
@@ -55,7 +56,7 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         dags = Path(__file__).parent / "dags"
         airflow = running.enter_context(Airflow(folder / "airflow", dags, options))
         wait_for("the DAGs", lambda: len(airflow.rest.get("/api/v2/dags")["dags"]) >= 4, 60)
-        yield Stage(airflow, quick, slow, media.url("first.png"), folder)
+        yield Stage(airflow, quick, slow, media, folder)
     if request.session.testsfailed:
         sys.stderr.write(f"\nThe logs of all processes are kept in {folder}.\n")
     else:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from hostile_gateway import HostileGateway
 
+    from airflow_wan.emulator.testing import MediaServer
+
 SLOW_S = 1800.0
 REFUSED_KEY = "sk-a-key-that-the-gateway-refuses-9999"
 END_S = 180.0
@@ -258,14 +260,14 @@ class Stage:
     :param quick: a gateway that needs about three seconds for a video.
     :param slow: a gateway that queues a video for `SLOW_S` seconds and then needs as long to make it, unless a test
         turns its clock.
-    :param first_frame: the address of an image.
+    :param media: a server of images: ``first.png``, and one of each colour, such as ``red.png``.
     :param folder: for videos, logs and marker files.
     """
 
     airflow: Airflow
     quick: Emulator
     slow: Emulator
-    first_frame: str
+    media: MediaServer
     folder: Path
     journeys: list[Journey] = field(default_factory=list)
 
@@ -320,7 +322,7 @@ class Stage:
         self.airflow.rest.post("/api/v2/connections", connection)
         order = {
             "prompt": f"a kite over the sea, {name}",
-            "first_frame": self.first_frame,
+            "first_frame": self.media.url("first.png"),
             "wan_conn_id": journey.wan_conn_id,
             "output_path": str(journey.output_path),
             **conf,

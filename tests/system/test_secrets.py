@@ -36,7 +36,7 @@ def leaks(text: str, secrets: list[str]) -> list[str]:
 def journeys(stage: Stage) -> Iterator[dict[str, Journey]]:
     """Run one DAG run that succeeds, and one for each kind of failure that has a secret at hand."""
     variables = {
-        "signed_picture": f"{stage.first_frame}?{PRESIGNED}{MEDIA_SIGNATURE}",
+        "signed_picture": f"{stage.media.url('first.png')}?{PRESIGNED}{MEDIA_SIGNATURE}",
         "signed_picture_without_tls": f"http://cdn.example.com/picture.png?{PRESIGNED}{FAILED_REQUEST_SIGNATURE}",
     }
     for name, value in variables.items():

@@ -21,6 +21,7 @@ ORDER: dict[str, Any] = {
     "wan_conn_id": "{{ params.wan_conn_id }}",
     **SAFE_WITH_RETRIES,
 }
+ORDER_OF_ANY_FRAME = {name: value for name, value in ORDER.items() if name != "first_frame"}
 
 with DAG("system_video", schedule=None, params=PARAMS):
     WanImageToVideoOperator(task_id="video", output_path="{{ params.output_path }}", **ORDER)
@@ -50,6 +51,11 @@ with DAG("system_video_signed_media", schedule=None, params={**PARAMS, "variable
         **ORDER
         | {"first_frame": "{{ var.value.get(params.variable) }}", "duration": "{{ params.duration }}", "retries": 0},
     )
+
+with DAG("system_mapped", schedule=None, params={**PARAMS, "frames": ["", ""]}):
+    WanImageToVideoOperator.partial(
+        task_id="video", output_path="{{ params.output_path }}/{{ ti.map_index }}.mp4", **ORDER_OF_ANY_FRAME
+    ).expand(first_frame=["{{ params.frames[0] }}", "{{ params.frames[1] }}"])
 
 with DAG("system_pair", schedule=None, params=PARAMS):
     submit = WanSubmitVideoOperator(

@@ -1,7 +1,7 @@
 """A worker is frozen while it prepares media, Airflow's retry buys the video, and then the worker goes on.
 
-`make test-system` runs this on the newest Airflow, which keeps purchases in the task state store, and on an older one,
-which keeps them in Variables.
+`make test-system` runs this on the newest Airflow, which keeps purchases in the task state store; `make
+test-system-older` on Airflow 3.2, which keeps them in Variables.
 """
 
 from __future__ import annotations

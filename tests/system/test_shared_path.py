@@ -23,7 +23,12 @@ def gateway_video(journey: Journey) -> bytes:
 
 def test_a_video_that_finds_another_one_at_its_path_is_kept_beside_it(stage: Stage) -> None:
     path = stage.folder / "videos" / "shared" / "clip.mp4"
-    slower = stage.start("shared path, slower", output_path=path, pause_at="during the download")
+    slower = stage.start(
+        "shared path, slower",
+        output_path=path,
+        pause_at="during the download",
+        first_frame=stage.media.url("red.png"),
+    )
     slower.wait_for_pause()
     faster = stage.start("shared path, faster", dag_id="system_video_sync", output_path=path)
 
@@ -46,8 +51,14 @@ def test_a_video_that_finds_another_one_at_its_path_is_kept_beside_it(stage: Sta
 def test_two_downloads_to_one_path_at_the_same_moment_leave_two_videos(stage: Stage) -> None:
     path = stage.folder / "videos" / "raced" / "clip.mp4"
     journeys = [
-        stage.start(f"raced path, {dag_id}", dag_id=dag_id, output_path=path, pause_at="before publishing")
-        for dag_id in ("system_video", "system_video_sync")
+        stage.start(
+            f"raced path, {dag_id}",
+            dag_id=dag_id,
+            output_path=path,
+            pause_at="before publishing",
+            first_frame=stage.media.url(image),
+        )
+        for dag_id, image in {"system_video": "red.png", "system_video_sync": "blue.png"}.items()
     ]
     for journey in journeys:
         journey.wait_for_pause()

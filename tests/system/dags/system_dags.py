@@ -52,9 +52,13 @@ with DAG("system_video_signed_media", schedule=None, params={**PARAMS, "variable
         | {"first_frame": "{{ var.value.get(params.variable) }}", "duration": "{{ params.duration }}", "retries": 0},
     )
 
+# One instance after the other, so that the first has submitted its video before the second does.
 with DAG("system_mapped", schedule=None, params={**PARAMS, "frames": ["", ""]}):
     WanImageToVideoOperator.partial(
-        task_id="video", output_path="{{ params.output_path }}/{{ ti.map_index }}.mp4", **ORDER_OF_ANY_FRAME
+        task_id="video",
+        output_path="{{ params.output_path }}/{{ ti.map_index }}.mp4",
+        max_active_tis_per_dagrun=1,
+        **ORDER_OF_ANY_FRAME,
     ).expand(first_frame=["{{ params.frames[0] }}", "{{ params.frames[1] }}"])
 
 with DAG("system_pair", schedule=None, params=PARAMS):

@@ -38,12 +38,13 @@ from airflow_wan.exceptions import (
     WanError,
 )
 from airflow_wan.net.deadline import Deadline
+from airflow_wan.net.wire_logs import redact_wire_logs
 from airflow_wan.redaction import KeyMask
 
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Generator, Mapping
+    from collections.abc import Awaitable, Callable, Generator, Mapping
     from types import TracebackType
     from typing import BinaryIO
 
@@ -68,6 +69,13 @@ _MAX_PIECES = 10_000
 
 _PIECES_AT_ONCE = 64
 """Pieces of a body that the event loop takes in a row before it does something else."""
+
+_BYTES_AT_ONCE = 8192
+"""Bytes that the event loop reads in a row, of which httpcore would take 65,536."""
+
+_MAX_OVERHEAD_BYTES = 16_384
+"""Most bytes before, after or between the pieces of a body. httpcore would parse 100 kB of headers at once; a usual
+answer has 1 kB."""
 
 C = TypeVar("C", httpx.Client, httpx.AsyncClient)
 
@@ -94,6 +102,7 @@ class WanClient:
         self._account = account
         self._key_mask = KeyMask(account.api_key)
         self._http = _open(httpx.Client, account)
+        self._overhead = _Overhead()
         self._socket: socket.socket | None = None
 
     def __enter__(self) -> Self:
@@ -183,14 +192,14 @@ class WanClient:
     def _exchange(self, call: ApiCall) -> Answer | _NoAnswer:
         """Send a request within the account's total time; errors of the network are returned, and not raised."""
         with Deadline(self._account.total_timeout) as deadline:
-            progress = _Progress(deadline)
+            progress = _Progress(deadline, self._overhead)
             if self._socket is not None:
                 deadline.watch(self._socket)
             request = _build_request(self._http, call, {"trace": progress})
             try:
                 response = self._http.send(request, stream=True)
                 try:
-                    content = _read(response)
+                    content = _read(response, self._overhead)
                 finally:
                     response.close()
             except (*_HTTP_ERRORS, _TooLateError) as error:
@@ -219,6 +228,7 @@ class AsyncWanClient:
         self._account = account
         self._key_mask = KeyMask(account.api_key)
         self._http = _open(httpx.AsyncClient, account)
+        self._overhead = _Overhead()
 
     async def __aenter__(self) -> Self:
         """Return the client."""
@@ -249,9 +259,10 @@ class AsyncWanClient:
         """Send a request within the account's total time; return why if there is no answer."""
         try:
             async with asyncio.timeout(self._account.total_timeout):
-                response = await self._http.send(_build_request(self._http, call, {}), stream=True)
+                request = _build_request(self._http, call, {"trace": _AsyncProgress(self._overhead)})
+                response = await self._http.send(request, stream=True)
                 try:
-                    content = await _read_async(response)
+                    content = await _read_async(response, self._overhead)
                 finally:
                     await response.aclose()
         except TimeoutError:
@@ -276,14 +287,17 @@ class _TooLateError(Exception):
 class _Progress:
     """Follows a call by httpcore's ``trace`` extension: its connections, and whether the request was begun."""
 
-    def __init__(self, deadline: Deadline) -> None:
+    def __init__(self, deadline: Deadline, overhead: _Overhead) -> None:
         self.deadline = deadline
+        self._overhead = overhead
         self.sent = False
         self.socket: socket.socket | None = None
 
     def __call__(self, event: str, info: Mapping[str, Any]) -> None:
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            self.socket = info["return_value"].get_extra_info("socket")
+            stream = info["return_value"]
+            stream.read = functools.partial(_read_counted, stream.read, self._overhead)
+            self.socket = stream.get_extra_info("socket")
             if self.socket is not None:
                 self.deadline.watch(self.socket)
         elif event.endswith(".send_request_headers.started"):
@@ -291,6 +305,50 @@ class _Progress:
                 raise _TooLateError
             # A proxy is asked to connect before the gateway is asked for anything.
             self.sent = self.sent or info["request"].method != b"CONNECT"
+            self._overhead.reset()
+
+
+class _AsyncProgress:
+    """Follows the calls of an asynchronous client likewise, and lets the event loop read little at a time."""
+
+    def __init__(self, overhead: _Overhead) -> None:
+        self._overhead = overhead
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            stream = info["return_value"]
+            stream.read = functools.partial(_read_little, stream.read, self._overhead)
+        elif event.endswith(".send_request_headers.started"):
+            self._overhead.reset()
+
+
+class _Overhead:
+    """Counts the bytes that arrive besides the pieces of a body, and ends the call when they are too many."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def reset(self) -> None:
+        """Begin again: a request or a piece of a body follows."""
+        self._bytes = 0
+
+    def count(self, data: bytes) -> bytes:
+        """Return what was read."""
+        self._bytes += len(data)
+        if self._bytes > _MAX_OVERHEAD_BYTES:
+            raise httpx.RemoteProtocolError(f"more than {_MAX_OVERHEAD_BYTES} bytes without a piece of the body")
+        return data
+
+
+def _read_counted(read: Callable[..., bytes], overhead: _Overhead, max_bytes: int, **options: Any) -> bytes:
+    return overhead.count(read(min(max_bytes, _BYTES_AT_ONCE), **options))
+
+
+async def _read_little(
+    read: Callable[..., Awaitable[bytes]], overhead: _Overhead, max_bytes: int, **options: Any
+) -> bytes:
+    await asyncio.sleep(0)
+    return overhead.count(await read(min(max_bytes, _BYTES_AT_ONCE), **options))
 
 
 class _KeyHeader(httpx.Auth):
@@ -316,6 +374,7 @@ def _open(kind: type[C], account: Account) -> C:
 
     :raises WanConnectionError: when the base URL or a proxy of the environment cannot be used.
     """
+    redact_wire_logs(account.api_key)
     try:
         return kind(
             base_url=account.base_url,
@@ -352,13 +411,14 @@ def _build_request(http: httpx.Client | httpx.AsyncClient, call: ApiCall, extens
     raise InvalidVideoRequest([f"it cannot be written as JSON in UTF-8 ({problem}). Nothing was sent."])
 
 
-def _read(response: httpx.Response) -> bytes:
+def _read(response: httpx.Response, overhead: _Overhead) -> bytes:
     """Return the body as it was sent; of a body that is too long, as much as shows that it is.
 
     :raises httpx.RemoteProtocolError: when it comes in too many pieces.
     """
     content = bytearray()
     for number, piece in enumerate(response.iter_raw(), 1):
+        overhead.reset()
         content += piece
         if len(content) > MAX_ANSWER_BYTES:
             break
@@ -366,11 +426,12 @@ def _read(response: httpx.Response) -> bytes:
     return bytes(content)
 
 
-async def _read_async(response: httpx.Response) -> bytes:
+async def _read_async(response: httpx.Response, overhead: _Overhead) -> bytes:
     """Return the body as `_read` does, without holding the event loop for long."""
     content = bytearray()
     number = 0
     async for piece in response.aiter_raw():
+        overhead.reset()
         content += piece
         if len(content) > MAX_ANSWER_BYTES:
             break

@@ -21,6 +21,10 @@ TEXT_FIELDS = ("prompt", "negative_prompt")
 VIDEO_SYNTHESIS = "/api/v1/services/aigc/video-generation/video-synthesis"
 
 
+_FRAMES_MODEL = "kf2v"
+"""Part of the ids of DashScope's models for a first and a last frame, which have a path of their own (its SDK)."""
+
+
 class GatewayName(StrEnum):
     """The gateways that this package can use."""
 
@@ -148,7 +152,10 @@ def create_call(gateway: Gateway, body: dict[str, object]) -> ApiCall:
     headers = {"X-DashScope-Async": "enable"}
     if gateway.can_upload and _holds_oss_url(body.get("input")):
         headers["X-DashScope-OssResourceResolve"] = "enable"
-    return ApiCall("POST", gateway.create_path, headers=headers, json=body)
+    path = gateway.create_path
+    if gateway is DASHSCOPE and _FRAMES_MODEL in str(body.get("model")):
+        path = path.replace("/video-generation/", "/image2video/")
+    return ApiCall("POST", path, headers=headers, json=body)
 
 
 def _holds_oss_url(value: object) -> bool:

@@ -169,7 +169,8 @@ def check_canceled(answer: Answer, wan_task_id: str) -> None:
 
     :raises WanError: when the answer says something else, or cannot be read.
     """
-    ours = all(named == wan_task_id for named in task_ids_in(answer.payload))
+    state, _ = _status(answer.body)
+    ours = state in (None, TaskStatus.CANCELED) and all(named == wan_task_id for named in task_ids_in(answer.payload))
     says_more = any(answer.body.get(name) for name in ("code", "error", "message"))
     if answer.http_status == _OK and text_of(answer.body.get("request_id")) and ours and not says_more:
         return

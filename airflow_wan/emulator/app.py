@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from airflow_wan.emulator.validation import Order
 
 _CREATE_PATH = "/api/v1/services/aigc/video-generation/video-synthesis"
+# Alibaba docs, first and last frame: the path of kf2v models.
+_FRAMES_CREATE_PATH = "/api/v1/services/aigc/image2video/video-synthesis"
 _STORE_PATH = "/dashscope-instant"
 _BEARER = re.compile(r"Bearer\s+(\S+)")
 _KEY_PREFIX = "sk-"
@@ -104,7 +106,10 @@ class Emulator:
             Route(f"/wan{_CREATE_PATH}", self._served(_APIYI, create, self._create_at(_APIYI)), methods=["POST"]),
             Route("/v1/tasks/{task_id}", self._served(_APIYI, poll, self._poll_at(_APIYI)), methods=["GET"]),
             Route("/v1/videos", self._served(_APIYI, create, self._drop_media), methods=["POST"]),
-            Route(_CREATE_PATH, self._served(_DASHSCOPE, create, self._create_at(_DASHSCOPE)), methods=["POST"]),
+            *(
+                Route(path, self._served(_DASHSCOPE, create, self._create_at(_DASHSCOPE)), methods=["POST"])
+                for path in (_CREATE_PATH, _FRAMES_CREATE_PATH)
+            ),
             Route(
                 "/api/v1/tasks/{task_id}", self._served(_DASHSCOPE, poll, self._poll_at(_DASHSCOPE)), methods=["GET"]
             ),

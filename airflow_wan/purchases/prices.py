@@ -25,8 +25,9 @@ def _same_rates(models: str, rates: Mapping[str, float]) -> dict[str, Mapping[st
 
 
 # APIYI: its price list (RMB x 0.14), which has no rate for wan2.7-videoedit, wan2.6 and wan3.0 at 480P. DashScope: the
-# international (Singapore) list prices of 2026-08-24; wan2.7-videoedit has the rates of its family, not confirmed; no
-# rate is known for wan3.0.
+# international (Singapore) list prices of 2026-08-24, and of September for wan3.0-video; wan2.7-videoedit has the rates
+# of its family, not confirmed. Of wan3.0-video-prime, and of HappyHorse at 480P, only Beijing's prices were found. They
+# may be too low elsewhere, so there is no rate, and a task with max_cost says so.
 SHIPPED_RATES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "apiyi": {
         **_same_rates("wan2.7-t2v wan2.7-i2v wan2.7-r2v", {"720P": 0.084, "1080P": 0.14}),
@@ -35,6 +36,8 @@ SHIPPED_RATES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "wan3.0-video-prime": {"720P": 0.126},
     },
     "dashscope": {
+        "wan3.0-video": {"480P": 0.05, "720P": 0.10, "1080P": 0.20},
+        **_same_rates("wan2.5-t2v-preview wan2.5-i2v-preview", {"480P": 0.05}),
         **_same_rates("wan2.7-t2v wan2.7-i2v wan2.7-r2v wan2.7-videoedit", {"720P": 0.10, "1080P": 0.15}),
         **_same_rates("wan2.6-t2v wan2.6-i2v wan2.6-r2v", {"720P": 0.10, "1080P": 0.15}),
         **_same_rates("happyhorse-1.1-t2v happyhorse-1.1-i2v happyhorse-1.1-r2v", {"720P": 0.14, "1080P": 0.18}),
@@ -89,27 +92,21 @@ def estimate_cost(
 def estimate_request(
     gateway: str, request: VideoRequest, input_seconds: Iterable[float | None] = ()
 ) -> CostEstimate | None:
-    """Return the most that a request should cost, or None when no rate, or no limit of its length, is known.
+    """Return the most that a request can cost by the rates; None when no rate, or no limit of its length, is known.
+
+    The bound: the seconds of `VideoRequest.billed_seconds`, at the rate of the resolution that is sent. What is billed
+    is never more, as long as the rates are right and the gateway bills by its documents.
 
     :param gateway: ``apiyi`` or ``dashscope``.
     :param request: the request.
     :param input_seconds: lengths of its input videos, s; None for a video that was not measured.
     """
-    measured = list(input_seconds)
-    known = None if not measured or None in measured else sum(length for length in measured if length is not None)
-    output = request.seconds
-    if output is None:
-        # The source or the model decides on the length: the longest one counts.
-        output = request.longest_seconds
-    if output is None:
+    seconds = request.billed_seconds(list(input_seconds))
+    if seconds is None:
         return None
-    billed_input = request.billed_input_seconds
-    if known is not None:
-        billed_input = min(billed_input, known)
-        output = min(output, known) if request.follows_source else output
-    seconds = output + billed_input
-    usd = estimate_cost(gateway, request.model, request.resolution, seconds)
-    return None if usd is None else CostEstimate(usd, seconds)
+    costs = [estimate_cost(gateway, request.model, named, seconds) for named in request.billed_resolutions]
+    known = [cost for cost in costs if cost is not None]
+    return CostEstimate(max(known), seconds) if known and len(known) == len(costs) else None
 
 
 def check_cost(estimate: CostEstimate | None, max_cost: float | None) -> None:
@@ -136,11 +133,14 @@ def settle_cost(gateway: str, model: str, resolution: str | None, usage: Mapping
     :param gateway: ``apiyi`` or ``dashscope``.
     :param model: model id.
     :param resolution: the resolution that was ordered, for answers that name none.
-    :param usage: the answer's ``usage``: ``duration`` (s, input included), ``SR`` (720) and ``video_count``; older
-        models say ``video_duration``.
+    :param usage: the answer's ``usage``: ``duration`` (s), ``SR`` (720) and ``video_count``; older models say
+        ``video_duration``. Alibaba's pages disagree whether ``duration`` includes the input, so the larger of it and
+        the sum of ``input_video_duration`` and ``output_video_duration`` counts.
     """
-    seconds = _number(usage.get("duration")) or _number(usage.get("video_duration"))
-    lines = _number(usage.get("SR"))
+    told = _number(usage.get("duration")) or _number(usage.get("video_duration")) or 0
+    parts = [_number(usage.get(f"{part}_video_duration")) or 0 for part in ("input", "output")]
+    seconds = max(told, sum(parts))
+    lines = _number(str(usage.get("SR")).upper().removesuffix("P"))
     tier = f"{lines:g}P" if lines else resolution
     if not seconds or tier is None:
         return None

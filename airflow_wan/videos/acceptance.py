@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from airflow_wan.api.resolutions import TIER_PIXELS, nearest_resolution
 from airflow_wan.exceptions import PosterError
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from airflow_wan.videos.destination import Destination
 
 log = logging.getLogger(__name__)
+
+Strictness = Literal["strict", "warn", "off"]
+"""What becomes of a video that differs from the request: it is rejected; it is accepted, and the differences are logged
+and recorded; it is not compared at all. A file that is not whole is always rejected."""
 
 DURATION_TOLERANCE_S = 1.0
 """A video is rejected when its length differs from the requested one by this much or more.
@@ -59,12 +63,24 @@ class Expected:
 class Acceptance:
     """The result of an examination.
 
-    :param shortcomings: sentences that say what was found and what was requested; empty when the video is accepted.
+    :param shortcomings: sentences that say what was found and what was requested; empty when there is nothing to say.
     :param decoded: whether frames were decoded. Without PyAV, only the header is read.
+    :param damage: those of the shortcomings that say that the file is not whole, whatever was requested.
     """
 
     shortcomings: tuple[str, ...]
     decoded: bool
+    damage: tuple[str, ...] = ()
+
+
+def checked_strictness(value: str) -> Strictness:
+    """Return an operator's argument ``acceptance``.
+
+    :raises ValueError: when it is none of the words.
+    """
+    if value not in get_args(Strictness):
+        raise ValueError(f"acceptance must be one of {', '.join(get_args(Strictness))}, got {value!r}")
+    return cast("Strictness", value)
 
 
 def examine(path: Path, facts: VideoFacts, expected: Expected) -> Acceptance:
@@ -77,11 +93,11 @@ def examine(path: Path, facts: VideoFacts, expected: Expected) -> Acceptance:
     :param facts: what `inspect_video` read from its header.
     :param expected: what the request asked for.
     """
-    shortcomings = list(_differences(facts, expected))
-    av = _pyav()
-    if av and (damage := _damage(av, path)):
-        shortcomings.append(damage)
-    return Acceptance(tuple(shortcomings), decoded=av is not None)
+    differences, av = _differences(facts, expected), _pyav()
+    damage = [] if facts.width and facts.height else ["The video has no picture track."]
+    if av and (undecodable := _damage(av, path)):
+        damage.append(undecodable)
+    return Acceptance((*differences, *damage), decoded=av is not None, damage=tuple(damage))
 
 
 def check_poster() -> None:
@@ -158,11 +174,8 @@ def _differences(facts: VideoFacts, expected: Expected) -> Iterator[str]:
 
 
 def _size_differences(facts: VideoFacts, resolution: str | None) -> Iterator[str]:
-    if not facts.width or not facts.height:
-        yield "The video has no picture track."
-        return
     requested = (resolution or "").upper()
-    if requested not in TIER_PIXELS:
+    if requested not in TIER_PIXELS or not facts.width or not facts.height:
         return
     nearest = nearest_resolution(facts.width * facts.height)
     if nearest != requested:

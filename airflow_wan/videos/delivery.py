@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from airflow_wan.api.gateways import Account
     from airflow_wan.api.tasks import WanTask
     from airflow_wan.media.mp4 import VideoFacts
-    from airflow_wan.videos.acceptance import Acceptance
+    from airflow_wan.videos.acceptance import Acceptance, Strictness
     from airflow_wan.videos.destination import Destination
     from airflow_wan.videos.download import DownloadedFile
     from airflow_wan.videos.sidecar import Sidecar
@@ -82,6 +82,7 @@ class Delivery:
     :param destination: where it goes; nothing partial is ever there.
     :param account: the account that submitted the task.
     :param purchase: what is known of the submit; None where nothing is known: the file is then compared with nothing.
+    :param acceptance: what becomes of a video that differs from the request.
     :param sidecar: whether to leave a record beside the video.
     :param poster: whether to leave its first frame beside it.
     :param seen: when each of the task's states was first seen, unix times in s.
@@ -92,6 +93,7 @@ class Delivery:
     destination: Destination
     account: Account
     purchase: Purchase | None = None
+    acceptance: Strictness = "strict"
     sidecar: bool = True
     poster: bool = False
     seen: Mapping[str, float] = field(default_factory=dict)
@@ -104,7 +106,7 @@ class Delivery:
         return self.purchase.order if self.purchase else NOTHING_KNOWN
 
     def deliver(self, client: WanClient, wan_task_id: str) -> FinishedVideo:
-        """Download a succeeded task's video, and publish it if it is what was ordered.
+        """Download a succeeded task's video, and publish it if it is accepted.
 
         :param client: a client of the account that submitted the task.
         :param wan_task_id: the task.
@@ -205,13 +207,20 @@ class Delivery:
     def _accept(self, arrived: _Arrived, staged: Path) -> Acceptance:
         """Compare the file with what was ordered.
 
-        :raises VideoRejected: when it is something else.
+        :raises VideoRejected: when it is not whole, or is something else and that matters.
         """
-        order = self.order
+        order = NOTHING_KNOWN if self.acceptance == "off" else self.order
         expected = Expected(duration_s=order.seconds, resolution=order.resolution, audio=order.driven_by_audio)
         acceptance = examine(staged, arrived.facts, expected)
-        if acceptance.shortcomings:
+        if acceptance.damage or (acceptance.shortcomings and self.acceptance == "strict"):
             raise self._rejected(acceptance.shortcomings, staged, arrived.task.wan_task_id)
+        for shortcoming in acceptance.shortcomings:
+            log.warning(
+                "Wan task %s: %s The video is accepted all the same (acceptance is %s).",
+                arrived.task.wan_task_id,
+                shortcoming,
+                self.acceptance,
+            )
         return acceptance
 
     def _rejected(self, problems: Sequence[str], staged: Path, wan_task_id: str) -> VideoRejected:
@@ -250,7 +259,9 @@ class Delivery:
             video=sidecar.Video(
                 name=str(place).rpartition("/")[2], bytes=arrived.file.bytes, sha256=arrived.file.sha256
             ),
-            inspection=sidecar.Inspection(**asdict(arrived.facts), **asdict(acceptance)),
+            inspection=sidecar.Inspection(
+                **asdict(arrived.facts), decoded=acceptance.decoded, shortcomings=acceptance.shortcomings
+            ),
             gateway=sidecar.Gateway(
                 name=self.account.gateway.name,
                 base_url=self.account.base_url,

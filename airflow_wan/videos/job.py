@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from airflow_wan.api.client import WanClient
     from airflow_wan.purchases.ledger import Ledger
+    from airflow_wan.videos.acceptance import Strictness
     from airflow_wan.videos.destination import Destination
     from airflow_wan.videos.wan_video import FinishedVideo
 
@@ -55,6 +56,7 @@ class WaitingTask(Protocol):
 
     wan_conn_id: str
     output_path: str | None
+    acceptance: Strictness
     sidecar: bool
     poster: bool
     cancel_on_kill: bool
@@ -155,6 +157,7 @@ class VideoJob:
             destination=self.destination,
             account=self.hook.account,
             purchase=purchase,
+            acceptance=self.task.acceptance,
             sidecar=self.task.sidecar,
             poster=self.task.poster,
             seen=seen,

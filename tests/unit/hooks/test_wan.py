@@ -322,6 +322,10 @@ def test_a_client_for_a_worker_and_one_for_the_event_loop(define: Callable[..., 
     asyncio.run(open_and_close())
 
 
+def read_account(hook: WanHook) -> None:
+    assert hook.account
+
+
 def open_client(hook: WanHook) -> None:
     with hook.get_conn():
         pass
@@ -335,11 +339,10 @@ def open_async_client(hook: WanHook) -> None:
     asyncio.run(opening())
 
 
-# Airflow masks a password as it is stored. Stripped of spaces it is another text, which get_conn masks too.
+# Airflow masks a password as it is stored. Stripped of spaces it is another text, which the hook masks too.
 @pytest.mark.parametrize(
     ("connect", "padding"),
-    [(open_client, ""), (open_client, " "), (open_async_client, "")],
-    ids=["sync", "padded", "async"],
+    [(connect, padding) for connect in (read_account, open_client, open_async_client) for padding in ("", " ")],
 )
 def test_the_key_is_masked_in_airflows_logs(
     connect: Callable[[WanHook], None], padding: str, define: Callable[..., None]

@@ -129,4 +129,4 @@ def test_a_reference_may_be_a_url_a_dict_or_a_list_of_either() -> None:
         {"type": "reference_image", **voiced},
         {"type": "reference_video", "url": "https://cdn.example.com/c.mp4"},
     ]
-    assert task.request_parameters() == {"resolution": "720P", "duration": 5, "ratio": "16:9"}
+    assert task.request_parameters() == {"duration": 5, "ratio": "16:9"}

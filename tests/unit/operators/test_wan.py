@@ -406,10 +406,13 @@ def test_media_and_parameters_by_argument_come_before_those_by_dict() -> None:
     )
 
     assert [item["type"] for item in task.request_media()] == ["first_frame", "last_frame"]
-    assert task.request_parameters() == {"resolution": "720P", "duration": 5, "seed": 3}
+    assert task.request_parameters() == {"resolution": "1080P", "duration": 5, "seed": 3}
 
 
-@pytest.mark.parametrize("arguments", [{"timeout": 0}, {"poll_interval": -1}, {"on_ambiguous_submit": "perhaps"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"timeout": 0}, {"poll_interval": -1}, {"on_ambiguous_submit": "perhaps"}, {"acceptance": "perhaps"}],
+)
 def test_senseless_arguments_are_refused_when_the_dag_is_read(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each has a message of its own
         WanGenerateVideoOperator(task_id="x", model="wan2.7-i2v", **arguments)

@@ -86,7 +86,7 @@ class SupervisorComms:
         from airflow.sdk.exceptions import ErrorType
         from airflow.sdk.execution_time.comms import ErrorResponse, OKResponse, TaskStatesResult, VariableResult
 
-        store, instance = self.runner.store, self.runner.instance
+        store = self.runner.store
         what = type(message).__name__
         if what == "GetVariable":
             record = store.get(message.key)
@@ -94,9 +94,10 @@ class SupervisorComms:
                 return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={"key": message.key})
             return VariableResult(key=message.key, value=json.dumps(record))
         if what == "GetTaskStates":
-            return TaskStatesResult(task_states={instance.run_id: {instance.task_id: self.runner.state}})
+            return TaskStatesResult(task_states=_states(message))
         if what == "ValidateInletsAndOutlets":
-            return OKResponse(ok=True) if message.ti_id == instance.id else _not_found()
+            is_known = any(runner.instance.id == message.ti_id for runner in _RUNNERS)
+            return OKResponse(ok=True) if is_known else _not_found()
         if what == "PutVariable":
             store.set(message.key, json.loads(message.value))
         elif what == "DeleteVariable":
@@ -106,6 +107,18 @@ class SupervisorComms:
         elif what != "MaskSecret":
             raise AssertionError(f"unexpected message {what}")
         return OKResponse(ok=True)
+
+
+def _states(message: Any) -> dict[str, dict[str, str]]:
+    """What Airflow says of the state of a task instance: the names of mapped ones end with their index."""
+    states: dict[str, dict[str, str]] = {}
+    for runner in _RUNNERS:
+        instance, is_mapped = runner.instance, runner.instance.map_index >= 0
+        asked_for = instance.dag_id == message.dag_id and instance.task_id in message.task_ids
+        if asked_for and instance.run_id in message.run_ids and message.map_index in (None, instance.map_index):
+            name = f"{instance.task_id}_{instance.map_index}" if is_mapped else instance.task_id
+            states.setdefault(instance.run_id, {})[name] = runner.state
+    return states
 
 
 def _not_found() -> Any:
@@ -123,6 +136,10 @@ def _connection_of_the_environment(conn_id: str) -> Any:
     return ConnectionResult(conn_id=conn_id, **fields | {"extra": json.dumps(fields.get("extra", {}))})
 
 
+_RUNNERS: list[TaskRunner] = []
+"""The task instances that Airflow knows; a test may have several."""
+
+
 @dataclass
 class TaskInstance:
     """The parts of Airflow's task instance that the operators use."""
@@ -135,8 +152,18 @@ class TaskInstance:
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     xcoms: dict[str, Any] = field(default_factory=dict)
 
+    others: dict[str, list[Any]] = field(default_factory=dict)
+    """The ``wan_task_id`` that each other instance of a task of the DAG run holds; None for one that holds none."""
+
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = json.loads(json.dumps(value))
+
+    def xcom_pull(self, task_ids: list[str], key: str) -> list[Any]:
+        held = [value for task_id in task_ids for value in self.others.get(task_id, ()) if value is not None]
+        return held + ([self.xcoms[key]] if self.task_id in task_ids and key in self.xcoms else [])
+
+    def get_ti_count(self, dag_id: str, task_ids: list[str], run_ids: list[str]) -> int:
+        return 1 + sum(len(self.others.get(task_id, ())) for task_id in task_ids)
 
 
 class TaskRunner:
@@ -150,6 +177,7 @@ class TaskRunner:
         self.store = StateStore()
         self.instance = TaskInstance()
         self.state = "running"
+        _RUNNERS.append(self)
         self.events: list[dict[str, Any]] = []
         self.trigger_kwargs: list[dict[str, Any]] = []
 
@@ -214,6 +242,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> TaskRunner:
 
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
     monkeypatch.setattr("airflow_wan.triggers.wan.FIRST_READ_S", 0.0)  # no scheduler has to record the deferral first
+    _RUNNERS.clear()
     runner = TaskRunner()
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SupervisorComms(runner), raising=False)
     return runner

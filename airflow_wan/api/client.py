@@ -24,10 +24,20 @@ from airflow_wan.api.gateways import (
     cancel_call,
     create_call,
     list_call,
+    owner_list_call,
     policy_call,
     task_call,
 )
-from airflow_wan.api.tasks import CHINA_TIME, ListedTask, WanTask, check_canceled, read_created, read_list, read_task
+from airflow_wan.api.tasks import (
+    CHINA_TIME,
+    ListedTask,
+    WanTask,
+    check_canceled,
+    read_created,
+    read_list,
+    read_owner_list,
+    read_task,
+)
 from airflow_wan.api.uploads import read_policy, send_file
 from airflow_wan.exceptions import (
     GatewayUnavailable,
@@ -77,10 +87,16 @@ _MAX_OVERHEAD_BYTES = 16_384
 """Most bytes before, after or between the pieces of a body. httpcore would parse 100 kB of headers at once; a usual
 answer has 1 kB."""
 
+_AS_OWNER = "airflow_wan_as_owner"
+"""The extension of a request that goes with the system token; httpcore does not know it."""
+
 C = TypeVar("C", httpx.Client, httpx.AsyncClient)
 
 CLOCK_SLACK_S = 300.0
 """How much the gateway's clock may differ from ours, in seconds."""
+
+OWNER_PAGE_ROWS = 20
+"""Rows of a page of the list that APIYI shows to a system token: few, for a row may hold a task's whole answer."""
 
 MAX_LIST_PAGES = 20
 """Longest list of tasks that is read, in pages."""
@@ -100,7 +116,7 @@ class WanClient:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._key_mask = KeyMask(account.api_key)
+        self._key_mask = KeyMask(*account.secrets)
         self._http = _open(httpx.Client, account)
         self._overhead = _Overhead()
         self._socket: socket.socket | None = None
@@ -141,13 +157,50 @@ class WanClient:
         return read_task(self._send(task_call(self._account.gateway, wan_task_id), wan_task_id), wan_task_id)
 
     def list_tasks(self, model: str, *, since: float, until: float) -> list[ListedTask]:
-        """Return the account's tasks of a model that were created between two moments (DashScope only).
+        """Return the account's tasks of a model that were created between two moments.
+
+        DashScope lists them to the API key, APIYI to the account's system token.
 
         :param model: the model id.
         :param since: begin, as a Unix time in seconds.
         :param until: end, as a Unix time in seconds.
         :raises WanError: when the list cannot be read, or is longer than `MAX_LIST_PAGES`.
         """
+        rows = self._list_as_owner if self._account.has_system_list else self._list
+        # `since` is rounded down to the precision of the gateway's times.
+        begin = int(since) if self._account.has_system_list else int(since * 1000) / 1000
+        return [
+            row
+            for row in rows(model, since, until)
+            if row.model in (None, model) and begin <= row.created_at <= until + CLOCK_SLACK_S
+        ]
+
+    def cost_of(self, wan_task_id: str) -> float | None:
+        """Return what a succeeded task has cost in USD, if the gateway tells it (APIYI, to a system token).
+
+        :param wan_task_id: the id of the task.
+        :raises WanError: when the gateway cannot be asked.
+        """
+        if not self._account.has_system_list:
+            return None
+        rows = read_owner_list(self._send(owner_list_call(1, page_size=1, task_id=wan_task_id), wan_task_id))
+        return next((row.cost_usd for row in rows if row.wan_task_id == wan_task_id), None)
+
+    def _list_as_owner(self, model: str, since: float, until: float) -> list[ListedTask]:
+        window = {
+            "start_timestamp": str(int(since - CLOCK_SLACK_S)),
+            "end_timestamp": str(int(until + CLOCK_SLACK_S) + 1),
+        }
+        found: dict[str, ListedTask] = {}
+        for page in range(1, MAX_LIST_PAGES + 1):
+            call = owner_list_call(page, page_size=OWNER_PAGE_ROWS, model_name=model, **window)
+            rows = {row.wan_task_id: row for row in read_owner_list(self._send(call))}
+            if not rows.keys() - found.keys():  # the number of pages is not documented
+                return list(found.values())
+            found |= rows
+        raise WanError(f"The list of tasks has more than {MAX_LIST_PAGES} pages.")
+
+    def _list(self, model: str, since: float, until: float) -> list[ListedTask]:
         # The gateway does not document in which time zone it reads the two times. A begin in UTC and an end in UTC+8
         # include all tasks in either case. The times of the rows are Unix times, and filtered below.
         start = datetime.fromtimestamp(since - CLOCK_SLACK_S, tz=UTC)
@@ -155,8 +208,7 @@ class WanClient:
         found: list[ListedTask] = []
         for page in range(1, MAX_LIST_PAGES + 1):
             rows, pages = read_list(self._send(list_call(model=model, start=start, end=end, page=page)))
-            # `since` is rounded down to milliseconds, as the gateway's times are.
-            found += [row for row in rows if int(since * 1000) / 1000 <= row.created_at <= until + CLOCK_SLACK_S]
+            found += rows
             if page >= pages:
                 return found
         raise WanError(f"The list of tasks has more than {MAX_LIST_PAGES} pages.")
@@ -226,7 +278,7 @@ class AsyncWanClient:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._key_mask = KeyMask(account.api_key)
+        self._key_mask = KeyMask(*account.secrets)
         self._http = _open(httpx.AsyncClient, account)
         self._overhead = _Overhead()
 
@@ -352,13 +404,16 @@ async def _read_little(
 
 
 class _KeyHeader(httpx.Auth):
-    """Adds the key to each request, so that no variable of httpx or of this module has to hold it for longer."""
+    """Adds key or system token to each request, so that no variable of httpx or of this module holds it for longer."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = f"Bearer {self._account.api_key}"
+        as_owner = request.extensions.get(_AS_OWNER)
+        request.headers["Authorization"] = (
+            str(self._account.system_token) if as_owner else f"Bearer {self._account.api_key}"
+        )
         yield request
 
 
@@ -404,7 +459,7 @@ def _build_request(http: httpx.Client | httpx.AsyncClient, call: ApiCall, extens
             headers=call.headers,
             params=call.params or None,
             json=call.json,
-            extensions=extensions,
+            extensions=extensions | {_AS_OWNER: call.as_owner},
         )
     except (TypeError, ValueError, RecursionError) as error:
         problem = type(error).__name__

@@ -64,10 +64,14 @@ def _account(connection: Connection, conn_id: str, extra: Mapping[str, Any]) -> 
     workspace = str(extra.get("workspace") or "").strip()
     if not _fits_header(workspace):
         raise _UnusableError(f"has {workspace=} in its extra, which is not a workspace id")
+    system_token = str(extra.get("system_token") or "").strip()
+    if not _fits_header(system_token):
+        raise _UnusableError("has a system_token with a space, a line break or a non-ASCII character in its extra")
     return Account(
         gateway=gateway,
         base_url=base_url,
         api_key=api_key,
+        system_token=system_token or None,
         workspace=workspace or None,
         connect_timeout=_positive(extra, "connect_timeout", 10.0, _SECONDS),
         read_timeout=_positive(extra, "read_timeout", 60.0, _SECONDS),

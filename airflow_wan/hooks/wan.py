@@ -31,7 +31,8 @@ class WanHook(BaseHook):
 
     The connection: ``password`` is the API key, ``host`` the base URL (APIYI's when empty), and the extra may hold
     ``gateway`` (``apiyi`` or ``dashscope``; told from the host when absent), ``workspace`` (DashScope),
-    ``connect_timeout``, ``read_timeout`` and ``total_timeout`` (s), and ``least_speed`` (bytes/s).
+    ``system_token`` (APIYI, opens its list of tasks), ``connect_timeout``, ``read_timeout`` and ``total_timeout`` (s),
+    and ``least_speed`` (bytes/s).
 
     The connection is looked up once for each hook, when it is first needed.
 
@@ -62,14 +63,14 @@ class WanHook(BaseHook):
         """
         if self._account is None:
             self._account = self._check(self._read())
-            mask_secret(self._account.api_key)
+            _mask(self._account)
         return self._account
 
     async def get_async_account(self) -> Account:
         """Return `account`, looked up without blocking the event loop."""
         if self._account is None:
             self._account = self._check(await self._read_async())
-            await asyncio.to_thread(mask_secret, self._account.api_key)
+            await asyncio.to_thread(_mask, self._account)
         return self._account
 
     def _read(self) -> Account | WanConnectionError:
@@ -180,6 +181,12 @@ class WanHook(BaseHook):
             if error.http_status >= 500:  # noqa: PLR2004
                 return False, f"{account.gateway.title} at {account.base_url} has an outage: {error.message}"
         return True, f"{account.gateway.title} at {account.base_url} answers and did not refuse the key."
+
+
+def _mask(account: Account) -> None:
+    """Have Airflow hide an account's secrets in logs."""
+    for secret in account.secrets:
+        mask_secret(secret)
 
 
 def _async_client(account: Account) -> AsyncWanClient:

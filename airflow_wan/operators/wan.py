@@ -21,6 +21,7 @@ from airflow_wan.purchases.decision import Choice, Keep, Policy, decide
 from airflow_wan.purchases.earlier_try import what_became_of
 from airflow_wan.purchases.ledger import forget_purchase, open_ledger
 from airflow_wan.purchases.record import Intent, Purchase, fingerprint_of
+from airflow_wan.purchases.siblings import WAN_TASK_ID_KEY
 from airflow_wan.purchases.submitted_order import leave_order
 from airflow_wan.purchases.this_try import ThisTry
 from airflow_wan.redaction import secrets_in
@@ -53,9 +54,6 @@ __all__ = [
 Reference = str | Mapping[str, Any]
 """A media item: its URL, or a dict with ``url`` and the other fields that the API takes for it."""
 
-WAN_TASK_ID_KEY = "wan_task_id"
-"""XCom key under which an operator that waits pushes the task's id as soon as it has it."""
-
 
 class WanSubmitVideoOperator(BaseOperator):
     """Submits a video and returns at once with the gateway's id of the task. Every submit costs money.
@@ -82,8 +80,8 @@ class WanSubmitVideoOperator(BaseOperator):
     :param preflight: (bool) whether to hold the media to the gateway's limits before sending, by their headers.
     :param wan_conn_id: (str, templated) the Airflow connection to submit with.
     :param on_ambiguous_submit: what a retry does when the create request of an earlier try may have been accepted and
-        its answer never arrived: ``fail`` (after a search in the gateway's list, on DashScope), or ``resubmit``, which
-        may pay twice.
+        its answer never arrived: ``fail`` (after a search in the gateway's list, where it has one), or ``resubmit``,
+        which may pay twice.
     :param on_changed_request: what a retry does when the request differs from the one that an earlier try bought:
         ``fail``, or ``resubmit``, which cancels the old task where it can and pays for a new one.
     :param cancel_on_kill: (bool) whether killing this task cancels the Wan task, where the gateway can (DashScope,
@@ -210,10 +208,17 @@ class WanSubmitVideoOperator(BaseOperator):
         :param earlier: what that record says.
         :raises WanError: when the video could not be bought, or must not be.
         """
-        earlier, status = what_became_of(earlier, hook, ledger, config.poll_interval())
-        policy = Policy(self.on_ambiguous_submit, self.on_changed_request)
-        fingerprint = fingerprint_of(request.body)
-        decision = decide(earlier, status, fingerprint=fingerprint, policy=policy, where=ledger.where)
+        found = what_became_of(
+            earlier, request, hook=hook, ledger=ledger, context=context, poll_interval_s=config.poll_interval()
+        )
+        decision = decide(
+            found.record,
+            found.status,
+            fingerprint=fingerprint_of(request.body),
+            policy=Policy(self.on_ambiguous_submit, self.on_changed_request),
+            where=ledger.where,
+            search=found.search,
+        )
         if isinstance(decision, Keep):
             purchase = decision.purchase
         else:
@@ -224,7 +229,7 @@ class WanSubmitVideoOperator(BaseOperator):
                     hook=hook,
                     ledger=ledger,
                     this_try=ThisTry.of(context),
-                    seen=earlier,
+                    seen=found.record,
                     instead_of=decision.instead_of,
                 )
         self._running = purchase.wan_task_id, hook.for_purchase(purchase.intent.wan_conn_id, purchase.intent.base_url)

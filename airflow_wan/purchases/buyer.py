@@ -20,6 +20,8 @@ from airflow_wan.purchases.record import Intent, Order, Purchase, intent_of, is_
 from airflow_wan.telemetry.metrics import count_submit
 
 if TYPE_CHECKING:
+    from tenacity import Retrying
+
     from airflow_wan.api.client import WanClient
     from airflow_wan.api.requests import VideoRequest
     from airflow_wan.api.tasks import WanTask
@@ -33,7 +35,7 @@ SUBMIT_ATTEMPTS = 5
 """Create requests within one try of the Airflow task; each one before the last certainly bought nothing."""
 
 WRITE_ATTEMPTS = 6
-"""Attempts at writing down the id of a paid task, before the try goes on without the record."""
+"""Attempts at writing down the id of a paid task, or at taking back an intent of which nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def buy(
     except SubmitAmbiguous:
         raise
     except WanError:
-        take_back(ledger, intent)
+        _keep_trying()(take_back, ledger, intent)
         raise
     purchase = Purchase(intent, task.wan_task_id, task.request_id, submitted_at=time.time())
     log.info("Submitted as wan task %s (request id %s)", task.wan_task_id, task.request_id)
@@ -137,7 +139,7 @@ def write_down(purchase: Purchase, ledger: Ledger) -> None:
         return True
 
     try:
-        written = retrying(on=LedgerUnreadable, attempts=WRITE_ATTEMPTS, first_pause_s=0.5, longest_pause_s=15)(write)
+        written = _keep_trying()(write)
     except LedgerUnreadable as error:
         log.warning(
             "The id of wan task %s, which is paid for, could not be written down. If this try is killed now, the next "
@@ -152,6 +154,11 @@ def write_down(purchase: Purchase, ledger: Ledger) -> None:
                 "try may have bought a video, too. WanVideoSensor fetches this one by its id within 24 h.",
                 purchase.wan_task_id,
             )
+
+
+def _keep_trying() -> Retrying:
+    """Return a loop over what must not fail because Airflow is away for some seconds."""
+    return retrying(on=LedgerUnreadable, attempts=WRITE_ATTEMPTS, first_pause_s=0.5, longest_pause_s=15)
 
 
 def cancel_replaced(purchase: Purchase, hook: WanHook) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_wan.api.catalogue import family_of
-from airflow_wan.exceptions import CostLimitExceeded
+from airflow_wan.exceptions import CostLimitExceeded, WanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from airflow_wan.api.client import WanClient
     from airflow_wan.api.requests import VideoRequest
+
+log = logging.getLogger(__name__)
 
 RATES_AS_OF = "2026-08"
 """Year and month of the shipped rates."""
@@ -137,17 +141,30 @@ def settle_cost(gateway: str, model: str, resolution: str | None, usage: Mapping
         ``video_duration``. Alibaba's pages disagree whether ``duration`` includes the input, so the larger of it and
         the sum of ``input_video_duration`` and ``output_video_duration`` counts.
     """
-    told = _number(usage.get("duration")) or _number(usage.get("video_duration")) or 0
-    parts = [_number(usage.get(f"{part}_video_duration")) or 0 for part in ("input", "output")]
+    told = positive_number(usage.get("duration")) or positive_number(usage.get("video_duration")) or 0
+    parts = [positive_number(usage.get(f"{part}_video_duration")) or 0 for part in ("input", "output")]
     seconds = max(told, sum(parts))
-    lines = _number(str(usage.get("SR")).upper().removesuffix("P"))
+    lines = positive_number(str(usage.get("SR")).upper().removesuffix("P"))
     tier = f"{lines:g}P" if lines else resolution
     if not seconds or tier is None:
         return None
-    return estimate_cost(gateway, model, tier, seconds * (_number(usage.get("video_count")) or 1))
+    return estimate_cost(gateway, model, tier, seconds * (positive_number(usage.get("video_count")) or 1))
 
 
-def _number(value: object) -> float | None:
+def charged_cost(client: WanClient, wan_task_id: str) -> float | None:
+    """Return what the gateway charged for a succeeded task, USD, or None when it does not tell, or cannot be asked.
+
+    :param client: a client of the account that the task was submitted with.
+    :param wan_task_id: the task.
+    """
+    try:
+        return client.cost_of(wan_task_id)
+    except WanError as error:
+        log.warning("What wan task %s has cost cannot be read: %s", wan_task_id, error)
+        return None
+
+
+def positive_number(value: object) -> float | None:
     """Return a positive number, given as a number or as text; None for anything else."""
     try:
         number = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else 0.0

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from airflow_wan.api.resolutions import TIER_PIXELS, nearest_resolution
 from airflow_wan.exceptions import PosterError
+from airflow_wan.media.frames import MAX_PACKETS, first_frame, opened
+from airflow_wan.media.frames import pyav as _pyav
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,15 +36,6 @@ Rounding (to whole frames, to the last block of sound) makes a difference of abo
 """
 
 JPEG_QUALITY = 90
-
-# So that a single frame cannot take a gigabyte of memory. This is twice the area of 4K.
-_MAX_FRAME_PX = 4096 * 4096
-
-# Packets that are read after each seek. The longest video, 30 s at 60 frames a second with sound, has about 3,200.
-_MAX_PACKETS = 10_000
-
-# From this major version on, PyAV accepts metadata in any encoding, and no longer takes the argument for it.
-_PYAV_ANY_METADATA = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +110,8 @@ def save_poster(path: Path, target: Path) -> None:
     """
     av = _required_pyav()
     try:
-        with _opened(av, path) as container:
-            frame = _first_frame(container)
+        with opened(av, path) as container:
+            frame = first_frame(container)
             if frame is None:
                 raise PosterError("The video has no frame to make a poster of.")
             frame.to_image().save(target, "JPEG", quality=JPEG_QUALITY)
@@ -141,15 +134,6 @@ def leave_poster(video: Path, destination: Destination) -> str | None:
         log.warning("The poster could not be written beside the video, which is not affected: %s", error)
         return None
     return str(destination.poster)
-
-
-def _pyav() -> Any:
-    """Return PyAV, or None where it is not installed."""
-    try:
-        import av  # noqa: PLC0415 - an extra, and slow to import
-    except ImportError:
-        return None
-    return av
 
 
 def _required_pyav() -> Any:
@@ -185,35 +169,13 @@ def _size_differences(facts: VideoFacts, resolution: str | None) -> Iterator[str
 def _damage(av: Any, path: Path) -> str | None:
     """Return a sentence that says why a video cannot be decoded, or None when it can."""
     try:
-        with _opened(av, path) as container:
-            first = _first_frame(container)
+        with opened(av, path) as container:
+            first = first_frame(container)
             if first is None or first.is_corrupt:
                 return "The first frame cannot be decoded; a complete video was expected."
             return _damage_at_the_end(container)
     except (av.FFmpegError, ValueError) as error:
         return f"The video cannot be decoded to its end: {_reason(error)}; a complete video was expected."
-
-
-def _opened(av: Any, path: Path) -> Any:
-    # Metadata may be in any encoding; they are not read here, and must not fail the check.
-    major = int(av.__version__.partition(".")[0])
-    options: dict[str, Any] = {} if major >= _PYAV_ANY_METADATA else {"metadata_errors": "replace"}
-    container = av.open(str(path), format="mp4", options={"max_pixels": str(_MAX_FRAME_PX)}, **options)
-    for stream in container.streams.video:
-        if stream.codec_context is not None:
-            stream.codec_context.options = {"max_pixels": str(_MAX_FRAME_PX)}
-            # With several threads, the decoder does not mark damaged frames.
-            stream.codec_context.thread_type = "NONE"
-    return container
-
-
-def _first_frame(container: Any) -> Any:
-    if not container.streams.video or container.streams.video[0].codec_context is None:
-        return None  # no picture track, or no decoder for its format
-    for packet in itertools.islice(container.demux(container.streams.video[0]), _MAX_PACKETS):
-        for frame in packet.decode():
-            return frame
-    return None
 
 
 def _damage_at_the_end(container: Any) -> str | None:
@@ -235,7 +197,7 @@ def _damage_from(start: int, container: Any) -> str | None:
     sound = [stream for stream in container.streams.audio if stream.codec_context is not None]
     container.seek(start, stream=video)
     last_listed = last_decoded = 0
-    for packet in itertools.islice(container.demux(video, *sound), _MAX_PACKETS):
+    for packet in itertools.islice(container.demux(video, *sound), MAX_PACKETS):
         is_picture = packet.stream.type == "video"
         if is_picture and packet.pts is not None and not packet.is_discard:
             last_listed = max(last_listed, packet.pts)

@@ -27,7 +27,7 @@ from airflow_wan.exceptions import (
 )
 from airflow_wan.media.mp4 import inspect_video
 from airflow_wan.net.retrying import retrying
-from airflow_wan.purchases.prices import RATES_AS_OF, settle_cost
+from airflow_wan.purchases.prices import RATES_AS_OF, charged_cost, settle_cost
 from airflow_wan.purchases.record import NOTHING_KNOWN, Order, Purchase
 from airflow_wan.redaction import shareable
 from airflow_wan.telemetry.metrics import count_video
@@ -121,7 +121,7 @@ class Delivery:
                 acceptance = self._accept(arrived, staged)
                 place = self._publish(staged, arrived)
                 log.info("The video is at %s (sha256 %s).", place, arrived.file.sha256)
-                record = self._record_or_less(arrived, acceptance, place)
+                record = self._record_or_less(client, arrived, acceptance, place)
                 if self.sidecar:
                     _leave_sidecar(record, place)
                 poster = leave_poster(place.local_path or staged, place) if self.poster else None
@@ -241,11 +241,13 @@ class Delivery:
             log.warning("The rejected file could not be kept: %s", error)
         return VideoRejected(problems, kept_at=kept_at, wan_task_id=wan_task_id)
 
-    def _record_or_less(self, arrived: _Arrived, acceptance: Acceptance, place: Destination) -> Sidecar:
+    def _record_or_less(
+        self, client: WanClient, arrived: _Arrived, acceptance: Acceptance, place: Destination
+    ) -> Sidecar:
         """Return all that can be recorded of the video. The video is at its place: nothing in here may fail it."""
         essential = self._essential_record(arrived, acceptance, place)
         try:
-            return essential.model_copy(update=self._details(arrived))
+            return essential.model_copy(update=self._details(client, arrived))
         except Exception as error:  # noqa: BLE001 - a record or a stranger's answer that nobody thought of
             log.warning(
                 "The request, the times and the cost of the video are left out of its record and of wan_video: they "
@@ -270,12 +272,14 @@ class Delivery:
             airflow=task_instance(self.airflow),
         )
 
-    def _details(self, arrived: _Arrived) -> dict[str, Any]:
+    def _details(self, client: WanClient, arrived: _Arrived) -> dict[str, Any]:
         """Return the rest of the record; the record itself removes what signs URLs."""
         task, purchase, order = arrived.task, self.purchase, self.order
         request, gateway = order.request, self.account.gateway.name
         usage = _recordable("The usage that the gateway tells", dict(task.usage))
-        settled = settle_cost(gateway, order.model, order.resolution, usage) if order.model else None
+        settled = charged_cost(client, task.wan_task_id)
+        if settled is None and order.model:
+            settled = settle_cost(gateway, order.model, order.resolution, usage)
         return {
             "request": _recordable("The request", dict(request) or None),
             "fingerprint": purchase.intent.fingerprint if purchase else None,

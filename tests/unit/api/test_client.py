@@ -8,6 +8,8 @@ import math
 import socket
 import time
 import tracemalloc
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -852,3 +854,100 @@ def test_a_list_that_is_too_long_is_not_read(raw_server: RawServer, account_at: 
         client.list_tasks("wan2.7-i2v", since=time.time() - 60, until=time.time())
 
     assert len(raw_server.requests) == 20
+
+
+# APIYI's list, which a system token opens ----------------------------------------------------------------------------
+
+TOKEN = "owner-token-0123456789"
+
+
+def owner(account: Account) -> Account:
+    return replace(account, system_token=TOKEN)
+
+
+def test_a_system_token_opens_the_list(wan_emulator: RunningEmulator, account_at: Callable[..., Account]) -> None:
+    account = account_at(wan_emulator.base_url, APIYI, read_timeout=20.0)
+    before = time.time()
+    created = [create(account).wan_task_id for _ in range(3)]
+
+    with WanClient(owner(account)) as client:
+        listed = client.list_tasks("wan2.7-i2v", since=before, until=time.time())
+        earlier = client.list_tasks("wan2.7-i2v", since=before - 900, until=before - 600)
+        unknown = client.cost_of("no such task")
+
+    assert sorted(row.wan_task_id for row in listed) == sorted(created)
+    assert {row.model for row in listed} == {"wan2.7-i2v"}
+    assert earlier == []
+    assert unknown is None
+
+
+def test_the_token_is_sent_for_the_list_alone_raw_and_without_the_key(
+    raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    row = {"task_id": "a", "status": "completed", "quota": 42_000, "submit_time": 1_775_113_902, "model_name": "m"}
+    raw_server.answers(200, {"data": {"items": [row]}})
+    account = owner(account_at(raw_server.base_url, APIYI))
+
+    with WanClient(account) as client:
+        rows = client.list_tasks("m", since=1_775_113_902, until=1_775_113_903)
+        cost = client.cost_of("a")
+        with suppress(WanError):
+            client.get_task("a")
+
+    assert [row.wan_task_id for row in rows] == ["a"]
+    assert cost == 0.084
+    *lists, poll = raw_server.requests
+    assert len(lists) == 3  # two pages, of which the second has nothing new, and the cost
+    for request in lists:
+        assert f"\r\nauthorization: {TOKEN}\r\n".encode() in request.replace(b"Authorization", b"authorization")
+        assert b"sk-" not in request
+    assert TOKEN.encode() not in poll
+    assert TOKEN not in repr((account, client))
+
+
+@pytest.mark.parametrize("quota", [None, "42000", True, -1, float("inf"), 10**400, {}])
+def test_a_quota_that_is_no_amount_is_no_cost(
+    quota: Any, raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    rows = [{"task_id": "a", "status": "completed", "quota": quota, "submit_time": 1_775_113_902}]
+    raw_server.answers(200, {"data": {"items": rows}})
+
+    with WanClient(owner(account_at(raw_server.base_url, APIYI))) as client:
+        assert client.cost_of("a") is None
+
+
+def test_a_failed_task_still_shows_its_charge_and_costs_nothing(
+    raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    rows = [{"task_id": "a", "status": "failed", "quota": 42_000, "submit_time": 1_775_113_902}]
+    raw_server.answers(200, {"data": {"items": rows}})
+
+    with WanClient(owner(account_at(raw_server.base_url, APIYI))) as client:
+        assert client.cost_of("a") is None
+
+
+@pytest.mark.parametrize("body", [{"data": None}, {"data": {"items": None}}, {"success": False, "message": "no"}, []])
+def test_what_is_no_list_of_an_owner_makes_the_gateway_unavailable(
+    body: Any, raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    raw_server.answers(200, body)
+
+    with WanClient(owner(account_at(raw_server.base_url, APIYI))) as client, pytest.raises(GatewayUnavailable):
+        client.list_tasks("m", since=0, until=1)
+
+
+def test_without_a_token_the_cost_is_not_asked_for(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
+    with WanClient(account_at(raw_server.base_url, APIYI)) as client:
+        assert client.cost_of("a") is None
+
+    assert raw_server.requests == []
+
+
+def test_a_token_that_the_gateway_repeats_is_hidden(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
+    raw_server.answers(401, {"success": False, "message": f"token {TOKEN} is not valid"})
+
+    with WanClient(owner(account_at(raw_server.base_url, APIYI))) as client, pytest.raises(WanError) as caught:
+        client.cost_of("a")
+
+    assert "is not valid" in str(caught.value)
+    assert TOKEN[:8] not in f"{caught.value} {caught.value!r} {vars(caught.value)}"

@@ -328,6 +328,14 @@ def test_a_task_status_in_a_failed_answer_does_not_count() -> None:
         read_task(answer({"status": "completed", "result_url": URL}, status=502), TASK_ID)
 
 
+def test_the_prompt_is_read_from_the_request_that_apiyi_repeats_in_its_record() -> None:
+    record = {"input": {"prompt": "a kite", "media": []}, "output": {}}
+
+    task = read_task(answer({"status": "completed", "task_id": TASK_ID, "result": {"data": record}}), TASK_ID)
+
+    assert task.orig_prompt == "a kite"
+
+
 # Lists ---------------------------------------------------------------------------------------------------------------
 
 

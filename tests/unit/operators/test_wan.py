@@ -48,6 +48,21 @@ def test_a_video_is_bought_once_and_lands_at_its_path(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "film.mp4.json"]
 
 
+@pytest.mark.parametrize(("fault", "usd"), [(None, 0.168), ({"on": "list", "kind": "server_error"}, None)])
+def test_what_apiyi_charged_is_told_where_a_system_token_opens_its_list(
+    fault: Any, usd: float | None, film: Callable[..., Any], connect_to: Any, runner: Any, connect: Callable[..., None]
+) -> None:
+    emulator = connect_to("apiyi").emulator
+    connect(emulator.base_url, gateway="apiyi", system_token="owner-token-0123456789")
+    if fault is not None:
+        emulator.add_fault(**fault)
+
+    runner.run(film())
+
+    assert runner.instance.xcoms["wan_video"]["settled_cost_usd"] == usd
+    assert "owner-token" not in repr((runner.trigger_kwargs, runner.events, runner.instance.xcoms))
+
+
 @pytest.mark.takes_time
 def test_nothing_secret_is_in_trigger_arguments_events_and_xcom(
     film: Callable[..., Any], gateway: Any, runner: Any

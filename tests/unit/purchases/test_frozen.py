@@ -288,3 +288,28 @@ def test_a_paid_id_that_meets_another_trys_record_is_told_and_replaces_nothing(
 
     assert ledger.read() == others
     assert "paid-and-mine" in caplog.text
+
+
+def test_an_intent_of_which_nothing_was_sent_is_taken_back_after_an_outage(stage: Stage) -> None:
+    """Airflow is away between the intent and the question, and for two more requests."""
+    from airflow.sdk.execution_time import task_runner
+
+    stage.reset(has_state_store=False)
+    send = task_runner.SUPERVISOR_COMMS.send
+    away: list[int] = []
+
+    def send_or_fail(message: Any) -> Any:
+        answer_is_lost = type(message).__name__ == "GetTaskStates" and not away
+        if answer_is_lost or 0 < len(away) < 3:
+            away.append(1)
+            raise ConnectionError("the API server is away")
+        return send(message)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task_runner.SUPERVISOR_COMMS, "send", send_or_fail)
+        stage.run_try()
+    assert stage.created == []
+    assert stage.runner.store.record == {}
+
+    stage.run_try()
+    assert stage.outcomes[1] == "success"

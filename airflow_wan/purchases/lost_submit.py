@@ -337,7 +337,7 @@ def _length_told(usage: Any) -> float | None:
 
 
 def _resolution_told(usage: Any) -> str | None:
-    lines = positive_number(usage.get("SR"))
+    lines = positive_number(str(usage.get("SR")).upper().removesuffix("P"))
     return None if lines is None else f"{lines:g}P"
 
 

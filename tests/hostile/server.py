@@ -164,7 +164,7 @@ class HostileServer:
         """Forget all answers and all that was counted; connections that still drip end."""
         self.over.set()
         with self._idle:
-            assert self._idle.wait_for(lambda: not self._live, timeout=15), "a connection does not end"
+            assert self._idle.wait_for(lambda: not self._live, timeout=60), "a connection does not end"
         self.over = threading.Event()
         self.answers: dict[Kind, list[Act]] = {}
         self.unread: set[Kind] = set()
@@ -175,7 +175,7 @@ class HostileServer:
     def settle(self) -> None:
         """Return when every connection has ended, so that all is counted."""
         with self._idle:
-            assert self._idle.wait_for(lambda: not self._live, timeout=15), "a client did not close its connection"
+            assert self._idle.wait_for(lambda: not self._live, timeout=60), "a client did not close its connection"
 
     def on(self, kind: Kind, *acts: Act) -> None:
         """Answer a kind of request by each act in turn, and by the last one from then on."""

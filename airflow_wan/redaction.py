@@ -71,9 +71,9 @@ _API_KEY = re.compile(
 _DATA_URI = re.compile(r"data:(?=[\w;])(?P<type>[\w.+-]+/[\w.+-]+)?(?P<options>;[^,\s]*)?,", re.IGNORECASE)
 
 
-# What msgpack, JSON and PostgreSQL cannot hold, and what moves the cursor of a terminal: half a character, and control
-# characters other than a tab and a line feed.
-_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
+# What msgpack, JSON and PostgreSQL cannot hold, what moves the cursor of a terminal, and what reorders a line: half a
+# character, control characters other than a tab and a line feed, separators of lines, and changes of the direction.
+_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
 def clean_text(text: str) -> str:
@@ -93,7 +93,7 @@ def redact(text: str) -> str:
 
 
 def redact_beginning(text: str, max_chars: int) -> str:
-    """Return the beginning of a text of any length, without secrets.
+    """Return the beginning of a text of any length, without secrets and in one line: a second could look like a log's.
 
     A cut in the middle of a URL or key would hide that it is one, so the word that is cut is left out.
 
@@ -103,7 +103,7 @@ def redact_beginning(text: str, max_chars: int) -> str:
     head = text[: 20 * max_chars]
     if len(head) < len(text):
         head = head.rpartition(" ")[0] or head.partition("://")[0].partition("sk-")[0]
-    return redact(head)[:max_chars]
+    return redact(head)[:max_chars].replace("\n", " ")
 
 
 def shareable(value: Any) -> Any:

@@ -311,7 +311,7 @@ def _parse_url(url: str, location: str = "") -> SplitResult:
         port = target.port  # raises ValueError when it is not a number from 0 to 65535
     except ValueError:
         port = 0
-    if port == 0:
+    if port == 0 or " " in (target.hostname or ""):  # a proxy would be asked in words of its own
         raise TransferFailed(_MALFORMED_URL)
     return target
 

@@ -333,6 +333,8 @@ def test_a_figure_that_is_no_json_becomes_null(figure: float) -> None:
         ("half \ud83d of one", "half � of one"),
         ("\0\x01\x1b[31mred", "�[31mred"),
         ("\x7f\x85\x9b", "�"),
+        ("a\u2028b\u2029c", "a�b�c"),
+        ("abc\u202egnp.exe\u2066", "abc�gnp.exe�"),
         ("一只风筝 🎥 é", "一只风筝 🎥 é"),
     ],
 )
@@ -340,6 +342,10 @@ def test_a_clean_text_has_neither_halves_of_characters_nor_control_characters(te
     assert clean_text(text) == redact(text) == clean
     assert clean_text(clean) == clean
     clean_text(text).encode()
+
+
+def test_the_beginning_of_a_text_is_one_line() -> None:
+    assert redact_beginning("no\n2026-11-25 INFO all is well\r\nend", 100) == "no 2026-11-25 INFO all is well end"
 
 
 @given(st.text(st.characters()))

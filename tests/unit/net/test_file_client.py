@@ -186,6 +186,7 @@ def test_the_next_address_of_a_name_is_tried_when_one_does_not_answer(
         *("http://files.example/a", "HTTP://files.example/a", "ftp://files.example/a", "file:///etc/passwd", "data:,x"),
         *("javascript:alert(1)", "gopher://files.example/", "//files.example/a", "https:///a", "https://[/a", ""),
         *("https://files.example:0/a", "https://files.example:99999/a", "https://files.example:x/a"),
+        "https://files.example /a",
         *("https://files\r\nHost: x/a", "https://" + "a" * 64 + ".example/a", "https://\udcff.example/a"),
     ],
 )

@@ -67,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         help="limit DashScope reads to 20 a second for each key",
     )
     parser.add_argument(
+        "--latency-s", type=float, default=defaults.latency_s, help="seconds by which every answer comes later"
+    )
+    parser.add_argument(
         "--media-mirror",
         action="append",
         default=[],
@@ -126,6 +129,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         api_key=options.api_key,
         rejected_keys=frozenset(options.reject_key),
         qps_limit=options.qps_limit,
+        latency_s=options.latency_s,
         media_mirrors=tuple(options.media_mirror),
     )
 

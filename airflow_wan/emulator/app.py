@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import re
 import uuid
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,6 +25,7 @@ from airflow_wan.emulator.connections import DroppedResponse
 from airflow_wan.emulator.dashscope import DashScope
 from airflow_wan.emulator.faults import CallKind, Fault, FaultKind, Faults
 from airflow_wan.emulator.gateway_names import GatewayName
+from airflow_wan.emulator.latency import Latency, LatencyMiddleware
 from airflow_wan.emulator.media import Fetcher
 from airflow_wan.emulator.rendering import RenderPool
 from airflow_wan.emulator.tasks import Caller, State, Task, TaskStore
@@ -90,9 +92,13 @@ class Emulator:
         self._render_pool = RenderPool(self.clock)
         self._signer = results.Signer()
         self._throttle = Throttle()
+        self.latency = Latency(settings.latency_s)
         self.app = Starlette(
             routes=self._routes(),
-            middleware=[Middleware(BoundedBodies, limit_bytes=_limit_bytes)],
+            middleware=[
+                Middleware(LatencyMiddleware, latency=self.latency),
+                Middleware(BoundedBodies, limit_bytes=_limit_bytes),
+            ],
             exception_handlers={HTTPException: _no_route, BodyTooLargeError: _too_large},
         )
 
@@ -103,6 +109,7 @@ class Emulator:
         self.requests.clear()
         self.uploads.clear()
         self.clock.reset()
+        self.latency.seconds = self.settings.latency_s
         self._throttle.clear()
 
     def close(self) -> None:
@@ -136,6 +143,7 @@ class Emulator:
             Route("/_emulator/requests", self._requests, methods=["GET"]),
             Route("/_emulator/uploads", self._list_uploads, methods=["GET"]),
             Route("/_emulator/clock", self._advance, methods=["POST"]),
+            Route("/_emulator/latency", self._set_latency, methods=["POST"]),
             Route("/_emulator/faults", self._add_faults, methods=["POST"]),
             Route("/_emulator/faults", self._list_faults, methods=["GET"]),
             Route("/_emulator/faults", self._clear_faults, methods=["DELETE"]),
@@ -340,6 +348,17 @@ class Emulator:
         except ValueError as error:
             return JSONResponse({"error": f'POST {{"advance_s": <seconds>}}. {error}'}, 400)
         return JSONResponse({"now": self.clock.now()})
+
+    async def _set_latency(self, request: Request) -> Response:
+        try:
+            body: Any = parse_json(await request.body())
+            seconds = float(body["latency_s"])
+        except (ValueError, TypeError, KeyError, OverflowError):
+            seconds = -1.0
+        if not 0 <= seconds < math.inf:
+            return JSONResponse({"error": 'POST {"latency_s": <seconds, 0 or more>}'}, 400)
+        self.latency.seconds = seconds
+        return JSONResponse({"latency_s": seconds})
 
     async def _add_faults(self, request: Request) -> Response:
         try:

@@ -22,6 +22,8 @@ class Settings:
     :param rejected_keys: keys that are refused although they begin with `sk-`.
     :param system_token: the only token that opens APIYI's list of tasks; None accepts every one that is no `sk-…` key.
     :param qps_limit: whether each key may send only 20 reads a second to DashScope.
+    :param latency_s: seconds of real time by which every request is handled and answered later, those for `/_emulator`
+        excepted. `POST /_emulator/latency` with `{"latency_s": 1.5}` changes it.
     :param media_mirrors: pairs of a public URL prefix and the prefix to fetch from instead.
     :raises ValueError: if one of the times is no number of seconds from 0 to ten years.
     """
@@ -35,6 +37,7 @@ class Settings:
     rejected_keys: frozenset[str] = frozenset()
     system_token: str | None = None
     qps_limit: bool = True
+    latency_s: float = 0.0
     media_mirrors: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:

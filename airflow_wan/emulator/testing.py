@@ -127,6 +127,10 @@ class RunningEmulator:
         """Move the emulator's clock forward by `seconds`."""
         self._emulator.clock.advance(seconds)
 
+    def set_latency(self, seconds: float) -> None:
+        """Handle and answer every request so many seconds later from now on."""
+        self._emulator.latency.seconds = seconds
+
     def reset(self) -> None:
         """Forget all tasks, requests, uploads, faults and clock changes."""
         self._emulator.reset()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ import pytest
 from airflow_wan.emulator.testing import AT_ONCE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import httpx
 
     from airflow_wan.emulator.testing import RunningEmulator
@@ -54,6 +57,33 @@ def test_an_expired_task_stays_billed(dashscope: Any, i2v: Any, wan_emulator: Ru
     (row,) = wan_emulator.ledger()
 
     assert (row["status"], row["billed"]) == ("SUCCEEDED", True)
+
+
+class TestLatency:
+    @pytest.fixture(autouse=True)
+    def no_latency_afterwards(self, wan_emulator: RunningEmulator) -> Iterator[None]:
+        yield
+        wan_emulator.reset()
+
+    def test_every_call_of_a_client_is_answered_later(
+        self, dashscope: Any, i2v: Any, http: httpx.Client, wan_emulator: RunningEmulator
+    ) -> None:
+        assert http.post("/_emulator/latency", json={"latency_s": 0.3}).json() == {"latency_s": 0.3}
+
+        for path in ("/v1/tasks/x", "/api/v1/tasks/x", "/api/v1/tasks/", "/api/v1/uploads", "/result/x.mp4"):
+            began = time.monotonic()
+            http.get(path)
+            assert time.monotonic() - began >= 0.3
+
+    def test_a_reset_ends_it(self, http: httpx.Client, wan_emulator: RunningEmulator) -> None:
+        wan_emulator.set_latency(3600)
+        wan_emulator.reset()
+
+        assert http.get("/v1/tasks/x").status_code == 400
+
+    @pytest.mark.parametrize("body", [{}, {"latency_s": -1}, {"latency_s": "soon"}, {"latency_s": None}, [1]])
+    def test_what_is_no_latency_is_refused(self, body: Any, http: httpx.Client) -> None:
+        assert http.post("/_emulator/latency", json=body).status_code == 400
 
 
 class TestCanceled:

@@ -96,7 +96,9 @@ def test_help_names_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
 
     told = capsys.readouterr().out
-    flags = "--host --port --pending-s --running-s --api-key --reject-key --no-qps-limit --media-mirror --fault"
+    flags = (
+        "--host --port --pending-s --running-s --api-key --reject-key --no-qps-limit --latency-s --media-mirror --fault"
+    )
     assert not [flag for flag in flags.split() if flag not in told]
 
 

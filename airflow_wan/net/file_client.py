@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 3
 
+USUAL_FILE_HOST = "dashscope-result-sgp.oss-ap-southeast-1.aliyuncs.com"
+"""A host that videos of both gateways come from, by which `check_proxy` asks NO_PROXY."""
+
 _MAX_ADDRESSES = 8  # of one name; whoever answers for a name may list thousands
 _MAX_STATUSES = 20  # of one answer, the interim ones included
 _MALFORMED_URL = "The URL of the file is malformed."
@@ -153,9 +156,14 @@ class FileClient:
     def _connect(
         self, target: SplitResult, opened: contextlib.ExitStack, deadline: Deadline
     ) -> http.client.HTTPConnection:
-        """Return a connection to the host of a URL, if that host may be contacted; nothing is sent yet."""
+        """Return a connection to the host of a URL, if that host may be contacted; nothing is sent yet.
+
+        A public host that is named with http is asked for the same by https.
+        """
+        if target.scheme == "http" and not (self.private_allowed and _is_private_host(target)):
+            target = _as_https(target)
         host = target.hostname
-        if not host or not (target.scheme == "https" or (target.scheme == "http" and self.private_allowed)):
+        if not host or target.scheme not in ("https", "http"):
             raise _not_https(target)
         proxy = _proxy_for(host) if target.scheme == "https" else None
         connection = opened.enter_context(contextlib.closing(self._new_connection(target, host, proxy)))
@@ -319,9 +327,23 @@ def _parse_url(url: str, location: str = "") -> SplitResult:
 def _redirected(source: SplitResult, location: str) -> SplitResult:
     """Return the parts of the URL that a redirect leads to; none leads from https to http."""
     target = _parse_url(source.geturl(), location)
-    if source.scheme == "https" and target.scheme == "http":
+    return _as_https(target) if source.scheme == "https" and target.scheme == "http" else target
+
+
+def _as_https(target: SplitResult) -> SplitResult:
+    """Return the parts of a URL with https instead of http.
+
+    :raises TransferFailed: when the URL names another port than that of http, where nobody speaks TLS.
+    """
+    if target.port not in (None, 80):
         raise _not_https(target)
-    return target
+    return target._replace(scheme="https", netloc=target.netloc.removesuffix(":80"))
+
+
+def _is_private_host(target: SplitResult) -> bool:
+    """Return whether every address of a URL's host is on this machine or in a private network."""
+    found = socket.getaddrinfo(target.hostname, target.port or 80, type=socket.SOCK_STREAM)
+    return all(is_private(str(address[0])) for *_, address in found)
 
 
 def _not_https(target: SplitResult) -> TransferFailed:
@@ -345,8 +367,19 @@ def _proxy_for(host: str) -> SplitResult | None:
         return None
     proxy = urlsplit(url if "://" in url else f"http://{url}")
     if proxy.scheme != "http" or not proxy.hostname:
-        raise TransferFailed(f"HTTPS_PROXY names a proxy of scheme {proxy.scheme!r}; only http:// proxies work.")
+        raise TransferFailed(
+            f"HTTPS_PROXY or ALL_PROXY names a proxy of scheme {proxy.scheme!r}; files are fetched through http:// "
+            "proxies only. Name such a proxy, or the file host in NO_PROXY."
+        )
     return proxy
+
+
+def check_proxy() -> None:
+    """Check whether a file on the internet can be fetched through the proxy that the environment names, if any.
+
+    :raises TransferFailed: when it cannot.
+    """
+    _proxy_for(USUAL_FILE_HOST)
 
 
 def _proxy_credentials(proxy: SplitResult) -> dict[str, str]:

@@ -183,7 +183,13 @@ def test_the_next_address_of_a_name_is_tried_when_one_does_not_answer(
 @pytest.mark.parametrize(
     "url",
     [
-        *("http://files.example/a", "HTTP://files.example/a", "ftp://files.example/a", "file:///etc/passwd", "data:,x"),
+        *(
+            "http://files.example:8080/a",
+            "HTTP://files.example:8080/a",
+            "ftp://files.example/a",
+            "file:///etc/passwd",
+            "data:,x",
+        ),
         *("javascript:alert(1)", "gopher://files.example/", "//files.example/a", "https:///a", "https://[/a", ""),
         *("https://files.example:0/a", "https://files.example:99999/a", "https://files.example:x/a"),
         "https://files.example /a",
@@ -207,7 +213,7 @@ def test_nothing_but_https_is_contacted(
     [
         *(f"https://{host}/b" for host in ADDRESSES if host.isascii()),
         *("//10.0.0.5/b", "HTTPS://10.0.0.5/b", "https://me:secret@10.0.0.5/b", "https://93.184.216.34@10.0.0.5/b"),
-        *("http://files.example/b", "HTTP://files.example/b"),
+        *("http://files.example:8080/b", "HTTP://files.example:443/b"),
         *("http://10.0.0.5/b", "ftp://files.example/b", "file:///etc/passwd", "data:,x", "javascript:alert(1)"),
         *("https://[/b", "https://files.example:0/b", "http:b"),
     ],
@@ -253,6 +259,37 @@ def test_a_redirect_from_https_to_http_is_not_followed_even_in_a_private_network
         get(FileClient(tls.client, private_allowed=True), encrypted.url("/a"))
 
     assert host.requests == []
+
+
+@pytest.mark.parametrize("url", ["http://files.example/a?s=1", "HTTP://files.example:80/a?s=1"])
+@pytest.mark.parametrize("private_allowed", [False, True])
+def test_a_public_host_that_is_named_with_http_is_asked_by_https(
+    private_allowed: bool,
+    url: str,
+    tls: Tls,
+    tls_hosts: Callable[[], FileHost],
+    proxied: Callable[[FileHost], Proxy],
+    names: dict[str, list[list[str]]],
+) -> None:
+    names["files.example"] = [["93.184.216.34"]]
+    public = tls_hosts()
+    proxy = proxied(public)
+    public.serves("/a", 200, b"content")
+
+    assert get(FileClient(tls.client, private_allowed=private_allowed), url) == b"content"
+    assert proxy.requests[0][0] == "files.example:443"
+    assert public.requests[0][0] == "/a?s=1"
+
+
+def test_a_redirect_from_https_to_http_is_followed_by_https(
+    tls: Tls, tls_hosts: Callable[[], FileHost], proxied: Callable[[FileHost], Proxy]
+) -> None:
+    public = tls_hosts()
+    proxied(public)
+    public.redirects("/a", "http://files.example/b")
+    public.serves("/b", 200, b"content")
+
+    assert get(FileClient(tls.client, private_allowed=False), "https://files.example/a") == b"content"
 
 
 def test_a_loop_of_redirects_ends(tls: Tls, host: FileHost) -> None:

@@ -773,7 +773,7 @@ def test_only_https_urls_are_requested(url: str, host: FileHost, tmp_path: Path)
     assert host.requests == []
 
 
-@pytest.mark.parametrize("url", ["http://files.example/x.mp4?Signature=TOPSECRET", "ftp://127.0.0.1/x.mp4"])
+@pytest.mark.parametrize("url", ["http://files.example:81/x.mp4?Signature=TOPSECRET", "ftp://127.0.0.1/x.mp4"])
 def test_even_for_an_emulator_http_is_for_private_hosts_only(
     url: str, names: dict[str, list[list[str]]], tmp_path: Path
 ) -> None:
@@ -865,7 +865,8 @@ def test_an_https_proxy_is_refused_with_the_reason(
 
     error = failure("https://files.example/x.mp4", tmp_path / "x", private_allowed=False)
 
-    assert "HTTPS_PROXY names a proxy of scheme 'https'; only http:// proxies" in str(error)
+    assert "names a proxy of scheme 'https'" in str(error)
+    assert "p@ss" not in str(error)
 
 
 def test_a_redirect_to_https_is_followed(
@@ -886,7 +887,7 @@ def test_a_redirect_to_http_beyond_private_networks_is_refused_even_for_an_emula
     names: dict[str, list[list[str]]], host: FileHost, tmp_path: Path
 ) -> None:
     names["files.example"] = [["93.184.216.34"]]
-    host.redirects("/x.mp4", "http://files.example/y.mp4?Signature=TOPSECRET")
+    host.redirects("/x.mp4", "http://files.example:81/y.mp4?Signature=TOPSECRET")
 
     assert "the scheme 'http' (host files.example)" in str(failure(host.url("/x.mp4"), tmp_path / "x"))
 

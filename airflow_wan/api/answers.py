@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -41,6 +43,12 @@ _MAX_HEADER_CHARS = 200
 _MAX_TEXT_BYTES = 4096
 _MAX_INTEGER_CHARS = len(str(-(2**63)))
 
+# The first bytes of gzip, and of zlib's usual settings, which "deflate" stands for.
+_COMPRESSED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+
+# The field in JSON that is cut off, in JSON that is written as a text of JSON, or in what Python prints of a dict.
+_NAMED_TASK = re.compile(rf"""\\?["']task_id\\?["']\s{{0,9}}:\s{{0,9}}\\?["']([^"'\\\s]{{1,{MAX_ID_CHARS}}})\\?["']""")
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -51,6 +59,7 @@ class Answer:
     :param payload: its body as JSON; None if the body is not JSON.
     :param text: the beginning of its body as text.
     :param unreadable: why its body was not read, as the end of a sentence; empty if it was read.
+    :param named_ids: the different ids of tasks that a body names which is no object of JSON, or is not read.
     """
 
     http_status: int
@@ -58,6 +67,7 @@ class Answer:
     payload: object = field(repr=False)
     text: str = field(repr=False)
     unreadable: str = ""
+    named_ids: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, http_status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes, key_mask: KeyMask) -> Self:
@@ -65,27 +75,40 @@ class Answer:
 
         :param http_status: its status code.
         :param headers: all of its headers.
-        :param content: its body as it was sent. It is never decompressed: uncompressed answers are asked for.
+        :param content: its body as it was sent. Uncompressed answers in UTF-8 are asked for, but whatever can be read
+            is read: an answer to a create may hold the only copy of the id of a paid task.
         :param key_mask: hides the account's key.
         """
         known = {name: value for raw, value in headers if (name := raw.decode("latin-1").lower()) in _HEADERS}
         shown = {name: key_mask.hide(clean_text(_decode(value))) for name, value in known.items()}
-        text = key_mask.hide(clean_text(_decode(content[:_MAX_TEXT_BYTES])))
+        content = _decompress(content)
+        whole = _decode_body(content[:MAX_ANSWER_BYTES])
+        text = key_mask.hide(clean_text(whole[:_MAX_TEXT_BYTES]))
         try:
-            payload, unreadable = _parse(content, key_mask), ""
+            payload, unreadable = _parse(content, whole, key_mask), ""
         except _UnreadableError as error:
             payload, unreadable = None, str(error)
+        named = (
+            ()
+            if isinstance(payload, (dict, list))
+            else tuple(key_mask.hide(clean_text(one)) for one in _named_ids(whole))
+        )
         encoding = shown.get("content-encoding", "identity").strip().lower()
         # APIYI may label an uncompressed answer as gzip.
         if payload is None and not unreadable and content and encoding not in ("", "identity"):
             text, unreadable = "", "it is compressed"
         shown = {name: value[:_MAX_HEADER_CHARS] for name, value in shown.items()}
-        return cls(http_status, shown, payload, text, unreadable)
+        return cls(http_status, shown, payload, text, unreadable, named)
 
     @property
     def body(self) -> Mapping[str, Any]:
         """The JSON object; an empty one if the body is something else."""
         return self.payload if isinstance(self.payload, Mapping) else {}
+
+    @property
+    def task_ids(self) -> tuple[str, ...]:
+        """The different ids of tasks that the body names anywhere, whether it was read or not."""
+        return tuple(dict.fromkeys(task_ids_in(self.payload))) or self.named_ids
 
     @property
     def ok(self) -> bool:
@@ -146,15 +169,52 @@ def _decode(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def _parse(content: bytes, key_mask: KeyMask) -> object:
+def _decode_body(raw: bytes) -> str:
+    """Return a body as text: in UTF-8, UTF-16 or UTF-32, with a byte order mark or without, as JSON may be written."""
+    return raw.decode(json.detect_encoding(raw), "replace").removeprefix("\ufeff")
+
+
+def _decompress(content: bytes) -> bytes:
+    """Return a body that is compressed as gzip or zlib as it was, or its beginning; any other body as it is.
+
+    Its label is not asked: a gateway may label a plain answer as compressed, and a compressed one not at all.
+    """
+    if not content.startswith(_COMPRESSED):
+        return content
+    try:
+        # 32: gzip or zlib, by its first bytes. A body that is cut off gives what came before the cut.
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, MAX_ANSWER_BYTES + 1)
+    except zlib.error:
+        return content
+
+
+def _named_ids(text: str) -> Iterator[str]:
+    """Yield each different id that a text names as a field ``"task_id"`` of JSON would."""
+    yield from dict.fromkeys(found[1] for found in _NAMED_TASK.finditer(text))
+
+
+def _json_in(text: str) -> object:
+    """Return the JSON that a text is or ends with: a proxy or PHP may write a warning before it.
+
+    :raises ValueError: when there is none.
+    """
+    try:
+        return json.loads(text, parse_int=_short_integer)
+    except ValueError:
+        begin = text.find("{")
+        if begin < 1 or clean_text(text[:begin]) != text[:begin].replace("\r\n", "\n") or "\ufffd" in text[:begin]:
+            raise  # no text stands before it
+    return json.loads(text[begin:], parse_int=_short_integer)
+
+
+def _parse(content: bytes, text: str, key_mask: KeyMask) -> object:
     """Return a body as clean JSON; None if it is not JSON."""
     if len(content) > MAX_ANSWER_BYTES:
         raise _UnreadableError(f"it has more than {MAX_ANSWER_BYTES} bytes")
-    text = _decode(content).removeprefix("\ufeff")
     if sum(map(text.count, ",[{")) > MAX_SEPARATORS:
         raise _UnreadableError("it has too many values")
     try:
-        return _Cleaning(key_mask).clean(json.loads(text, parse_int=_short_integer))
+        return _Cleaning(key_mask).clean(_json_in(text))
     except RecursionError:
         raise _UnreadableError("it is nested too deeply") from None
     except _UnreadableError:

@@ -141,7 +141,7 @@ class WanClient:
         :raises SubmitAmbiguous: when the gateway may have accepted the request.
         :raises WanError: of the class that the answer means, when the gateway refused the request.
         """
-        answer = self._exchange(create_call(self._account.gateway, request.body))
+        answer = self._exchange(create_call(self._account.gateway, request.body), partial=True)
         if isinstance(answer, _NoAnswer):
             raise (SubmitAmbiguous if answer.sent else SubmitNotSent)(answer.reason)
         return read_created(answer)
@@ -241,8 +241,13 @@ class WanClient:
             raise GatewayUnavailable(answer.reason, wan_task_id=wan_task_id)
         return answer
 
-    def _exchange(self, call: ApiCall) -> Answer | _NoAnswer:
-        """Send a request within the account's total time; errors of the network are returned, and not raised."""
+    def _exchange(self, call: ApiCall, *, partial: bool = False) -> Answer | _NoAnswer:
+        """Send a request within the account's total time; errors of the network are returned, and not raised.
+
+        :param call: the request.
+        :param partial: whether an answer counts of which only a part arrived, if that part names a task.
+        """
+        content = bytearray()
         with Deadline(self._account.total_timeout) as deadline:
             progress = _Progress(deadline, self._overhead)
             if self._socket is not None:
@@ -251,16 +256,21 @@ class WanClient:
             try:
                 response = self._http.send(request, stream=True)
                 try:
-                    content = _read(response, self._overhead)
+                    _read(response, self._overhead, content)
                 finally:
                     response.close()
             except (*_HTTP_ERRORS, _TooLateError) as error:
-                return self._no_answer(error, progress)
+                answer = self._answer(response, content) if partial and content else None
+                return answer if answer and answer.task_ids else self._no_answer(error, progress)
             finally:
                 self._socket = progress.socket or self._socket
-        answer = Answer.read(response.status_code, response.headers.raw, content, self._key_mask)
+        answer = self._answer(response, content)
         # A body of no stated length seems complete when its connection is shut down.
-        return self._no_answer(_TooLateError(), progress) if deadline.passed and answer.payload is None else answer
+        cut_off = deadline.passed and answer.payload is None and not (partial and answer.task_ids)
+        return self._no_answer(_TooLateError(), progress) if cut_off else answer
+
+    def _answer(self, response: httpx.Response, content: bytearray) -> Answer:
+        return Answer.read(response.status_code, response.headers.raw, bytes(content), self._key_mask)
 
     def _no_answer(self, error: Exception, progress: _Progress) -> _NoAnswer:
         account = self._account
@@ -466,19 +476,17 @@ def _build_request(http: httpx.Client | httpx.AsyncClient, call: ApiCall, extens
     raise InvalidVideoRequest([f"it cannot be written as JSON in UTF-8 ({problem}). Nothing was sent."])
 
 
-def _read(response: httpx.Response, overhead: _Overhead) -> bytes:
-    """Return the body as it was sent; of a body that is too long, as much as shows that it is.
+def _read(response: httpx.Response, overhead: _Overhead, content: bytearray) -> None:
+    """Add to `content` the body as it was sent; of a body that is too long, as much as shows that it is.
 
     :raises httpx.RemoteProtocolError: when it comes in too many pieces.
     """
-    content = bytearray()
     for number, piece in enumerate(response.iter_raw(), 1):
         overhead.reset()
         content += piece
         if len(content) > MAX_ANSWER_BYTES:
             break
         _check_pieces(number)
-    return bytes(content)
 
 
 async def _read_async(response: httpx.Response, overhead: _Overhead) -> bytes:

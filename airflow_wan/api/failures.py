@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from airflow_wan.api.answers import task_ids_in, text_of
+from airflow_wan.api.answers import text_of
 from airflow_wan.exceptions import (
     MAX_MESSAGE_CHARS,
     AuthenticationFailed,
@@ -30,7 +31,18 @@ if TYPE_CHECKING:
 
 # Codes from the APIYI pages, Alibaba's error catalogue and the source of the `dashscope` SDK, in lower case. An entry
 # also stands for the codes that go on after a dot: "throttling" for `Throttling.RateQuota`.
-_BALANCE = ("insufficient_user_quota", "arrearage", "prepaidbilloverdue", "postpaidbilloverdue")
+_BALANCE = (
+    "insufficient_user_quota",
+    "insufficient_quota",
+    "pre_consume_token_quota_failed",
+    "quota_not_enough",
+    "local:quota_not_enough",
+    "token_quota_exhausted",
+    "arrearage",
+    "prepaidbilloverdue",
+    "postpaidbilloverdue",
+    "allocationquota.freetieronly",
+)
 _AUTHENTICATION = (
     "invalidapikey",
     "invalid_api_key",
@@ -38,7 +50,6 @@ _AUTHENTICATION = (
     "accessdenied",
     "model.accessdenied",
     "workspace.accessdenied",
-    "allocationquota.freetieronly",
     "commoditynotpurchased",
     "workspacenotfound",
     "model_not_found",
@@ -58,7 +69,7 @@ _OUTAGE = (
     "do_request_failed",
     "fail_to_fetch_task",
 )
-_LOST = ("task_not_exist", "tasknotexist", "tasknotfound", "task_not_found")
+NO_SUCH_TASK_CODES = ("task_not_exist", "tasknotexist", "tasknotfound", "task_not_found")
 _REJECTED = (
     "invalidparameter",
     "datainspectionfailed",
@@ -98,7 +109,7 @@ _CLASS_BY_CODE: tuple[tuple[tuple[str, ...], type[WanError]], ...] = (
     (_BALANCE, BalanceExhausted),
     (_THROTTLING, RateLimited),
     (_AUTHENTICATION, AuthenticationFailed),
-    (_LOST, VideoTaskLost),
+    (NO_SUCH_TASK_CODES, VideoTaskLost),
     (_OUTAGE, GatewayUnavailable),
     (_REJECTED, RequestRejected),
 )
@@ -112,6 +123,11 @@ _CLASS_BY_SENTENCE: tuple[tuple[str, type[WanError]], ...] = (
     ("无可用渠道", AuthenticationFailed),
     ("no available channel", AuthenticationFailed),
     ("preconsumedquota", BalanceExhausted),
+    ("pre_consume_token_quota_failed", BalanceExhausted),
+    ("quota_not_enough", BalanceExhausted),
+    ("token quota is not enough", BalanceExhausted),
+    ("user quota is not enough", BalanceExhausted),
+    ("令牌额度已用尽", BalanceExhausted),
     ("insufficient user quota", BalanceExhausted),
     ("余额不足", BalanceExhausted),
     ("额度不足", BalanceExhausted),
@@ -131,6 +147,12 @@ _CLASS_BY_STATUS: dict[int, type[WanError]] = {
 _REFUSING_STATUSES = frozenset(
     (*range(400, 407), 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 426, 428, 429, 431, 451)
 )
+
+NOT_A_GATEWAY = "The host of the connection does not answer as a gateway does"
+"""How the message begins of an answer that any web server may give."""
+
+# The statuses of a proxy before a gateway that is away, or that has too much to do.
+_AWAY_STATUSES = (408, 429, 502, 503, 504)
 
 _MAX_TEXT_CHARS = 20 * MAX_MESSAGE_CHARS
 _SHOWN_TEXT_CHARS = 200
@@ -173,12 +195,17 @@ def read_failed_answer(answer: Answer) -> FailedAnswer:
     code_in_message, message = split_code((message or "")[:_MAX_TEXT_CHARS])
     kind = text_of(fields.get("type"))
     code = text_of(fields.get("code")) or code_in_message or (kind if kind in _TYPES_WITH_MEANING else None)
+    if message and not code and answer.http_status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+        message = f"{NOT_A_GATEWAY}: HTTP {answer.http_status}: {message}"
     if not message:
+        is_strange = not (code or kind) and not fields.get("param") and answer.http_status not in _AWAY_STATUSES
         upstream = f" (upstream status {fields['param']})" if text_of(fields.get("param")) else ""
         kind = kind or ("JSON" if body else answer.headers.get("content-type", "unknown content"))
         message = f"HTTP {answer.http_status} without a message, {kind}{upstream}"
         if answer.unreadable:
             message = f"HTTP {answer.http_status}, and the answer cannot be read: {answer.unreadable}"
+        elif is_strange:
+            message = f"{NOT_A_GATEWAY}: {message}"
         if not body and answer.text:
             message += f": {_beginning_of(answer)}"
     return FailedAnswer(
@@ -197,9 +224,12 @@ def submit_error(answer: Answer) -> WanError:
     """
     failed = read_failed_answer(answer)
     fields = _error_fields(failed)
-    named = next(task_ids_in(answer.payload), None)
+    named = next(iter(answer.task_ids), None)
     if named is not None:
-        message = f"HTTP {answer.http_status} with the Wan task id {named!r} in it. {failed.message}"
+        message = (
+            f"HTTP {answer.http_status} with the Wan task id {named!r} in it, which WanVideoSensor(wan_task_id=…) can "
+            f"wait for. {failed.message}"
+        )
         return SubmitAmbiguous(message, **fields, wan_task_id=named)
     if not 400 <= answer.http_status < 600 or answer.unreadable:  # noqa: PLR2004
         message = failed.message

@@ -107,6 +107,7 @@ class Account:
     :param read_timeout: how long to wait for the next byte of an answer, in seconds.
     :param total_timeout: how long one call may take altogether, in seconds. `read_timeout` starts again with each byte.
     :param least_speed: the speed that an upload or a download must keep, in bytes per second, averaged over a minute.
+    :param warnings: what is strange in the connection, one sentence each, for whoever buys with it.
     """
 
     gateway: Gateway
@@ -118,6 +119,7 @@ class Account:
     read_timeout: float = 60.0
     total_timeout: float = 180.0
     least_speed: float = 1024.0
+    warnings: tuple[str, ...] = ()
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -36,9 +36,13 @@ LONGEST_BACKOFF_S = 120.0
 LONGEST_RETRY_AFTER_S = 600.0
 """Longest Retry-After that is obeyed, in seconds."""
 
-MAX_REFUSALS = 3
-"""Definite refusals in a row that end the wait. A single one may be an error of the gateway, and to give up then would
-lose a video that is paid for."""
+LONGEST_REFUSED_S = 600.0
+"""Seconds to which the interval between two polls grows while the gateway refuses to tell: it refuses the key, or does
+not know the task. The video is paid for, so no refusal ends the wait: a balance that this very video used up, a wrong
+key or a fault of the gateway may pass."""
+
+MAX_UNCONNECTED = 3
+"""Times in a row that a process cannot use its own connection before it hands the wait back: another process may."""
 
 _JITTER = 0.1
 """Greatest share by which a delay is lengthened at random, so that tasks submitted together are not polled together."""
@@ -85,8 +89,15 @@ class VideoWatch:
     poll_interval: float = DEFAULT_POLL_INTERVAL_S
     seen: dict[str, float] = field(default_factory=dict)
     refusals: int = 0
+    _unconnected: int = field(default=0, repr=False)
+    _last_refusal: str = field(default="", repr=False)
     _failed_polls: int = field(default=0, repr=False)
     _last_note: str = field(default="", repr=False)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the last poll was refused, so that the next one should look the connection up again."""
+        return bool(self.refusals or self._unconnected)
 
     def see_task(self, task: WanTask, now: float) -> Decision:
         """Decide after a poll that returned the task.
@@ -98,7 +109,7 @@ class VideoWatch:
         notes = self._note_recovery(now)
         if task.status is TaskStatus.UNKNOWN:
             return self._refused(_lost(task), now, notes)
-        self.refusals = 0
+        self._told()
         if task.status in (TaskStatus.FAILED, TaskStatus.CANCELED):
             return Decision(Verdict.FAILED, error=_failed(task), notes=notes)
         if task.status is TaskStatus.SUCCEEDED and task.video_url:
@@ -111,14 +122,19 @@ class VideoWatch:
         return self._wait(interval, now, notes)
 
     def see_error(self, error: WanError, now: float) -> Decision:
-        """Decide after a poll that failed: refusals end the wait when they repeat, other errors only at the deadline.
+        """Decide after a poll that failed. The gateway's errors end the wait only at the deadline.
+
+        A process that cannot use its own connection, several times in a row, hands the wait back: a retry may run
+        where the connection can be used.
 
         :param error: the error.
         :param now: the time of the poll, as a Unix time in seconds.
         """
-        if isinstance(error, (AuthenticationFailed, VideoTaskLost, WanConnectionError)):
+        if isinstance(error, WanConnectionError):
+            return self._without_connection(error, now)
+        if isinstance(error, (AuthenticationFailed, VideoTaskLost)):
             return self._refused(error, now, ())
-        self.refusals = 0
+        self._told()
         self._failed_polls += 1
         notes = (f"polling failed, trying again until the deadline: {error}",) if self._failed_polls == 1 else ()
         if error.retry_after is not None:
@@ -128,15 +144,30 @@ class VideoWatch:
 
     def _refused(self, error: WanError, now: float, notes: tuple[str, ...]) -> Decision:
         self.refusals += 1
-        if self.refusals >= MAX_REFUSALS:
-            return Decision(Verdict.FAILED, error=error, notes=notes)
-        notes = (*notes, f"refusal {self.refusals} of {MAX_REFUSALS}, asking again: {error}")
-        return self._wait(self.poll_interval, now, notes)
+        self._unconnected = 0
+        self._last_refusal = str(error)
+        notes = (*notes, f"refusal {self.refusals} in a row, asking again until the deadline, but less often: {error}")
+        backoff = self.poll_interval * 2 ** min(self.refusals, 10)
+        return self._wait(max(self.poll_interval, min(backoff, LONGEST_REFUSED_S)), now, notes)
+
+    def _without_connection(self, error: WanConnectionError, now: float) -> Decision:
+        self._unconnected += 1
+        if self._unconnected >= MAX_UNCONNECTED:
+            return Decision(Verdict.FAILED, error=error)
+        note = f"the connection cannot be used, attempt {self._unconnected} of {MAX_UNCONNECTED}: {error}"
+        return self._wait(self.poll_interval, now, (note,))
+
+    def _told(self) -> None:
+        """Begin to count again: the gateway did not refuse to tell."""
+        self.refusals = self._unconnected = 0
+        self._last_refusal = ""
 
     def _wait(self, delay: float, now: float, notes: tuple[str, ...]) -> Decision:
         if now >= self.deadline:
+            refused = f" The gateway refused to tell, {self.refusals} time(s) in a row at the end: {self._last_refusal}"
             error = VideoWaitTimeout(
-                f"No result within {self.deadline - self.started:.0f} s; last seen: {self._last_note or 'nothing'}.",
+                f"No result within {self.deadline - self.started:.0f} s; last seen: {self._last_note or 'nothing'}."
+                f"{refused if self.refusals else ''}",
                 wan_task_id=self.wan_task_id,
             )
             return Decision(Verdict.FAILED, error=error, notes=notes)

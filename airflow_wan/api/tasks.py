@@ -138,10 +138,16 @@ _MOST_QUOTA = 1e12
 def read_created(answer: Answer) -> WanTask:
     """Return the task that a create request has made.
 
+    An id that the answer unmistakably names is never given up, even if the rest of the answer cannot be read.
+
     :raises SubmitAmbiguous: when the answer proves neither that the request was accepted nor that it was refused.
     :raises WanError: of the class that the answer means, when the request was refused.
     """
     wan_task_id = next(filter(None, map(task_id_of, _task_objects(answer.body))), None) if answer.ok else None
+    says_no = any(answer.body.get(name) for name in ("code", "error"))
+    if wan_task_id is None and answer.ok and not says_no and len(answer.task_ids) == 1:
+        # The answer says success and names one task, in a form that nobody knows. To wait for that task buys nothing.
+        (wan_task_id,) = answer.task_ids
     if wan_task_id is None or not is_task_id(wan_task_id):
         raise submit_error(answer)
     status, word = _status(answer.body)
@@ -270,6 +276,8 @@ def _own_part(value: Any, wan_task_id: str) -> Any:
 
     Within an object that names the task, other ids are those of the same task at the upstream of the gateway.
     """
+    if isinstance(value, list):
+        return [_own_part(inner, wan_task_id) for inner in value]
     if not isinstance(value, Mapping):
         return value
     named = task_id_of(value)
@@ -370,8 +378,18 @@ def _video_url(body: Mapping[str, Any], objects: list[Mapping[str, Any]]) -> str
     return (
         _first_text(objects, "result_url")
         or _first_text(objects, "video_url")
+        or _first_text(_results(objects), "video_url")
         or (text_of(metadata.get("url")) if isinstance(metadata, Mapping) else None)
     )
+
+
+def _results(objects: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield what stands under ``results``, which is an object, or a list of one, in answers of some models."""
+    for one in objects:
+        results = one.get("results")
+        yield from (
+            inner for inner in (results if isinstance(results, list) else [results]) if isinstance(inner, Mapping)
+        )
 
 
 def _usage(objects: list[Mapping[str, Any]]) -> Mapping[str, Any]:

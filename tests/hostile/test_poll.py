@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from hostile.server import HostileServer
 
 # What a wait may become: what the event says, and until when it waits on.
-SUCCEEDED, FAILED, LOST, WAITS = "success", "VideoTaskFailed", "VideoTaskLost", "VideoWaitTimeout"
-REFUSED = "AuthenticationFailed"
+SUCCEEDED, FAILED, WAITS = "success", "VideoTaskFailed", "VideoWaitTimeout"
 
 URL = f"https://files.example/video/a.mp4?Expires=1&Signature={SIGNATURE}"
 SHORT_WAIT_S, LONG_WAIT_S = 0.15, 30.0
@@ -274,7 +273,7 @@ STATES = [
         },
     ),
     *answers(
-        (REFUSED,),
+        (WAITS,),
         **{
             "the key in a refusal": say(
                 {"code": "InvalidApiKey", "message": f"Invalid key {KEY}"}, "401 Unauthorized", X_Request_Id=KEY
@@ -283,7 +282,7 @@ STATES = [
         },
     ),
     *answers(
-        (LOST, WAITS),
+        (WAITS,),
         **{"a task that does not exist": say({"code": "task_not_exist", "message": f"no {KEY}"}, "400 Bad")},
     ),
 ]

@@ -6,7 +6,9 @@ import base64
 import gzip
 import json
 import math
+import os
 import time
+import zlib
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -172,6 +174,69 @@ def test_a_time_of_another_age_is_no_time(year: str) -> None:
     assert read_task(received({"output": output}), TASK_ID).submitted_at is None
 
 
+# The id of a paid task -----------------------------------------------------------------------------------------------
+
+CREATED = json.dumps({"output": {"task_status": "PENDING", "task_id": TASK_ID}, "request_id": "r-1"})
+UNREADABLE = {
+    "gzip": gzip.compress(CREATED.encode()),
+    "gzip, cut off": gzip.compress(CREATED.encode() + os.urandom(500))[:-100],
+    "zlib": zlib.compress(CREATED.encode()),
+    "a byte order mark": b"\xef\xbb\xbf" + CREATED.encode(),
+    "UTF-16": CREATED.encode("utf-16"),
+    "UTF-16 without a mark": CREATED.encode("utf-16-le"),
+    "UTF-32": CREATED.encode("utf-32"),
+    "cut off after the id": CREATED[: CREATED.index(TASK_ID) + 37].encode(),
+    "a warning of PHP before it": f"<br />\n<b>Warning</b>: Undefined index in /a.php<br />\n{CREATED}".encode(),
+    "a comment after it": f"{CREATED}<!-- cached by nginx -->".encode(),
+    "twice": (CREATED * 2).encode(),
+    "JSON as a text of JSON": json.dumps(CREATED).encode(),
+    "what Python prints": repr(json.loads(CREATED)).encode(),
+    "a list": f"[{CREATED}]".encode(),
+    "a form that nobody knows": json.dumps({"response": {"job": {"task_id": TASK_ID}}}).encode(),
+    "a call of JSONP": f"callback({CREATED})".encode(),
+    "an event stream": f"id:1\nevent:result\ndata:{CREATED}\n\n".encode(),
+}
+
+
+@pytest.mark.parametrize("label", [{}, {"content-encoding": b"gzip"}, {"content-encoding": b"br"}], ids=str)
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_the_id_of_an_accepted_task_is_not_lost_however_its_answer_is_written(
+    content: bytes, label: dict[str, bytes]
+) -> None:
+    assert read_created(received(content, 200, label)).wan_task_id == TASK_ID
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 429, 500, 502])
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_id_in_an_answer_that_proves_nothing_is_named(content: bytes, status: int) -> None:
+    with pytest.raises(SubmitAmbiguous, match=TASK_ID) as caught:
+        read_created(received(content, status))
+
+    assert caught.value.wan_task_id == TASK_ID
+    assert "WanVideoSensor" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        CREATED[: CREATED.index(TASK_ID) + 20].encode(),
+        f'"task_id": "{TASK_ID}", "task_id": "another"'.encode(),
+        f'"task_id": "{TASK_ID} and more"'.encode(),
+        f'"not_task_id": "{TASK_ID}"'.encode(),
+        f'"task_id": "{KEY}"'.encode(),
+    ],
+)
+def test_what_is_not_unmistakably_one_id_is_not_taken_for_it(content: bytes) -> None:
+    with pytest.raises(SubmitAmbiguous):
+        read_created(received(content))
+
+
+def test_a_status_is_read_behind_a_warning_of_php() -> None:
+    content = f'Warning: x in a.php\n{{"output": {{"task_id": "{TASK_ID}", "task_status": "RUNNING"}}}}'
+
+    assert read_task(received(content.encode()), TASK_ID).status_word == "RUNNING"
+
+
 # Sizes ----------------------------------------------------------------------------------------------------------------
 
 MANY = [
@@ -180,7 +245,8 @@ MANY = [
     pytest.param(b"[" + b"0," * MAX_VALUES + b"0]", id="more values than are kept"),
     pytest.param(b"[" * 50_000, id="endless nesting"),
     pytest.param(b'{"a":' * 50_000, id="endless objects"),
-    pytest.param(gzip.compress(b"{}"), id="compressed"),
+    pytest.param(gzip.compress(b" " * 90_000_000), id="a small body that is large when it is unpacked"),
+    pytest.param(b"\x28\xb5\x2f\xfd{}", id="compressed in a way that is not read"),
 ]
 
 

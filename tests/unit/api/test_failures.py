@@ -83,7 +83,11 @@ CATALOGUE = [
     (400, "InvalidImageUrl", REFUSED),
     *((401, code, NO_ACCESS) for code in ("InvalidApiKey", "NOT AUTHORIZED")),
     *((403, code, NO_ACCESS) for code in ("AccessDenied", "AccessDenied.Unpurchased", "Model.AccessDenied")),
-    *((403, code, NO_ACCESS) for code in ("Workspace.AccessDenied", "AllocationQuota.FreeTierOnly")),
+    (403, "Workspace.AccessDenied", NO_ACCESS),
+    (403, "AllocationQuota.FreeTierOnly", NO_MONEY),
+    # one-api and new-api, which relays descend from: reference §10.6
+    (403, "pre_consume_token_quota_failed", NO_MONEY),
+    *((429, code, NO_MONEY) for code in ("local:quota_not_enough", "quota_not_enough", "insufficient_quota")),
     *((404, code, REFUSED) for code in ("ModelNotFound", "Model.NotExist", "NotFound")),
     (404, "WorkSpaceNotFound", NO_ACCESS),
     *((429, code, THROTTLED) for code in ("Throttling", "Throttling.RateQuota", "Throttling.BurstRate")),

@@ -10,8 +10,9 @@ from airflow_wan.api.polling import (
     DEFAULT_TIMEOUT_S,
     LONGEST_BACKOFF_S,
     LONGEST_INTERVAL_S,
+    LONGEST_REFUSED_S,
     LONGEST_RETRY_AFTER_S,
-    MAX_REFUSALS,
+    MAX_UNCONNECTED,
     Decision,
     Verdict,
     VideoWatch,
@@ -25,6 +26,7 @@ from airflow_wan.exceptions import (
     VideoTaskFailed,
     VideoTaskLost,
     VideoWaitTimeout,
+    WanConnectionError,
     WanError,
 )
 
@@ -103,31 +105,58 @@ def test_an_unknown_status_word_is_waited_for_and_logged_once() -> None:
     assert second.notes == ()
 
 
-@pytest.mark.parametrize("seen", [REFUSAL, VideoTaskLost("gone"), LOST], ids=["401", "lost", "UNKNOWN"])
-def test_the_third_refusal_in_a_row_ends_the_wait(seen: WanTask | WanError) -> None:
-    *before, last = see_all(watch(), [seen] * MAX_REFUSALS)
-
-    assert [decision.verdict for decision in before] == [Verdict.WAIT] * (MAX_REFUSALS - 1)
-    assert ["1 of 3" in before[0].notes[0], "2 of 3" in before[1].notes[0]] == [True, True]
-    assert last.verdict is Verdict.FAILED
-    assert isinstance(last.error, AuthenticationFailed | VideoTaskLost)
+REFUSALS = {
+    "401": REFUSAL,
+    "403, no balance": AuthenticationFailed("token's balance used up", http_status=403),
+    "lost": VideoTaskLost("gone"),
+    "UNKNOWN": LOST,
+}
 
 
-def test_refusals_of_both_kinds_count_together() -> None:
-    assert see_all(watch(), [REFUSAL, LOST, REFUSAL])[-1].error is REFUSAL
+@pytest.mark.parametrize("seen", REFUSALS.values(), ids=REFUSALS)
+def test_no_refusal_ends_the_wait_for_a_paid_video_before_its_deadline(seen: WanTask | WanError) -> None:
+    watched = watch()
+    after, refusals = 0.0, 0
+    while (decision := see(watched, seen, after)).verdict is Verdict.WAIT:
+        refusals += 1
+        assert f"refusal {refusals} in a row" in decision.notes[0]
+        after += decision.delay
+
+    assert after == pytest.approx(DEFAULT_TIMEOUT_S)
+    assert refusals < 40  # asked about more seldom than every 5 minutes on average
+    assert isinstance(decision.error, VideoWaitTimeout)
+    assert f"refused to tell, {refusals + 1} time(s) in a row" in decision.error.message
+    assert (seen.message if isinstance(seen, WanError) else "'UNKNOWN'") in decision.error.message  # type: ignore[operator]
+    assert decision.error.wan_task_id == TASK_ID
+    assert see(watch(), seen).delay > 0
 
 
-def test_the_error_of_an_unknown_task_says_what_the_gateway_answered() -> None:
-    error = see_all(watch(), [LOST] * MAX_REFUSALS)[-1].error
-
-    assert isinstance(error, VideoTaskLost)
-    assert "'UNKNOWN'" in error.message
-    assert error.wan_task_id == TASK_ID
+def test_a_video_that_comes_after_many_refusals_is_not_given_up() -> None:
+    assert see_all(watch(), [*[REFUSAL, LOST] * 20, DONE])[-1].verdict is Verdict.SUCCEEDED
 
 
-@pytest.mark.parametrize("relief", [RUNNING, OUTAGE, RateLimited("slow"), DONE_WITHOUT_FILE], ids=str)
-def test_anything_else_in_between_resets_the_count_of_refusals(relief: WanTask | WanError) -> None:
-    decisions = see_all(watch(), [REFUSAL, REFUSAL, relief, REFUSAL, REFUSAL, relief, REFUSAL])
+def test_a_refusal_that_has_passed_is_not_told_at_the_deadline() -> None:
+    watched = watch(timeout=100)
+    see_all(watched, [REFUSAL, RUNNING])
+
+    assert "refused" not in str(see(watched, OUTAGE, after=101).error)
+
+
+def test_a_process_without_the_connection_hands_the_wait_back() -> None:
+    undefined = WanConnectionError("is not defined")
+
+    *before, last = see_all(watch(), [undefined] * MAX_UNCONNECTED)
+
+    assert {decision.verdict for decision in before} == {Verdict.WAIT}
+    assert (last.verdict, last.error) == (Verdict.FAILED, undefined)
+    assert undefined.retry_can_help
+
+
+@pytest.mark.parametrize("relief", [RUNNING, OUTAGE, REFUSAL, RateLimited("slow"), DONE_WITHOUT_FILE], ids=str)
+def test_a_connection_that_works_in_between_begins_the_count_again(relief: WanTask | WanError) -> None:
+    undefined = WanConnectionError("is not defined")
+
+    decisions = see_all(watch(), [undefined, undefined, relief, undefined, undefined])
 
     assert {decision.verdict for decision in decisions} == {Verdict.WAIT}
 
@@ -263,8 +292,11 @@ def test_retry_after_is_obeyed_between_the_interval_and_its_limit(
     assert delay <= got <= delay * MOST_JITTER
 
 
-def test_a_refused_poll_is_repeated_after_the_interval() -> None:
-    assert 10 <= see(watch(), REFUSAL, after=9000).delay <= 10 * MOST_JITTER
+def test_the_interval_doubles_while_polls_are_refused() -> None:
+    delays = [decision.delay for decision in see_all(watch(), [REFUSAL, LOST] * 10)]
+
+    for delay, expected in zip(delays, [20, 40, 80, 160, 320, *[LONGEST_REFUSED_S] * 15], strict=True):
+        assert expected <= delay <= expected * MOST_JITTER
 
 
 def test_delays_vary_so_that_tasks_submitted_together_are_not_polled_together() -> None:
@@ -321,20 +353,11 @@ def test_a_wait_always_waits_within_its_deadline_or_ends_with_a_reason(
             assert decision.delay == 0
             assert (decision.error is None) is (decision.verdict is Verdict.SUCCEEDED)
             assert isinstance(decision.error, VideoWaitTimeout) is (
-                decision.error is not None and seen not in (FAILED, CANCELED) and watched.refusals < MAX_REFUSALS
+                decision.error is not None and seen not in (FAILED, CANCELED)
             )
             return
 
 
 @given(st.lists(st.sampled_from([QUEUED, RUNNING, ODD, OUTAGE, REFUSAL, LOST, DONE_WITHOUT_FILE]), max_size=60))
-def test_a_wait_ends_before_its_deadline_exactly_at_three_refusals_in_a_row(sights: list[WanTask | WanError]) -> None:
-    watched = watch()
-    row = 0
-    for seen in sights:
-        row = row + 1 if seen in (REFUSAL, LOST) else 0
-
-        decision = see(watched, seen)
-
-        assert (decision.verdict is Verdict.FAILED) is (row == MAX_REFUSALS)
-        if row == MAX_REFUSALS:
-            return
+def test_nothing_but_the_end_of_the_task_ends_a_wait_before_its_deadline(sights: list[WanTask | WanError]) -> None:
+    assert {decision.verdict for decision in see_all(watch(), sights)} <= {Verdict.WAIT}

@@ -428,3 +428,20 @@ def test_a_list_is_requested_with_the_documented_filters() -> None:
 )
 def test_the_gateway_is_known_by_its_host(base_url: str, gateway: Gateway) -> None:
     assert gateway_of_host(base_url) is gateway
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        {"video_url": "https://h.example/a.mp4"},
+        [{"video_url": "https://h.example/a.mp4"}],
+        [
+            {"task_id": "another", "video_url": "https://h.example/not-ours.mp4"},
+            {"video_url": "https://h.example/a.mp4"},
+        ],
+    ],
+)
+def test_the_url_under_results_is_read(results: object) -> None:
+    body = {"output": {"task_status": "SUCCEEDED", "results": results}, "request_id": "r-1", "of": {"task_id": TASK_ID}}
+
+    assert read_task(answer(body), TASK_ID).video_url == "https://h.example/a.mp4"

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import logging
+import difflib
+import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from airflow_wan.api.gateways import APIYI, GATEWAYS, Account, Gateway, GatewayName, gateway_of_host
+from airflow_wan.api.gateways import APIYI, DASHSCOPE, GATEWAYS, Account, Gateway, GatewayName, gateway_of_host
 from airflow_wan.exceptions import WanConnectionError
+from airflow_wan.get_provider_info import get_provider_info
 from airflow_wan.net.addresses import is_loopback
+from airflow_wan.redaction import clean_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from airflow.providers.common.compat.sdk import Connection
 
-log = logging.getLogger(__name__)
+# Where the path of an API begins in a URL that was copied from a manual or from another client's settings. APIYI's own
+# begin with "/wan".
+_API_PATH = re.compile(r"(?P<wan>/wan)?/(?:api/v\d|v1(?:beta)?|compatible-(?:mode|api)|services/aigc)(?:/.*)?$")
+_ONLY_WAN = re.compile(r"/wan$")
+_APIYI_DOMAIN = "apiyi.com"
 
-_API_PATHS = ("/api/v1", "/v1")
+_EXTRAS = tuple(get_provider_info()["connection-types"][0]["conn-fields"])
+
+_PAGES_FOR_PEOPLE = re.compile(r"^(?:docs?|help|www\.alibabacloud|bailian)\.|(?:^|\.)console\.")
 
 # What an extra field counts, and its greatest value: timers and sockets take no number of any size.
 _SECONDS = (86_400.0, "seconds")
@@ -55,12 +64,10 @@ def _account(connection: Connection, conn_id: str, extra: Mapping[str, Any]) -> 
         raise _UnusableError("has an API key with a space, a line break or a non-ASCII character in it")
     base_url = _base_url(connection)
     gateway = _gateway(extra.get("gateway"), base_url)
-    base_url = base_url or gateway.default_base_url
+    base_url = _without_api_path(base_url, gateway) or gateway.default_base_url
     parts = urlsplit(base_url)
     if connection.port and not parts.port:
         base_url = parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        log.warning("Connection %r sends its API key unencrypted: %s is not https.", conn_id, base_url)
     workspace = str(extra.get("workspace") or "").strip()
     if not _fits_header(workspace):
         raise _UnusableError(f"has {workspace=} in its extra, which is not a workspace id")
@@ -77,7 +84,23 @@ def _account(connection: Connection, conn_id: str, extra: Mapping[str, Any]) -> 
         read_timeout=_positive(extra, "read_timeout", 60.0, _SECONDS),
         total_timeout=_positive(extra, "total_timeout", 180.0, _SECONDS),
         least_speed=_positive(extra, "least_speed", 1024.0, _SPEED),
+        warnings=tuple(_warnings(conn_id, base_url, extra)),
     )
+
+
+def _warnings(conn_id: str, base_url: str, extra: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is strange in a connection that can be used."""
+    parts = urlsplit(base_url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        yield f"Connection {conn_id!r} sends its API key unencrypted: {base_url} is not https."
+    for name in map(str, extra):
+        if name in _EXTRAS:
+            continue
+        known = name.lower().removeprefix("extra__wan__").replace("-", "_").replace(" ", "_")
+        nearest = difflib.get_close_matches(known, _EXTRAS, n=1, cutoff=0.5)
+        meant = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(_EXTRAS)}."
+        shown = clean_text(name)[:80]
+        yield f"Connection {conn_id!r} has the unknown field {shown!r} in its extra, which is ignored; {meant}"
 
 
 def how_to_set(conn_id: str, problem: str) -> str:
@@ -95,16 +118,45 @@ def how_to_set(conn_id: str, problem: str) -> str:
 
 
 def _base_url(connection: Connection) -> str:
-    """Return the connection's host without a path of the API; "" where none is set, for Airflow may give None or ""."""
-    base_url = (connection.host or "").strip().rstrip("/")
-    for path in _API_PATHS:  # other clients of these gateways want their base URL with it
-        base_url = base_url.removesuffix(path)
-    if "@" in base_url or "?" in base_url:
+    """Return the connection's host as a URL; "" where none is set, for Airflow may give None or ""."""
+    host = (connection.host or "").strip().strip("\"'`<>,;").strip()
+    if re.match(r"https?%3a", host, re.IGNORECASE):
+        host = unquote(host)
+    host = re.sub(r"^(?:https?://)+(?=https?://)", "", host, flags=re.IGNORECASE)
+    if not host.strip("/"):
+        return ""
+    if "@" in host or "?" in host or "#" in host:
         # The base URL is kept with each purchase and each trigger, as plain text.
         raise _UnusableError("has a user, a password or a query in its host, where only a URL may be")
-    if base_url and not _is_base_url(base_url):
+    if any(mark in host for mark in "{}<>$"):
+        raise _UnusableError(f"has the host {host!r}, which has a name to fill in, such as the id of your workspace")
+    base_url = host if "://" in host else _with_scheme(host.lstrip("/"), connection.schema)
+    if not _is_base_url(base_url):
         raise _UnusableError(f"has the host {base_url!r}, which is not a URL with a scheme (https://…)")
-    return base_url
+    parts = urlsplit(base_url)
+    netloc = parts.netloc.lower().rstrip(".")
+    if _PAGES_FOR_PEOPLE.search(netloc):
+        raise _UnusableError(f"has the host {base_url!r}, which has pages for people, and is not the gateway's API")
+    return parts._replace(netloc=netloc, path=re.sub(r"/{2,}", "/", parts.path).rstrip("/")).geturl()
+
+
+def _with_scheme(host: str, schema: str | None) -> str:
+    """Return a host that was written without a scheme as a URL: by https, unless it is this machine."""
+    scheme = (schema or "").strip().lower()
+    if scheme not in ("http", "https"):
+        scheme = "http" if is_loopback(urlsplit(f"//{host}").hostname) else "https"
+    return f"{scheme}://{host}"
+
+
+def _without_api_path(base_url: str, gateway: Gateway) -> str:
+    """Return a base URL without a path of the API, which other clients want in it; a proxy's own path stays."""
+    parts = urlsplit(base_url)
+    path = parts.path
+    if found := _API_PATH.search(path):
+        path = path[: found.start()] + ((found["wan"] or "") if gateway is DASHSCOPE else "")
+    if (parts.hostname or "").endswith(_APIYI_DOMAIN):
+        path = _ONLY_WAN.sub("", path)
+    return parts._replace(path=path.rstrip("/")).geturl()
 
 
 def _fits_header(text: str) -> bool:

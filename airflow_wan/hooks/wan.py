@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
-from airflow_wan.exceptions import AuthenticationFailed, WanConnectionError, WanError
+from airflow_wan.api.failures import NO_SUCH_TASK_CODES, NOT_A_GATEWAY
+from airflow_wan.api.tasks import TaskStatus
+from airflow_wan.exceptions import AuthenticationFailed, RateLimited, VideoTaskLost, WanConnectionError, WanError
 from airflow_wan.get_provider_info import get_provider_info
 from airflow_wan.hooks.account import how_to_set, read_account
 from airflow_wan.net.wire_logs import redact_wire_logs
@@ -121,6 +123,10 @@ class WanHook(BaseHook):
             hook._account = hook._check_base_url(self.account)
         return hook
 
+    def renewed(self) -> WanHook:
+        """Return a hook of the same connection that looks it up again: its key may have been corrected."""
+        return WanHook(self.wan_conn_id, base_url=self.base_url)
+
     def get_conn(self) -> WanClient:
         """Return a synchronous client; use it as a context manager."""
         from airflow_wan.api.client import WanClient  # noqa: PLC0415 - httpx loads when first used, not at DAG parse
@@ -166,21 +172,47 @@ class WanHook(BaseHook):
         return {name.replace("-", "_"): value for name, value in behaviour.items()}
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask the gateway for a task that does not exist: it costs nothing, and only a wrong key is refused."""
+        """Ask the gateway for a task that does not exist, which costs nothing.
+
+        Only the gateway's own words for "there is no such task" are good news: any web server answers something.
+        """
         try:
             account = self.account
-            with self.get_conn() as client:
-                client.get_task(_NO_TASK)
+            place = f"{account.gateway.title} at {account.base_url}"
+            good, message = self._ask_for_no_task(place)
         except WanConnectionError as error:
             return False, str(error)
+        return good, " ".join((message, *account.warnings))
+
+    def _ask_for_no_task(self, place: str) -> tuple[bool, str]:
+        try:
+            with self.get_conn() as client:
+                task = client.get_task(_NO_TASK)
         except AuthenticationFailed as error:
-            return False, f"{account.gateway.title} at {account.base_url} refuses the key: {error}"
+            if error.message.startswith(NOT_A_GATEWAY):
+                return False, _no_gateway(place, error)
+            return False, f"{place} refuses the key: {error}"
+        except VideoTaskLost as error:
+            known = (error.code or "").lower() in NO_SUCH_TASK_CODES
+            return (True, _good(place)) if known else (False, _no_gateway(place, error))
+        except RateLimited as error:
+            return False, f"{place} answers, but too many requests are sent to it; test again later: {error.message}"
         except WanError as error:
             if error.http_status is None:
-                return False, f"{account.gateway.title} at {account.base_url} cannot be reached: {error.message}"
-            if error.http_status >= 500:  # noqa: PLR2004
-                return False, f"{account.gateway.title} at {account.base_url} has an outage: {error.message}"
-        return True, f"{account.gateway.title} at {account.base_url} answers and did not refuse the key."
+                return False, f"{place} cannot be reached: {error.message}"
+            if error.code or error.http_status in (502, 503, 504):
+                return False, f"{place} has an outage: {error.message}"
+            return False, _no_gateway(place, error)
+        return (True, _good(place)) if task.status is TaskStatus.UNKNOWN else (False, _no_gateway(place, None))
+
+
+def _good(place: str) -> str:
+    return f"{place} answers and did not refuse the key."
+
+
+def _no_gateway(place: str, error: WanError | None) -> str:
+    found = error.message if error else "It says that it has a task of an id that nobody was given."
+    return f"The host is wrong, it seems: what answers is not {place}. Check the host and the extra 'gateway'. {found}"
 
 
 def _mask(account: Account) -> None:

@@ -145,6 +145,86 @@ def test_host_and_port_make_the_base_url(
     assert WanHook().account.base_url == base_url
 
 
+DASHSCOPE_URL, APIYI_URL = "https://dashscope.aliyuncs.com", "https://api.apiyi.com"
+WORKSPACE_URL = "https://ws-1.cn-beijing.maas.aliyuncs.com"
+CREATE = "/api/v1/services/aigc/video-generation/video-synthesis"
+
+
+@pytest.mark.parametrize(
+    ("pasted", "base_url"),
+    [
+        *((DASHSCOPE_URL + path, DASHSCOPE_URL) for path in ("/", "//", "/api/v1", "/api/v1/", "/compatible-mode/v1")),
+        *((DASHSCOPE_URL + path, DASHSCOPE_URL) for path in (CREATE, "/api/v1/tasks/abc", "/api/v2/apps", "/v1")),
+        (f"{WORKSPACE_URL}/compatible-mode/v1/chat/completions", WORKSPACE_URL),
+        (f"{WORKSPACE_URL}/api/v1/uploads", WORKSPACE_URL),
+        *((APIYI_URL + path, APIYI_URL) for path in ("/v1", "/v1/", "/wan", "/wan/", "/wan/api/v1", f"/wan{CREATE}")),
+        *((APIYI_URL + path, APIYI_URL) for path in ("/v1/tasks/abc", "/v1/chat/completions", "/v1/videos")),
+        ("api.apiyi.com", APIYI_URL),
+        ("api.apiyi.com/v1", APIYI_URL),
+        ("//api.apiyi.com", APIYI_URL),
+        ("https://https://api.apiyi.com", APIYI_URL),
+        ("API.APIYI.com", APIYI_URL),
+        ("HTTPS://Api.Apiyi.Com/V1".replace("V1", "v1"), APIYI_URL),
+        ("https://api.apiyi.com.", APIYI_URL),
+        ("'https://api.apiyi.com'", APIYI_URL),
+        ("<https://api.apiyi.com/>", APIYI_URL),
+        ("https%3A%2F%2Fapi.apiyi.com%2Fv1", APIYI_URL),
+        ("dashscope-intl.aliyuncs.com", "https://dashscope-intl.aliyuncs.com"),
+        ("127.0.0.1:8765", "http://127.0.0.1:8765"),
+        ("localhost:8765/", "http://localhost:8765"),
+        (f"https://relay.example/llm/wan{CREATE}", "https://relay.example/llm"),
+        ("https://relay.example/llm/v1", "https://relay.example/llm"),
+        ("https://relay.example/wan", "https://relay.example/wan"),
+        ("https://relay.example/v10", "https://relay.example/v10"),
+        ("https://relay.example/av1", "https://relay.example/av1"),
+    ],
+)
+@either_way
+def test_a_base_url_is_understood_however_it_was_pasted(
+    look_up: Callable[[], Account], pasted: str, base_url: str, define: Callable[..., None]
+) -> None:
+    define(host=pasted)
+
+    assert look_up().base_url == base_url
+
+
+def test_a_proxys_own_path_stays_for_dashscope(define: Callable[..., None]) -> None:
+    define(host="https://proxy.example/wan/api/v1", extra={"gateway": "dashscope"})
+
+    assert WanHook().account.base_url == "https://proxy.example/wan"
+
+
+def test_the_scheme_may_stand_in_its_own_field(define: Callable[..., None]) -> None:
+    define(host="gateway.example", schema="http")
+
+    assert WanHook().account.base_url == "http://gateway.example"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("read_timout", "did you mean 'read_timeout'?"),
+        ("totalTimeout", "did you mean 'total_timeout'?"),
+        ("extra__wan__gateway", "did you mean 'gateway'?"),
+        ("workspace_id", "did you mean 'workspace'?"),
+        ("Gateway", "did you mean 'gateway'?"),
+        ("proxy", "known are gateway, workspace,"),
+    ],
+)
+def test_an_unknown_extra_is_named_with_the_nearest_known_one(
+    name: str, meant: str, wan_emulator: RunningEmulator, define: Callable[..., None]
+) -> None:
+    define(host=wan_emulator.base_url, extra={name: "x"})
+
+    (warning,) = WanHook().account.warnings
+    good, message = WanHook().test_connection()
+
+    assert good
+    assert f"unknown field {name!r}" in warning
+    assert meant in warning
+    assert warning in message
+
+
 @pytest.mark.parametrize("unset", [None, ""])
 def test_an_empty_figure_is_the_default(unset: object, define: Callable[..., None]) -> None:
     define(extra=dict.fromkeys(("connect_timeout", "read_timeout", "total_timeout", "least_speed"), unset))
@@ -201,8 +281,12 @@ def test_a_missing_connection_says_how_to_set_it(
         ({"password": "sk-two\nlines-0123"}, "a space, a line break or a non-ASCII character"),
         ({"password": "sk-“quoted”-0123"}, "a space, a line break or a non-ASCII character"),
         ({"password": "sk-zero\u200bwidth-0123"}, "a space, a line break or a non-ASCII character"),
-        ({"host": "api.apiyi.com"}, "has the host 'api.apiyi.com', which is not a URL with a scheme (https://…)"),
-        ({"host": "127.0.0.1:8765"}, "not a URL with a scheme"),
+        ({"host": "https://{WorkspaceId}.cn-beijing.maas.aliyuncs.com"}, "which has a name to fill in"),
+        ({"host": "https://<WorkspaceId>.cn-beijing.maas.aliyuncs.com"}, "which has a name to fill in"),
+        ({"host": "${HOST}"}, "which has a name to fill in"),
+        ({"host": "https://docs.apiyi.com/en"}, "which has pages for people"),
+        ({"host": "bailian.console.aliyun.com"}, "which has pages for people"),
+        ({"host": "https://api.apiyi.com/#wan"}, "a user, a password or a query in its host"),
         ({"host": "https://me:hunter2@gateway.example.com"}, "a user, a password or a query in its host"),
         ({"host": "https://gateway.example.com?token=hunter2"}, "a user, a password or a query in its host"),
         ({"host": "ftp://api.apiyi.com"}, "not a URL with a scheme"),
@@ -250,10 +334,11 @@ def test_a_key_sent_in_the_clear_is_warned_about(
 ) -> None:
     define(host=host)
 
-    with caplog.at_level(logging.WARNING, logger="airflow_wan.hooks.wan"):
-        assert WanHook().account.base_url == host
+    with caplog.at_level(logging.WARNING):
+        warnings = WanHook().account.warnings
 
-    assert ("sends its API key unencrypted" in caplog.text) is warned
+    assert ("sends its API key unencrypted" in " ".join(warnings)) is warned
+    assert caplog.text == ""  # whoever buys with it says so, once
 
 
 # A key goes to its own connection's host, and nowhere else ------------------------------------------------------------
@@ -433,7 +518,50 @@ def test_a_host_that_cannot_be_reached_is_told_from_a_wrong_key(define: Callable
     assert KEY not in message
 
 
-@pytest.mark.parametrize("status", [500, 502, 503])
+STRANGERS = {
+    "nginx": (404, b"<html><h1>404 Not Found</h1></html>"),
+    "a web page": (200, b"<html>Welcome</html>"),
+    "nothing": (204, b""),
+    "another API": (404, b'{"detail": "Not Found"}'),
+    "new-api without the route": (
+        404,
+        b'{"error": {"message": "Invalid URL (GET /v1/tasks/x)", "type": "invalid_request_error"}}',
+    ),
+    "JSON of another kind": (200, b'{"status": "ok"}'),
+    "a health check": (200, b"ok"),
+    "a wall": (403, b"<html>Forbidden</html>"),
+    "a crash": (500, b"<html>Internal Server Error</html>"),
+    "another crash": (500, b"{}"),
+    "a task of that id": (200, b'{"task_id": "x", "status": "completed", "result_url": "https://h.example/a.mp4"}'),
+    "a redirect": (301, b""),
+}
+
+
+@pytest.mark.parametrize("name", ["apiyi", "dashscope"])
+@pytest.mark.parametrize(("status", "body"), STRANGERS.values(), ids=STRANGERS)
+def test_a_web_server_that_is_no_gateway_is_not_found_good_and_the_host_is_named_first(
+    name: str, status: int, body: bytes, unwell: Callable[[int, bytes], str], define: Callable[..., None]
+) -> None:
+    define(host=unwell(status, body), extra={"gateway": name})
+
+    good, message = WanHook().test_connection()
+
+    assert not good
+    assert message.startswith("The host is wrong, it seems")
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"code": "task_not_exist", "message": "m"}', b'{"error": {"code": "task_not_exist"}}']
+)
+def test_the_gateways_own_words_for_no_such_task_are_good(
+    body: bytes, unwell: Callable[[int, bytes], str], define: Callable[..., None]
+) -> None:
+    define(host=unwell(400, body))
+
+    assert WanHook().test_connection()[0]
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
 def test_a_gateway_in_trouble_is_told_from_a_wrong_key(
     status: int, unwell: Callable[[int, bytes], str], define: Callable[..., None]
 ) -> None:
@@ -445,15 +573,18 @@ def test_a_gateway_in_trouble_is_told_from_a_wrong_key(
     assert "has an outage" in message
 
 
-def test_a_throttled_question_is_answer_enough(
+def test_a_throttled_question_says_nothing_of_the_key(
     unwell: Callable[[int, bytes], str], define: Callable[..., None]
 ) -> None:
     define(host=unwell(429, b'{"code": "Throttling", "message": "slow"}'))
 
-    assert WanHook().test_connection()[0]
+    good, message = WanHook().test_connection()
+
+    assert not good
+    assert "test again later" in message
 
 
-@pytest.mark.parametrize("fields", [{"password": ""}, {"host": "api.apiyi.com"}, {"host": "https://["}])
+@pytest.mark.parametrize("fields", [{"password": ""}, {"host": "ftp://api.apiyi.com"}, {"host": "https://["}])
 def test_a_connection_that_cannot_be_used_fails_its_test_with_the_reason(
     fields: dict[str, str], define: Callable[..., None]
 ) -> None:

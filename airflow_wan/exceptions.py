@@ -97,11 +97,15 @@ class WanError(Exception):
     :param retry_after: how long the gateway asked to wait, in seconds, if it did.
     """
 
-    advice: ClassVar[str] = ""
+    advice: str = ""
     """One sentence on what to do next."""
 
     retry_can_help: bool = True
-    """Whether the same Airflow task may succeed later. If not, operators raise ``AirflowFailException``."""
+    """Whether the same Airflow task may succeed later. If not, operators raise an error that is of this class and an
+    ``AirflowFailException`` at once."""
+
+    billed: bool | None = False
+    """Whether the failed step costs money: True, False, or None for "perhaps"."""
 
     longest_message: ClassVar[int] = MAX_MESSAGE_CHARS
     """Longest message of this class, in characters."""
@@ -177,6 +181,7 @@ class LedgerUnreadable(WanError):
 class PurchaseUncertain(WanError):
     """An earlier try may have bought the video, and nothing tells whether it did."""
 
+    billed = None
     retry_can_help = False
     longest_message = 5_000  # it names the tasks that may be the one
 
@@ -184,6 +189,7 @@ class PurchaseUncertain(WanError):
 class RequestChanged(WanError):
     """The request is not the one that an earlier try bought."""
 
+    billed = True
     retry_can_help = False
 
 
@@ -201,6 +207,7 @@ class SubmitAmbiguous(WanError):
     """The gateway may have accepted the create request, and may bill it: no clear answer arrived."""
 
     advice = "The video may be in the making, and may be billed; the request is not sent again automatically."
+    billed = None
 
 
 class RateLimited(WanError):
@@ -263,6 +270,7 @@ class VideoTaskLost(WanError):
     """The gateway does not know the task: it is older than 24 h, never existed, or belongs to another account."""
 
     advice = "Check that this connection submitted the task; a gateway keeps a task for 24 h only."
+    billed = None
     retry_can_help = False
 
 
@@ -270,6 +278,7 @@ class VideoWaitTimeout(WanError):
     """Our own deadline passed; the task may still finish, and be billed."""
 
     advice = "A retry continues the wait; WanVideoSensor with this wan task id can too, until 24 h after its submit."
+    billed = None
 
 
 class VideoDownloadFailed(WanError):
@@ -283,12 +292,15 @@ class VideoDownloadFailed(WanError):
     advice = (
         "The video is paid for: a retry downloads it again. WanVideoSensor can too, by this wan task id, within 24 h."
     )
+    billed = True
 
     def __init__(self, message: str, *, link_refused: bool = False, kept_at: str | None = None, **known: Any) -> None:
         self.link_refused = link_refused
         self.kept_at = kept_at
-        self.retry_can_help = kept_at is None
         super().__init__(message, **known)
+        if kept_at is not None:
+            self.retry_can_help = False
+            self.advice = "The video is paid for, and kept there; a retry would change nothing."
 
 
 class VideoRejected(WanError):
@@ -299,6 +311,7 @@ class VideoRejected(WanError):
     """
 
     advice = "The video is paid for: a retry downloads it again and never generates a new one."
+    billed = True
 
     def __init__(self, problems: Sequence[str], *, kept_at: str | None = None, **known: Any) -> None:
         self.problems = tuple(problems)

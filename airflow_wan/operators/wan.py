@@ -156,8 +156,9 @@ class WanSubmitVideoOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Submit, and return the Wan task id."""
-        with errors_for_airflow():
-            hook, ledger = WanHook(self.wan_conn_id), open_ledger(context)
+        ledger = open_ledger(context)
+        with errors_for_airflow(ledger=ledger):
+            hook = WanHook(self.wan_conn_id)
             request = self.checked_request(hook)
             purchase = self.buy_once(context, request, hook, ledger, ledger.read())
             leave_order(context, purchase)
@@ -356,8 +357,8 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
 
     def execute(self, context: Context) -> Any:
         """Submit, wait, and bring the video home; or hand on the one that is there already."""
-        with errors_for_airflow():
-            ledger = open_ledger(context)
+        ledger = open_ledger(context)
+        with errors_for_airflow(ledger=ledger):
             job = prepare_job(self, context, WanHook(self.wan_conn_id), ledger)
             request = self.checked_request(job.hook)
             earlier = ledger.read()

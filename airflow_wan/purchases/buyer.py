@@ -90,6 +90,8 @@ def buy(
         order=offer.order,
         nonce=new_nonce(),
     )
+    for warning in account.warnings:
+        log.warning(warning)
     log.info("Submitting %s to %s", offer.request, account.gateway.title)
     ledger.write(intent)
 

@@ -6,6 +6,7 @@ Asking costs nothing and buys nothing.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from airflow_wan.purchases.ledger import Ledger
 
 log = logging.getLogger(__name__)
+
+TASK_KEPT_S = 24 * 3600.0
+"""Seconds for which both gateways keep a task. Until then, that a gateway does not know it is no proof: it may have
+been asked with the key of another account, or err."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +116,22 @@ def status_of(purchase: Purchase, hook: WanHook) -> TaskStatus:
 
     :param purchase: the purchase.
     :param hook: the hook of the connection that the purchase was made with.
-    :returns: `TaskStatus.UNKNOWN` if the gateway does not know the task, `TaskStatus.UNRECOGNISED` if the gateway
-        cannot be asked for now: that is no reason to buy another video, and whoever waits for the task finds out.
+    :returns: `TaskStatus.UNKNOWN` if the gateway does not know the task any more, `TaskStatus.UNRECOGNISED` if the
+        gateway cannot be asked for now, or does not know a task that it must still keep: that is no reason to buy
+        another video, and whoever waits for the task finds out.
     :raises WanConnectionError: when the connection cannot be used.
     """
     try:
         with hook.get_conn() as client:
-            return client.get_task(purchase.wan_task_id).status
+            status = client.get_task(purchase.wan_task_id).status
     except WanConnectionError:
         raise
     except VideoTaskLost as error:
         log.warning("Wan task %s cannot be found: %s", purchase.wan_task_id, error)
-        return TaskStatus.UNKNOWN
+        status = TaskStatus.UNKNOWN
     except WanError as error:
         log.warning("Wan task %s cannot be read for now: %s", purchase.wan_task_id, error)
         return TaskStatus.UNRECOGNISED
+    if status is TaskStatus.UNKNOWN and time.time() < purchase.submitted_at + TASK_KEPT_S:
+        return TaskStatus.UNRECOGNISED
+    return status

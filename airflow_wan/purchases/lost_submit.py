@@ -58,6 +58,9 @@ SEARCH_WINDOW_S = 15 * 60.0
 LONGEST_SEARCH_S = 20 * 60.0
 """Seconds to wait until the candidates have ended; most videos take 1 to 5 min."""
 
+NO_LIST_STATUSES = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
+"""By which a relay says that it has no list of tasks."""
+
 MAX_CANDIDATES = 50
 """Tasks that are read one by one. More of them would use up the gateway's limit of reads."""
 
@@ -125,7 +128,12 @@ class LostSubmit:
     def _list(self, client: WanClient) -> list[ListedTask]:
         since = self.intent.intent_at
         until = min(time.time(), since + SEARCH_WINDOW_S)
-        return client.list_tasks(str(self.intent.order.model), since=since, until=until)
+        try:
+            return client.list_tasks(str(self.intent.order.model), since=since, until=until)
+        except GatewayUnavailable as error:
+            if error.http_status in NO_LIST_STATUSES:
+                raise NotProvenError(f"There is none: {error.message}") from None
+            raise
 
     def _held(self) -> list[str]:
         try:

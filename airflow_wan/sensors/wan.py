@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
+    AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
 )
@@ -15,11 +19,12 @@ from airflow.providers.common.compat.sdk import (
 from airflow_wan import config
 from airflow_wan.api.arguments import is_unset
 from airflow_wan.api.polling import DEFAULT_TIMEOUT_S, Verdict, VideoWatch
-from airflow_wan.exceptions import VideoTaskFailed, VideoWaitTimeout, WanError
+from airflow_wan.exceptions import InvalidVideoRequest, VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.job import (
+    as_airflow_error,
     ask,
     errors_for_airflow,
     fail_for_good,
@@ -29,7 +34,7 @@ from airflow_wan.videos.job import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
@@ -39,9 +44,6 @@ if TYPE_CHECKING:
     from airflow_wan.videos.wan_video import FinishedVideo
 
 __all__ = ["WanVideoSensor"]
-
-_REFUSAL_PAUSE_S = 5.0
-"""Seconds between two reads within one poke, after a refusal that may be the gateway's slip."""
 
 
 class WanVideoSensor(BaseSensorOperator):
@@ -112,11 +114,11 @@ class WanVideoSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait, in the way that was chosen, and bring the video home."""
-        if is_unset(self.wan_task_id):
-            raise AirflowFailException(
-                "wan_task_id is empty: give the output of WanSubmitVideoOperator, such as submit.output."
-            )
-        with errors_for_airflow(self.for_airflow):
+        with self._skipping(), errors_for_airflow(self.for_airflow):
+            if is_unset(self.wan_task_id):
+                raise InvalidVideoRequest(
+                    ["wan_task_id is empty: give the output of WanSubmitVideoOperator, such as submit.output."]
+                )
             job = prepare_job(self, context, WanHook(self.wan_conn_id), ledger=None)
             if self.deferrable:
                 now = time.time()
@@ -124,19 +126,28 @@ class WanVideoSensor(BaseSensorOperator):
                 job.wait(watch, deferrable=True)
                 return self.finish(job, watch)
         self._job = job
-        return super().execute(context)
+        with self._skipping():
+            return self._poke_until_done(context)
+
+    def _poke_until_done(self, context: Context) -> Any:
+        try:
+            return super().execute(context)
+        except AirflowSensorTimeout as error:
+            if isinstance(error, WanError):
+                raise
+            timeout = VideoWaitTimeout(str(error), wan_task_id=self.wan_task_id)
+        with errors_for_airflow(self.for_airflow):
+            raise timeout
 
     def poke(self, context: Context) -> bool | PokeReturnValue:  # noqa: ARG002 - the job knows it
-        """Ask once. A refusal is asked about again at once, because a rescheduled sensor remembers nothing."""
+        """Ask once; only the end of the Wan task or of the time ends the wait."""
         job = self._job
         watch = VideoWatch(self.wan_task_id, time.time(), float("inf"), self.poke_interval)
         self._running = self.wan_task_id, job.hook
         with errors_for_airflow(self.for_airflow):
-            with job.hook.get_conn() as client:
-                decision = ask(client, watch)
-                while watch.refusals and decision.verdict is Verdict.WAIT:
-                    time.sleep(min(self.poke_interval, _REFUSAL_PAUSE_S))
-                    decision = ask(client, watch)
+            decision = ask(job.hook, watch)
+            if watch.refused:
+                self._job = replace(job, hook=job.hook.renewed())
             if decision.error is not None:
                 raise decision.error
             if decision.verdict is Verdict.WAIT:
@@ -146,7 +157,7 @@ class WanVideoSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str:
         """Resume on a worker: bring the video home, or raise what ended the wait."""
-        with errors_for_airflow(self.for_airflow):
+        with self._skipping(), errors_for_airflow(self.for_airflow):
             job, self._video = resume(self, context, event, ledger=None)
             return job.hand_over(self._video)
 
@@ -155,13 +166,30 @@ class WanVideoSensor(BaseSensorOperator):
         self._video = job.deliver(self.wan_task_id, watch.seen, job.known_purchase(self.wan_task_id))
         return job.hand_over(self._video)
 
-    def for_airflow(self, error: WanError) -> Exception:
+    def for_airflow(self, error: WanError) -> WanError:
         """Return what to raise for an error: a timeout as sensors time out, a failed Wan task for good."""
         if isinstance(error, VideoWaitTimeout):
-            return AirflowSensorTimeout(str(error))
+            error.advice = (
+                "Airflow does not retry a sensor that timed out: clear it to wait again, until 24 h after the submit."
+            )
+            return as_airflow_error(error, AirflowSensorTimeout)
         if isinstance(error, VideoTaskFailed):
-            return AirflowFailException(str(error))  # to ask again changes nothing
+            return as_airflow_error(error, AirflowFailException)  # to ask again changes nothing
         return fail_for_good(error)
+
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """Skip the task as ``soft_fail`` and ``never_fail`` say, which Airflow itself does for pokes only."""
+        try:
+            yield
+        except AirflowSkipException:
+            raise
+        except (AirflowException, WanError) as error:
+            soft = self.soft_fail and isinstance(error, (AirflowSensorTimeout, AirflowFailException))
+            if not soft and not self.never_fail:
+                raise
+            which = "soft_fail" if soft else "never_fail"
+            raise AirflowSkipException(f"Skipped, as {which} is set: {error}") from error
 
     def on_kill(self) -> None:
         """Cancel the Wan task that the killed sensor waits for, if that is wanted and the gateway can."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
@@ -11,7 +12,6 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL_S, Decision, Verdict, VideoWatch
 from airflow_wan.exceptions import (
-    AuthenticationFailed,
     GatewayUnavailable,
     WanConnectionError,
     WanError,
@@ -36,6 +36,13 @@ process has ended: Airflow 3.3.2 takes an event within a second of the deferral 
 
 LONGEST_LOOK_UP_S = 180.0
 """Seconds within which Airflow must give the connection. The client bounds its own calls."""
+
+LONGEST_KILL_S = 25.0
+"""Seconds for which a killed trigger waits until its Wan task is canceled, so that its log tells what came of it.
+Airflow's own `[triggerer] on_kill_timeout` is 30 s."""
+
+_endings: set[asyncio.Task[None]] = set()
+"""What goes on after the trigger that began it: the event loop itself keeps no task alive."""
 
 
 class WanVideoTrigger(BaseTrigger):
@@ -73,6 +80,7 @@ class WanVideoTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.base_url = base_url
         self.cancel_on_kill = cancel_on_kill
+        self._ending: asyncio.Task[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what the database keeps, as plain text."""
@@ -90,7 +98,7 @@ class WanVideoTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Ask until the Wan task ends, the gateway refuses for good, or the deadline passes."""
+        """Ask until the Wan task ends or the deadline passes, or until this process cannot use the connection."""
         watch = VideoWatch(self.wan_task_id, self.started, self.deadline, self.poll_interval)
         await asyncio.sleep(max(0.0, min(max(self.poll_interval, FIRST_READ_S), self.deadline - time.time())))
         async with _Reader(self._hook) as reader:
@@ -122,11 +130,41 @@ class WanVideoTrigger(BaseTrigger):
 
         Airflow 3.3.0 to 3.3.2 also call this when the trigger merely moves to another triggerer. The task instance is
         still deferred then, and its video still wanted.
+
+        They also cancel a trigger again each second until it has ended, and so this method too. So the work is a task
+        of its own, and a further cancellation only makes the trigger go on waiting for it.
         """
+        self._ending = asyncio.create_task(self._end_wan_task())
+        _endings.add(self._ending)
+        self._ending.add_done_callback(_endings.discard)
+        await self._wait_for_ending(self._ending)
+        if not self._ending.done():
+            self.log.warning(
+                "Wan task %s: no answer to its cancel within %.0f s yet; it may go on and be billed.",
+                self.wan_task_id,
+                LONGEST_KILL_S,
+            )
+
+    async def cleanup(self) -> None:
+        """Wait for what `on_kill` began: Python 3.11 lets Airflow leave that method at the second cancellation."""
+        if self._ending is not None:
+            await self._wait_for_ending(self._ending)
+
+    async def _wait_for_ending(self, ending: asyncio.Task[None]) -> None:
+        until = time.monotonic() + LONGEST_KILL_S
+        while not ending.done() and (left_s := until - time.monotonic()) > 0:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([ending], timeout=left_s)
+
+    async def _end_wan_task(self) -> None:
+        """Cancel the Wan task if that is wanted, and log what came of it; raises nothing."""
+        hook = self._hook()
         try:
-            if self.cancel_on_kill and await self._is_still_deferred():
-                self.log.info("Wan task %s goes on: its Airflow task is still deferred.", self.wan_task_id)
-                return
+            if self.cancel_on_kill:
+                if await self._is_still_deferred():
+                    self.log.info("Wan task %s goes on: its Airflow task is still deferred.", self.wan_task_id)
+                    return
+                await hook.get_async_account()  # the thread below then needs nothing of this event loop
         except Exception as error:  # noqa: BLE001 - whatever fails, the trigger ends
             self.log.warning(
                 "Wan task %s could not be canceled and may go on and be billed: %s",
@@ -135,7 +173,7 @@ class WanVideoTrigger(BaseTrigger):
             )
             return
         # In a thread, so that worker and triggerer share one kill handler.
-        await asyncio.to_thread(self._hook().cancel_task, self.wan_task_id, wanted=self.cancel_on_kill)
+        await asyncio.to_thread(hook.cancel_task, self.wan_task_id, wanted=self.cancel_on_kill)
 
     async def _is_still_deferred(self) -> bool:
         instance = self.task_instance
@@ -175,13 +213,17 @@ class _Reader:
 
     async def read(self, watch: VideoWatch) -> Decision:
         """Read the Wan task once, and return what the answer means for the wait."""
+        decision = await self._read(watch)
+        if watch.refused:
+            await self._open.aclose()
+            self._client = None
+        return decision
+
+    async def _read(self, watch: VideoWatch) -> Decision:
         try:
             client = await self._connected(watch.wan_task_id)
             task = await client.get_task(watch.wan_task_id)
         except WanError as error:
-            if isinstance(error, (AuthenticationFailed, WanConnectionError)):
-                await self._open.aclose()
-                self._client = None
             return watch.see_error(error, time.time())
         except Exception as error:  # noqa: BLE001 - the text of a foreign error could end the triggerer
             return watch.see_error(GatewayUnavailable(_describe(error), wan_task_id=watch.wan_task_id), time.time())

@@ -17,12 +17,16 @@ from airflow_wan.exceptions import (
     InvalidVideoRequest,
     LedgerUnreadable,
     PosterError,
+    TransferFailed,
     VideoDownloadFailed,
+    VideoRejected,
     VideoTaskFailed,
+    WanConnectionError,
     WanError,
     error_from_dict,
 )
 from airflow_wan.hooks.wan import WanHook
+from airflow_wan.net.file_client import check_proxy
 from airflow_wan.purchases.ledger import clear_purchase
 from airflow_wan.purchases.record import Purchase
 from airflow_wan.purchases.submitted_order import find_order
@@ -38,7 +42,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_wan.api.client import WanClient
     from airflow_wan.purchases.ledger import Ledger
     from airflow_wan.videos.acceptance import Strictness
     from airflow_wan.videos.destination import Destination
@@ -97,13 +100,15 @@ class VideoJob:
 
         :param watch: the wait so far.
         :param deferrable: whether to free the worker until the trigger fires; this method does not return then.
+        :raises WanConnectionError: when the connection cannot be used.
         :raises WanError: what ended the wait without a video.
         """
-        with self.hook.get_conn() as client:
-            decision = ask(client, watch)
-            while decision.verdict is Verdict.WAIT and not deferrable:
-                time.sleep(decision.delay)
-                decision = ask(client, watch)
+        hook = self.hook
+        decision = ask(hook, watch)
+        while decision.verdict is Verdict.WAIT and not deferrable:
+            time.sleep(decision.delay)
+            hook = hook.renewed() if watch.refused else hook
+            decision = ask(hook, watch)
         if decision.error is not None:
             end_wait(decision.error, self.ledger)
         if decision.verdict is Verdict.WAIT:
@@ -127,8 +132,8 @@ class VideoJob:
     def check_owner(self) -> None:
         """Check, before anything is bought, that no other task's video is at the destination.
 
-        :raises AirflowFailException: when there is one.
-        :raises DestinationError: when the destination cannot be read for now.
+        :raises DestinationError: when there is one, which a retry cannot change; or when the destination cannot be
+            read for now.
         """
         from airflow_wan.videos import ownership  # noqa: PLC0415 - pydantic; only on a worker
 
@@ -137,11 +142,13 @@ class VideoJob:
             owner.airflow, ownership.task_instance(_identity(self.context))
         ):
             return
-        raise AirflowFailException(
+        error = DestinationError(
             f"At {self.destination} is the video of another task ({owner.airflow.dag_id}, {owner.airflow.run_id}, "
             f"{owner.airflow.task_id}, map index {owner.airflow.map_index}), which would be replaced. Give each task a "
             "path of its own, or move that video away together with its record. Nothing was sent."
         )
+        error.retry_can_help = False
+        raise error
 
     def deliver(self, wan_task_id: str, seen: Mapping[str, float], purchase: Purchase | None) -> FinishedVideo:
         """Bring a succeeded Wan task's video to the destination.
@@ -149,8 +156,13 @@ class VideoJob:
         :param wan_task_id: the Wan task.
         :param seen: when each of its states was first seen, unix times in s.
         :param purchase: what is known of its submit; the file is compared with what was ordered.
-        :raises WanError: when the file did not arrive, or is not what was ordered.
+        :raises VideoDownloadFailed: when the file did not arrive, whatever the reason: the video is paid for.
+        :raises VideoRejected: when the file is not what was ordered.
         """
+        with _paid_for(wan_task_id):
+            return self._deliver(wan_task_id, seen, purchase)
+
+    def _deliver(self, wan_task_id: str, seen: Mapping[str, float], purchase: Purchase | None) -> FinishedVideo:
         from airflow_wan.videos.delivery import Delivery  # noqa: PLC0415 - heavy, and only on a worker
 
         delivery = Delivery(
@@ -188,23 +200,33 @@ class VideoJob:
 def prepare_job(task: WaitingTask, context: Context, hook: WanHook, ledger: Ledger | None) -> VideoJob:
     """Return a task's job, once everything about its destination is checked that can be checked for nothing.
 
-    :raises AirflowFailException: when mapped instances of the task would write to one path, or a poster is wanted and
-        cannot be made here.
-    :raises InvalidVideoRequest: when there can be no such destination.
+    :raises InvalidVideoRequest: when there can be no such destination, mapped instances of the task would write to one
+        path, or a poster is wanted and cannot be made here.
     :raises DestinationError: when the destination cannot be written to.
+    :raises WanConnectionError: when the connection, or the proxy that the download needs, cannot be used.
     """
     if task.poster:
         _check_poster()
     if is_shared_by_instances(task.output_path, context):
-        raise AirflowFailException(
+        problem = (
             f"All mapped instances of this task would write to {task.output_path}, each over another's video. Give "
-            "each a path of its own, such as clip-{{ ti.map_index }}.mp4 or, with a slash at its end, a folder. "
-            "Nothing was sent."
+            "each a path of its own, such as clip-{{ ti.map_index }}.mp4 or, with a slash at its end, a folder."
         )
+        raise InvalidVideoRequest([problem])
     destination = destination_for(task.output_path, context)
     warn_if_not_shared(destination, task.executor)
     destination.prepare()
+    _check_download(hook)
     return VideoJob(task, context, hook, destination, ledger)
+
+
+def _check_download(hook: WanHook) -> None:
+    """Check what the download will need: a proxy that it can use, unless the files are in a private network."""
+    try:
+        check_proxy()
+    except TransferFailed as error:
+        if not hook.account.on_private_network:
+            raise WanConnectionError(f"The video could not be downloaded. {error.message}") from error
 
 
 def _check_poster() -> None:
@@ -213,7 +235,7 @@ def _check_poster() -> None:
     try:
         check_poster()
     except PosterError as error:
-        raise AirflowFailException(f"{error} Nothing was sent.") from error
+        raise InvalidVideoRequest([str(error)]) from error
 
 
 def resume(
@@ -236,27 +258,47 @@ def resume(
     # The trigger asked where the Wan task was submitted.
     hook = WanHook(event.get("wan_conn_id") or task.wan_conn_id, base_url=event.get("base_url"))
     wan_task_id = event["wan_task_id"]
-    try:
+    with _paid_for(wan_task_id):
         job = prepare_job(task, context, hook, ledger)
-    except (
-        DestinationError,
-        InvalidVideoRequest,
-    ) as error:  # by now the video is paid for, and the user has to know it
-        raise VideoDownloadFailed(error.message, wan_task_id=wan_task_id) from error
     return job, job.deliver(wan_task_id, event.get("seen") or {}, job.known_purchase(wan_task_id))
+
+
+@contextmanager
+def _paid_for(wan_task_id: str) -> Iterator[None]:
+    """Turn an error after a purchase into one that says that the video is paid for, and that a retry may mend."""
+    try:
+        yield
+    except (VideoDownloadFailed, VideoRejected):
+        raise
+    except WanError as error:
+        raise VideoDownloadFailed(
+            error.message,
+            code=error.code,
+            request_id=error.request_id,
+            wan_task_id=wan_task_id,
+            http_status=error.http_status,
+        ) from error
 
 
 def end_wait(error: WanError, ledger: Ledger | None) -> NoReturn:
     """Raise what ended a wait. A failed Wan task is not billed: its record is removed, so that the next try may buy."""
-    if isinstance(error, VideoTaskFailed) and ledger is not None:
+    if not isinstance(error, VideoTaskFailed):
+        error.billed = None  # the Wan task may go on
+    elif ledger is not None:
         clear_purchase(ledger, error.wan_task_id)
     raise error
 
 
-def ask(client: WanClient, watch: VideoWatch) -> Decision:
-    """Read a Wan task once, and log what is new."""
+def ask(hook: WanHook, watch: VideoWatch) -> Decision:
+    """Read a Wan task once, and log what is new.
+
+    :raises WanConnectionError: when the connection cannot be used.
+    """
     try:
-        decision = watch.see_task(client.get_task(watch.wan_task_id), time.time())
+        with hook.get_conn() as client:
+            decision = watch.see_task(client.get_task(watch.wan_task_id), time.time())
+    except WanConnectionError:
+        raise
     except WanError as error:
         decision = watch.see_error(error, time.time())
     for note in decision.notes:
@@ -274,25 +316,66 @@ def longest_wait_s(task: WaitingTask) -> float:
     return min(task.timeout, task.execution_timeout.total_seconds())
 
 
-def fail_for_good(error: WanError) -> Exception:
-    """Return ``AirflowFailException`` for what a retry cannot mend, and any other error as it is."""
-    return error if error.retry_can_help else AirflowFailException(str(error))
+def fail_for_good(error: WanError) -> WanError:
+    """Return an error that is an ``AirflowFailException`` too, for what a retry cannot mend; any other as it is."""
+    return error if error.retry_can_help else as_airflow_error(error, AirflowFailException)
+
+
+def as_airflow_error(error: WanError, airflow_class: type[AirflowException]) -> WanError:
+    """Return an error that Airflow takes for one of its own, and that is still of our class, with all it knows.
+
+    :param error: our error.
+    :param airflow_class: the class of Airflow's error.
+    """
+    kind = _class_of_both(type(error), airflow_class)
+    both = kind.__new__(kind, *error.args)
+    both.__dict__.update(vars(error))
+    return both
+
+
+def _class_of_both(kind: type[WanError], airflow_class: type[AirflowException]) -> type[WanError]:
+    return type(kind.__name__, (kind, airflow_class), {"__module__": kind.__module__, "__doc__": kind.__doc__})
+
+
+_BILLED_WORDS = {True: "billed", False: "not billed", None: "perhaps billed"}
 
 
 @contextmanager
-def errors_for_airflow(convert: Callable[[WanError], Exception] = fail_for_good) -> Iterator[None]:
-    """Count each `WanError` that ends a task, and raise it as what Airflow should make of it.
+def errors_for_airflow(
+    convert: Callable[[WanError], WanError] = fail_for_good, *, ledger: Ledger | None = None
+) -> Iterator[None]:
+    """Count and log each `WanError` that ends a task, and raise it as what Airflow should make of it.
 
     :param convert: returns what to raise for an error.
+    :param ledger: the record of a task that buys. If an earlier try bought a video, no error leaves that unsaid.
     """
     try:
         yield
     except WanError as error:
+        if ledger is not None and not error.wan_task_id:
+            _say_what_is_paid_for(error, ledger)
         count_failure(error)
         raised = convert(error)
+        # One line for whoever reads the log, before Airflow's own lines and its trace.
+        log.error("%s, %s: %s", type(error).__name__, _BILLED_WORDS[error.billed], " ".join(str(raised).split()))  # noqa: TRY400 - Airflow adds its trace
         if raised is error:
             raise
-        raise raised from error
+        raise raised.with_traceback(error.__traceback__) from error.__cause__
+
+
+def _say_what_is_paid_for(error: WanError, ledger: Ledger) -> None:
+    try:
+        bought = ledger.read()
+    except LedgerUnreadable:
+        return
+    if isinstance(bought, Purchase):
+        error.wan_task_id = bought.wan_task_id
+        error.billed = None
+        error.advice = (
+            f"{error.advice} An earlier try submitted wan task {bought.wan_task_id}, which stays recorded and may be "
+            "billed: clear this task once the cause is mended, or fetch its video with WanVideoSensor within 24 h of "
+            "the submit."
+        ).strip()
 
 
 def _run_began(context: Context) -> float:

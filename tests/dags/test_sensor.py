@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 from airflow.sdk import DAG, task
 
 from airflow_wan.api.requests import VideoRequest
-from airflow_wan.exceptions import VideoRejected
+from airflow_wan.exceptions import VideoRejected, VideoWaitTimeout
 from airflow_wan.operators.wan import WanGenerateVideoOperator, WanSubmitVideoOperator
 from airflow_wan.sensors.wan import WanVideoSensor
 
@@ -150,17 +150,20 @@ def test_nothing_secret_is_in_what_a_submit_leaves_for_the_sensor(
         assert secret not in left
 
 
-def test_a_task_nobody_knows_ends_every_mode_without_a_retry(run_dag: Any, wan_emulator: RunningEmulator) -> None:
+def test_a_task_nobody_knows_is_asked_for_until_the_timeout_which_ends_every_mode_without_a_retry(
+    run_dag: Any, wan_emulator: RunningEmulator
+) -> None:
     arguments = {"retries": 2, "retry_delay": timedelta(0)}
     with DAG("lost", schedule=None, default_args=arguments) as dag:
         for name, mode in MODES.items():
-            WanVideoSensor(task_id=name, wan_task_id="11111111-2222-4333-8444-555555555555", **mode)
+            WanVideoSensor(task_id=name, wan_task_id="11111111-2222-4333-8444-555555555555", timeout=1, **mode)
 
     run = run_dag(dag)
 
     assert run.state == "failed"
     for name in MODES:
-        assert isinstance(run.error(name), AirflowFailException)
+        assert isinstance(run.error(name), AirflowSensorTimeout)
+        assert isinstance(run.error(name), VideoWaitTimeout)
         assert "11111111-2222-4333-8444-555555555555" in str(run.error(name))
         assert (run.task_state(name), run.tries(name)) == ("failed", 1)
     assert wan_emulator.requests() == []

@@ -84,7 +84,7 @@ FAULTS = [
     Fault("poll", "drop_connection", "dashscope", "success", 1, (TROUBLE, TROUBLE_OVER), {"times": 3}),
     Fault("poll", "malformed_json", "apiyi", "success", 1, (TROUBLE, TROUBLE_OVER), {"times": 3}),
     Fault("poll", "unknown_status", "dashscope", "success", 1, (UNKNOWN_WORD,), {"word": "DREAMING"}),
-    Fault("poll", "unauthorized", "apiyi", "success", 1, ("refusal 2 of 3, asking again",), {"times": 3}),
+    Fault("poll", "unauthorized", "apiyi", "success", 1, ("refusal 2 in a row, asking again",), {"times": 3}),
     Fault("download", "truncated", "apiyi", "success", 1, ("The connection to the file host failed",)),
     Fault("download", "reset", "dashscope", "success", 1, ("The connection to the file host failed",)),
     Fault("download", "wrong_length", "apiyi", "success", 1, ("The connection to the file host failed",)),

@@ -57,7 +57,9 @@ def journeys(stage: Stage) -> Iterator[dict[str, Journey]]:
             "wrong key": stage.start("wrong key", key=REFUSED_KEY),
             "refused download": stage.start("refused download", on=refusing),
             "failed at the gateway": stage.start("failed at the gateway", gateway="dashscope", on=failing),
-            "expired result": stage.start("expired result", pause_at="before the download", on=aging),
+            "expired result": stage.start(
+                "expired result", pause_at="before the download", on=aging, dag_id="system_video_hasty"
+            ),
         }
         started["expired result"].wait_for_pause()
         aging.advance(DAY_S + 1)

@@ -51,6 +51,22 @@ def test_the_readme_names_every_error_that_users_meet() -> None:
     assert table_heads(README) >= PUBLIC_ERRORS
 
 
+BILLED = {"no": False, "yes": True, "the earlier video": True, "perhaps": None}
+
+
+@pytest.mark.parametrize("page", [README, read_page("errors.md")], ids=["README", "errors.md"])
+def test_each_error_knows_whether_it_is_billed_as_the_table_says(page: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", page, re.MULTILINE)
+    told = {
+        name: next(BILLED[cell] for cell in map(str.strip, cells.split("|")) if cell in BILLED)
+        for name, cells in rows
+        if name in exceptions.__all__
+    }
+
+    assert told.keys() >= PUBLIC_ERRORS
+    assert told == {name: getattr(exceptions, name).billed for name in told}
+
+
 def test_the_readme_has_no_relative_link_for_the_package_index_has_no_files() -> None:
     assert [link for link in find_links(README) if not link.startswith("https://")] == []
 

@@ -36,6 +36,12 @@ with DAG("system_video_patient", schedule=None, params=PARAMS):
         task_id="video", output_path="{{ params.output_path }}", **ORDER | {"retry_delay": timedelta(seconds=15)}
     )
 
+# For a Wan task that never ends: its wait ends by the deadline only.
+with DAG("system_video_hasty", schedule=None, params=PARAMS):
+    WanImageToVideoOperator(
+        task_id="video", output_path="{{ params.output_path }}", timeout=60, **ORDER | {"retries": 1}
+    )
+
 with DAG("system_video_one_slot", schedule=None, params=PARAMS):
     WanImageToVideoOperator(task_id="video", output_path="{{ params.output_path }}", pool="one_slot", **ORDER)
 

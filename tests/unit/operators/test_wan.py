@@ -15,10 +15,12 @@ from airflow_wan.exceptions import (
     LedgerUnreadable,
     TransferFailed,
     VideoDownloadFailed,
+    VideoTaskLost,
     VideoWaitTimeout,
     WanConnectionError,
 )
 from airflow_wan.operators.wan import WanGenerateVideoOperator, WanImageToVideoOperator, WanSubmitVideoOperator
+from airflow_wan.purchases.record import STATE_STORE_KEY
 from airflow_wan.videos.job import VideoJob
 
 if TYPE_CHECKING:
@@ -314,10 +316,19 @@ def test_a_task_that_the_gateway_no_longer_knows_stops_with_its_id(
     with pytest.raises(VideoWaitTimeout):
         runner.run(film(timeout=0.01))
     gateway.emulator.advance_clock(25 * 3600)
-    with pytest.raises(AirflowFailException, match=gateway.emulator.ledger()[0]["task_id"]):
+    with pytest.raises(VideoWaitTimeout):  # by our own clock, the gateway must still keep it: it is asked for
+        runner.run(film(timeout=0.01))
+    age_the_record(runner, 25 * 3600)
+    with pytest.raises(AirflowFailException, match=gateway.emulator.ledger()[0]["task_id"]) as raised:
         runner.run(film())
 
+    assert isinstance(raised.value, VideoTaskLost)
     assert submitted(gateway) == 1
+
+
+def age_the_record(runner: Any, seconds: float) -> None:
+    record = runner.store.get(STATE_STORE_KEY)
+    runner.store.set(STATE_STORE_KEY, record | {"submitted_at": record["submitted_at"] - seconds})
 
 
 def test_an_intent_without_an_id_is_not_sent_again(film: Callable[..., Any], gateway: Any, runner: Any) -> None:

@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
 )
 
+from airflow_wan.exceptions import VideoWaitTimeout, WanConnectionError
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.sensors.wan import WanVideoSensor
 
@@ -103,11 +104,11 @@ def test_a_failed_task_fails_for_good_with_the_gateways_code(
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_a_task_the_gateway_does_not_know_fails_for_good(
+def test_a_task_the_gateway_does_not_know_is_asked_for_until_the_timeout(
     deferrable: bool, gateway: Any, runner: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(AirflowFailException, match="00000000-0000-4000-8000-00000000dead"):
-        runner.run(sensor("00000000-0000-4000-8000-00000000dead", tmp_path, deferrable=deferrable))
+    with pytest.raises(AirflowSensorTimeout):
+        runner.run(sensor("00000000-0000-4000-8000-00000000dead", tmp_path, deferrable=deferrable, timeout=0.3))
 
 
 @pytest.mark.takes_time
@@ -123,6 +124,52 @@ def test_a_timeout_is_a_sensors_timeout(
 def test_soft_fail_skips_on_a_timeout(wan_task: Callable[..., str], runner: Any, tmp_path: Path) -> None:
     with pytest.raises(AirflowSkipException):
         runner.run(sensor(wan_task(), tmp_path, deferrable=False, timeout=0.01, soft_fail=True))
+
+
+@pytest.mark.takes_time
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize("switch", ["soft_fail", "never_fail"])
+@pytest.mark.parametrize("end", ["failed", "timed out", "empty id"])
+def test_soft_fail_and_never_fail_skip_in_every_mode(
+    end: str, switch: str, deferrable: bool, wan_task: Callable[..., str], runner: Any, tmp_path: Path
+) -> None:
+    wan_task_id = {"failed": "missing.png", "timed out": "frame.png"}.get(end)
+    options: dict[str, Any] = {switch: True, "deferrable": deferrable, "timeout": 0.01 if end == "timed out" else 60}
+
+    with pytest.raises(AirflowSkipException):
+        runner.run(sensor(wan_task(wan_task_id) if wan_task_id else "", tmp_path, **options))
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_first_ask_that_finds_a_failed_task_skips_as_soft_fail_says(
+    deferrable: bool, wan_task: Callable[..., str], runner: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(AirflowSkipException, match="soft_fail"):
+        runner.run(sensor(wan_task("missing.png"), tmp_path, deferrable=deferrable, soft_fail=True))
+
+    assert runner.events == []
+
+
+def test_never_fail_skips_for_what_a_retry_might_mend(gateway: Any, runner: Any, tmp_path: Path) -> None:
+    with pytest.raises(AirflowSkipException):
+        runner.run(sensor("x", tmp_path, wan_conn_id="nowhere", deferrable=True, never_fail=True))
+    with pytest.raises(WanConnectionError):
+        runner.run(sensor("x", tmp_path, wan_conn_id="nowhere", deferrable=True, soft_fail=True))
+
+
+@pytest.mark.takes_time
+def test_a_timeout_is_of_both_classes_and_promises_no_retry(
+    wan_task: Callable[..., str], runner: Any, tmp_path: Path
+) -> None:
+    wan_task_id = wan_task()
+
+    with pytest.raises(AirflowSensorTimeout) as raised:
+        runner.run(sensor(wan_task_id, tmp_path, deferrable=True, timeout=0.01))
+
+    assert isinstance(raised.value, VideoWaitTimeout)
+    assert (raised.value.wan_task_id, raised.value.billed) == (wan_task_id, None)
+    assert "A retry" not in str(raised.value)
+    assert "does not retry" in str(raised.value)
 
 
 @pytest.mark.parametrize("nothing", [None, "", "None"])

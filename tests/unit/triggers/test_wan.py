@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -15,7 +16,7 @@ import msgspec
 import pytest
 from airflow.triggers.base import TriggerEvent
 
-from airflow_wan.exceptions import WanConnectionError, error_from_dict
+from airflow_wan.exceptions import VideoWaitTimeout, WanConnectionError, error_from_dict
 from airflow_wan.triggers import wan as trigger_module
 from airflow_wan.triggers.wan import WanVideoTrigger
 
@@ -53,6 +54,18 @@ def trigger(wan_task_id: str, **arguments: Any) -> WanVideoTrigger:
     now = time.time()
     defaults = {"wan_conn_id": "wan_default", "started": now, "deadline": now + 30, "poll_interval": 0.05}
     return WanVideoTrigger(wan_task_id=wan_task_id, **defaults | arguments)
+
+
+async def run_like_airflow(waiting: WanVideoTrigger) -> None:
+    """The part of the triggerer's `run_trigger` in Airflow 3.3.2 that is about a kill."""
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait_for(waiting.on_kill(), timeout=30)
+        raise
+    finally:
+        await waiting.cleanup()
 
 
 async def events_of(waiting: WanVideoTrigger) -> list[dict[str, Any]]:
@@ -202,10 +215,36 @@ async def test_a_passed_deadline_ends_the_wait_with_the_id(gateway: Any, media: 
     assert event["error"]["wan_task_id"] == wan_task_id
 
 
-async def test_a_task_the_gateway_does_not_know_is_lost_after_three_asks(gateway: Any) -> None:
-    (event,) = await events_of(trigger("00000000-0000-4000-8000-00000000dead"))
+async def test_a_task_the_gateway_does_not_know_is_asked_for_until_the_deadline(gateway: Any) -> None:
+    (event,) = await events_of(trigger("00000000-0000-4000-8000-00000000dead", deadline=time.time() + 1))
 
-    assert event["error"]["kind"] == "VideoTaskLost"
+    error = error_from_dict(event["error"])
+    assert isinstance(error, VideoWaitTimeout)
+    assert "refused to tell" in error.message
+    assert error.retry_can_help
+
+
+async def test_a_video_whose_key_is_refused_again_and_again_is_waited_for(gateway: Any, media: MediaServer) -> None:
+    wan_task_id = submit(gateway.emulator, media, gateway.name)
+    gateway.emulator.add_fault("poll", "unauthorized", times=6)
+
+    (event,) = await events_of(trigger(wan_task_id, poll_interval=0.01))
+
+    assert event["status"] == "success"
+
+
+async def test_a_key_that_is_corrected_while_it_is_refused_takes_effect(
+    gateway: Any, media: MediaServer, connect: Callable[..., None]
+) -> None:
+    wan_task_id = submit(gateway.emulator, media, gateway.name)
+    connect(gateway.emulator.base_url, gateway=gateway.name, password="no-key-of-this-gateway")
+    asking = asyncio.create_task(events_of(trigger(wan_task_id, poll_interval=0.01)))
+    await asyncio.sleep(0.2)
+    connect(gateway.emulator.base_url, gateway=gateway.name)
+
+    (event,) = await asking
+
+    assert event["status"] == "success"
 
 
 async def test_a_gateway_that_cannot_be_reached_is_survived(
@@ -283,6 +322,60 @@ class TestKilledByAUser:
         await trigger(wan_task_id, cancel_on_kill=True).on_kill()
 
         assert gateway.emulator.ledger()[0]["status"] == "CANCELED"
+
+    @pytest.mark.parametrize("latency_s", [0.0, 1.5])
+    async def test_it_is_canceled_and_told_however_often_airflow_cancels_the_trigger(
+        self, latency_s: float, gateway: Any, media: MediaServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wan_task_id = submit(gateway.emulator, media)
+        gateway.emulator.set_latency(latency_s)
+        said: list[str] = []
+        log = SimpleNamespace(**dict.fromkeys(("info", "warning"), lambda text, *args: said.append(text % args)))
+        monkeypatch.setattr(trigger_module.WanHook, "log", log)
+        killed = asyncio.create_task(run_like_airflow(trigger(wan_task_id, cancel_on_kill=True)))
+        await asyncio.sleep(0)
+
+        while not killed.done():
+            killed.cancel("user-action")
+            await asyncio.wait([killed], timeout=0.3)
+
+        assert gateway.emulator.ledger()[0]["status"] == "CANCELED"
+        assert said == [f"Wan task {wan_task_id} is canceled; it will not be billed."]
+
+    async def test_a_cancel_whose_look_up_is_slow_is_not_cut_off_either(
+        self, gateway: Any, media: MediaServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wan_task_id = submit(gateway.emulator, media)
+        killed_trigger = trigger(wan_task_id, cancel_on_kill=True)
+        killed_trigger.task_instance = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, task=None)
+        asked = threading.Event()
+        monkeypatch.setattr(trigger_module, "is_deferred", lambda *_: asked.wait(10) and False)
+        killed = asyncio.create_task(run_like_airflow(killed_trigger))
+        for _ in range(3):
+            await asyncio.sleep(0.05)
+            killed.cancel("user-action")
+        asked.set()
+
+        await asyncio.wait([killed])
+
+        assert gateway.emulator.ledger()[0]["status"] == "CANCELED"
+
+    async def test_a_gateway_that_does_not_answer_the_cancel_holds_no_trigger_for_ever(
+        self, gateway: Any, media: MediaServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wan_task_id = submit(gateway.emulator, media)
+        gateway.emulator.add_fault("cancel", "hold")
+        monkeypatch.setattr(trigger_module, "LONGEST_KILL_S", 0.3)
+        said: list[str] = []
+        waiting = trigger(wan_task_id, cancel_on_kill=True)
+        log = SimpleNamespace(**dict.fromkeys(("info", "warning"), lambda text, *args: said.append(text % args)))
+        monkeypatch.setattr(type(waiting), "log", log, raising=False)
+
+        await waiting.on_kill()
+
+        assert "may go on and be billed" in said[0]
+        gateway.emulator.release_faults()
+        await asyncio.gather(*trigger_module._endings)
 
     async def test_it_is_left_alone_where_the_author_says_so(self, gateway: Any, media: MediaServer) -> None:
         wan_task_id = submit(gateway.emulator, media)

@@ -5,16 +5,20 @@ Decoding needs PyAV, the extra ``airflow-provider-wan[inspection]``. Without it,
 
 from __future__ import annotations
 
+import hashlib
+import io
 import itertools
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_wan.api.resolutions import TIER_PIXELS, nearest_resolution
 from airflow_wan.exceptions import PosterError
+from airflow_wan.videos.ownership import is_one_of
+from airflow_wan.videos.sidecar import Poster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from airflow_wan.media.mp4 import VideoFacts
@@ -92,39 +96,45 @@ def check_poster() -> None:
     _required_pyav()
 
 
-def save_poster(path: Path, target: Path) -> None:
-    """Write a video's first frame as a JPEG.
+def make_poster(path: Path) -> bytes:
+    """Return a video's first frame as a JPEG.
 
     :param path: the video.
-    :param target: the file to write, under any name; it may be incomplete when this raises.
-    :raises PosterError: when PyAV is not installed, no frame can be decoded, or the file cannot be written.
+    :raises PosterError: when PyAV is not installed, or no frame can be decoded.
     """
     av = _required_pyav()
+    picture = io.BytesIO()  # Pillow does not tell of a disk that is full
     try:
         with _opened(av, path) as container:
             frame = _first_frame(container)
             if frame is None:
                 raise PosterError("The video has no frame to make a poster of.")
-            frame.to_image().save(target, "JPEG", quality=JPEG_QUALITY)
+            frame.to_image().save(picture, "JPEG", quality=JPEG_QUALITY)
     except (av.FFmpegError, ValueError, OSError) as error:
         raise PosterError(f"The poster frame could not be made: {_reason(error)}.") from error
+    return picture.getvalue()
 
 
-def leave_poster(video: Path, destination: Destination) -> str | None:
+def leave_poster(video: Path, destination: Destination, ours: Collection[str]) -> Poster | None:
     """Write a video's first frame as a JPEG beside the video. A failure is logged and does not fail the task.
+
+    A file that is there is replaced only if it is such a poster.
 
     :param video: the video, on local disk.
     :param destination: the video's destination.
-    :returns: the path or URI of the poster; None when it could not be made.
+    :param ours: digests of the files that this package is known to have left there.
+    :returns: the poster; None when it could not be made or written.
     """
+    place = destination.poster
     try:
-        with destination.poster.staging() as picture:
-            save_poster(video, picture)
-            destination.poster.publish(picture)
+        content = make_poster(video)
+        poster = Poster(name=place.name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        if not replace(place, may_replace=lambda: is_one_of(place, {poster.sha256, *ours})).write(content):
+            raise PosterError(f"At {place} is a file that is not known to be a poster of this task, and stays there.")
     except Exception as error:  # noqa: BLE001 - whatever Pillow or PyAV raises, the video is there and paid for
         log.warning("The poster could not be written beside the video, which is not affected: %s", error)
         return None
-    return str(destination.poster)
+    return poster
 
 
 def _pyav() -> Any:

@@ -66,6 +66,11 @@ class Destination:
         return str(self.local_path or self.uri)
 
     @property
+    def name(self) -> str:
+        """The name of the file, without its folder."""
+        return self.uri.rpartition("/")[2]
+
+    @property
     def sidecar(self) -> Destination:
         """The place of the record beside the video: ``clip.mp4.json``."""
         return Destination(f"{self.uri}.json")
@@ -350,12 +355,29 @@ class Destination:
         fs.rm_file(probe)
 
     @property
-    def object_path(self) -> str:
-        """The path of an object in its store: bucket and key."""
-        return str(self._remote().path)
+    def place(self) -> str:
+        """The same text for two destinations that are one place, however they are spelled."""
+        local = self.local_path
+        return place_of_object(self.uri, self._remote().path) if local is None else place_of_path(local)
 
     def _remote(self) -> Any:
         return ObjectStoragePath(self.uri)
+
+
+def place_of_path(path: Path) -> str:
+    """Return the same text for two local paths that lead to one place, through links or without."""
+    return os.path.realpath(re.sub("^/+", "/", str(path)))
+
+
+def place_of_object(uri: str, path: str) -> str:
+    """Return the same text for two objects that may be one, whatever the connection and the number of slashes.
+
+    :param uri: the object's URI.
+    :param path: its path in its store.
+    """
+    scheme = uri.partition("://")[0].lower()
+    store = STORE_PACKAGES.get(scheme, scheme)  # of s3 and s3a, for example, it is one
+    return f"{store}:{re.sub('/+', '/', path).strip('/')}"
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath, conf
@@ -49,7 +50,7 @@ def destination_for(output_path: object, context: Context) -> Destination:
         raise InvalidVideoRequest([f"{given} {problem}."]) from None
 
 
-def is_default(output_path: object) -> bool:
+def _is_default(output_path: object) -> bool:
     """Return whether a video goes to a folder that nobody has chosen: ``wan_videos`` in AIRFLOW_HOME."""
     return not is_output_base_set() and (
         is_unset(output_path) or is_relative(os.path.expanduser(str(output_path).strip()))  # noqa: PTH111
@@ -87,18 +88,18 @@ def _default_name(context: Context) -> str:
     return "/".join(parts) + ".mp4"
 
 
-def machines_apart(executor: str | None) -> str | None:
-    """Return the name of the executor that runs a task if it may run the next task on another machine, or None.
-
-    :param executor: the task's own executor, None for the configured one.
-    """
+def _executors(executor: str | None) -> list[str]:
+    """Return the class of the executor that runs a task, and of those that may run the tasks after it."""
     if "AIRFLOW_IS_K8S_EXECUTOR_POD" in os.environ:
-        return "KubernetesExecutor"  # within its pods, the configuration names the LocalExecutor
-    configured = [part.strip() for part in conf.get("core", "executor", fallback="LocalExecutor").split(",")]
+        return ["KubernetesExecutor"]  # within its pods, the configuration names the LocalExecutor
+    # "alias:module.Class", or "team=Class1,Class2;Class3"
+    configured = [
+        part.rpartition("=")[2].strip()
+        for part in re.split("[,;]", conf.get("core", "executor", fallback="LocalExecutor"))
+    ]
     aliases = dict(name.split(":", 1) for name in configured if ":" in name)
-    name = executor or (configured[0].split(":")[-1] if configured else "")
-    name = aliases.get(name, name).rpartition(".")[2]
-    return name if name and name not in _LOCAL_EXECUTORS else None
+    names = [aliases.get(executor, executor)] if executor else [name.rpartition(":")[2] for name in configured]
+    return [name.rpartition(".")[2] for name in names]
 
 
 def warn_if_not_shared(destination: Destination, executor: str | None) -> None:
@@ -109,13 +110,13 @@ def warn_if_not_shared(destination: Destination, executor: str | None) -> None:
     """
     if destination.local_path is None or local_paths_are_shared():
         return
-    if name := machines_apart(executor):
+    if remote := [name for name in _executors(executor) if name not in _LOCAL_EXECUTORS]:
         log.warning(
             "The video will be written to the local path %s, but %s may run the next task on another machine, which "
             "cannot read it. Set output_path, or [wan] output_base, to an object store such as "
             "s3://conn_id@bucket/key.mp4. If all machines share the folder, set [wan] local_paths_are_shared = True.",
             destination,
-            name,
+            ", ".join(remote),
         )
 
 
@@ -125,7 +126,8 @@ def why_not_kept(output_path: object, executor: str | None) -> str | None:
     :param output_path: the task's argument, rendered.
     :param executor: the task's own executor, None for the configured one.
     """
-    if local_paths_are_shared() or not is_default(output_path) or not (name := machines_apart(executor)):
+    name = _executors(executor)[0]
+    if name in _LOCAL_EXECUTORS or local_paths_are_shared() or not _is_default(output_path):
         return None
     return (
         f"The video would be written to {output_base()} on this machine, but {name} may run the next task on another "

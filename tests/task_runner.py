@@ -75,6 +75,17 @@ def _connection_of_the_environment(conn_id: str) -> Any:
     return ConnectionResult(conn_id=conn_id, **fields | {"extra": json.dumps(fields.get("extra", {}))})
 
 
+class XComs:
+    """Airflow's XComs of one test: (run, task, map index, key) → value, in the order in which they were pushed."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str, int, str], Any] = {}
+
+    def clear(self, run_id: str, task_id: str, map_index: int) -> None:
+        for row in [row for row in self.rows if row[:3] == (run_id, task_id, map_index)]:
+            del self.rows[row]
+
+
 @dataclass
 class TaskInstance:
     """The parts of Airflow's task instance that tasks use."""
@@ -85,9 +96,28 @@ class TaskInstance:
     map_index: int = -1
     try_number: int = 0
     xcoms: dict[str, Any] = field(default_factory=dict)
+    all_xcoms: XComs = field(default_factory=XComs)
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = json.loads(json.dumps(value))
+        self.all_xcoms.rows[self.run_id, self.task_id, self.map_index, key] = self.xcoms[key]
+
+    def xcom_pull(
+        self, *, task_ids: str | list[str], key: str, map_indexes: int | None = None, include_prior_dates: bool = False
+    ) -> Any:
+        """Return the latest value of one task and map index, or, for a list of tasks, all values of this run."""
+        wanted = [task_ids] if isinstance(task_ids, str) else task_ids
+        found = [
+            value
+            for (run_id, task_id, map_index, its_key), value in self.all_xcoms.rows.items()
+            if task_id in wanted
+            and its_key == key
+            and (include_prior_dates or run_id == self.run_id)
+            and map_indexes in (None, map_index)
+        ]
+        if isinstance(task_ids, str):
+            return found[-1] if found else None
+        return found
 
 
 class TaskRunner:
@@ -108,6 +138,7 @@ class TaskRunner:
 
         self.instance.xcoms.clear()
         self.instance.task_id = task.task_id
+        self.instance.all_xcoms.clear(self.instance.run_id, self.instance.task_id, self.instance.map_index)
         self.instance.try_number += 1
         context: Any = {"ti": self.instance, "task": task}
         if HAS_STATE_STORE:

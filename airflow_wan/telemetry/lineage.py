@@ -65,6 +65,7 @@ def _tell_hook_lineage(hook: WanHook, sources: Iterable[str], video: Mapping[str
         collector.add_output_asset(context=hook, uri=uri)
 
 
+@harmless("The asset events of the video")
 def _tell_outlets(context: Context, video: Mapping[str, Any]) -> None:
     """Put the video's facts into the event of each asset among the outlets; add the video itself to each alias."""
     events: Any = context.get("outlet_events")

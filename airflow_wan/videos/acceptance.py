@@ -129,10 +129,12 @@ def leave_poster(video: Path, destination: Destination, ours: Collection[str]) -
     try:
         content = make_poster(video)
         poster = Poster(name=place.name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-        if not replace(place, may_replace=lambda: is_one_of(place, {poster.sha256, *ours})).write(content):
-            raise PosterError(f"At {place} is a file that is not known to be a poster of this task, and stays there.")
+        is_there = replace(place, may_replace=lambda: is_one_of(place, {poster.sha256, *ours})).write(content)
     except Exception as error:  # noqa: BLE001 - whatever Pillow or PyAV raises, the video is there and paid for
         log.warning("The poster could not be written beside the video, which is not affected: %s", error)
+        return None
+    if not is_there:
+        log.warning("%s stays as it is: it is not known to be a poster of this task. The video has none.", place)
         return None
     return poster
 

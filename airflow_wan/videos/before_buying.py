@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_wan.media.sources import LocalFile, StoredObject, find_sources
@@ -28,9 +26,7 @@ def check_names(destination: Destination, *, sidecar: bool, poster: bool) -> Non
     destination.beside("x" * 255).rejected.check_name()
 
 
-def overwritten_source(
-    destination: Destination, request: VideoRequest, *, sidecar: bool, poster: bool
-) -> str | None:
+def overwritten_source(destination: Destination, request: VideoRequest, *, sidecar: bool, poster: bool) -> str | None:
     """Return a sentence that says which source of a request would be overwritten by what; None if none would be.
 
     :param destination: where the video goes.
@@ -50,7 +46,7 @@ def overwritten_source(
 
 
 def _places(destination: Destination, *, sidecar: bool, poster: bool) -> dict[str, Destination]:
-    places = {"video": destination, "rejected video, if there is one," : destination.rejected}
+    places = {"video": destination, "rejected video (if there is one)": destination.rejected}
     places |= {"record": destination.sidecar} if sidecar else {}
     return places | ({"poster": destination.poster} if poster else {})
 
@@ -67,6 +63,6 @@ def _is_same_file(place: Destination, source: Source) -> bool:
     if place.local_path is None or not isinstance(source, LocalFile):
         return False
     try:
-        return os.path.samefile(place.local_path, Path(source.path))
+        return place.local_path.samefile(source.path)
     except OSError:  # one of them does not exist
         return False

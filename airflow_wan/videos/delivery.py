@@ -123,7 +123,9 @@ class Delivery:
                 place = self._publish(staged, arrived)
                 log.info("The video is at %s (sha256 %s).", place, arrived.file.sha256)
                 record = self._record_or_less(arrived, acceptance, place)
-                record = self._leave_files_beside(record, replaced if place == self.destination else None, staged, place)
+                record = self._leave_files_beside(
+                    record, replaced if place == self.destination else None, staged, place
+                )
         except (DestinationError, OSError) as error:
             raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
         if place != self.destination:
@@ -260,9 +262,7 @@ class Delivery:
 
     def _essential_record(self, arrived: _Arrived, acceptance: Acceptance, place: Destination) -> Sidecar:
         return sidecar.Sidecar(
-            video=sidecar.Video(
-                name=place.name, bytes=arrived.file.bytes, sha256=arrived.file.sha256
-            ),
+            video=sidecar.Video(name=place.name, bytes=arrived.file.bytes, sha256=arrived.file.sha256),
             inspection=sidecar.Inspection(**asdict(arrived.facts), **asdict(acceptance)),
             gateway=sidecar.Gateway(
                 name=self.account.gateway.name,

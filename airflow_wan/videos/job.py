@@ -155,8 +155,8 @@ class VideoJob:
             return
         tell_path(self.context, None)
         raise AirflowFailException(
-            f"Map index {sibling} of this task writes to {self.destination} too, and one video would be over the other. "
-            "Give each a path of its own, such as clip-{{ ti.map_index }}.mp4 or, with a slash at its end, a folder. "
+            f"Map index {sibling} of this task writes to {self.destination} too, each over the other's video. Give "
+            "each a path of its own, such as clip-{{ ti.map_index }}.mp4 or, with a slash at its end, a folder. "
             "Nothing was sent."
         )
 
@@ -171,12 +171,16 @@ class VideoJob:
         from airflow_wan.videos import ownership  # noqa: PLC0415 - pydantic; only on a worker
 
         instance = self.context["ti"]
-        video = instance.xcom_pull(
-            task_ids=instance.task_id,
-            key=WAN_VIDEO_KEY,
-            map_indexes=-1 if instance.map_index is None else instance.map_index,
-            include_prior_dates=True,
-        )
+        try:
+            video = instance.xcom_pull(
+                task_ids=instance.task_id,
+                key=WAN_VIDEO_KEY,
+                map_indexes=-1 if instance.map_index is None else instance.map_index,
+                include_prior_dates=True,
+            )
+        except Exception as error:  # noqa: BLE001 - XCom back ends raise errors of their own; the video is worth more
+            log.warning("What the last run of this task handed on is not known: %s", error)
+            video = None
         return ownership.files_of(video if isinstance(video, Mapping) else None)
 
     def deliver(self, wan_task_id: str, seen: Mapping[str, float], purchase: Purchase | None) -> FinishedVideo:

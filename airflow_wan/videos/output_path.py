@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 # Executors that run all tasks on the scheduler's machine. Any other may run each task on another machine.
 _LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 
+
 def destination_for(output_path: object, context: Context) -> Destination:
     """Return the destination of a task's video.
 

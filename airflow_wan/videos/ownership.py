@@ -1,8 +1,8 @@
 """Whose the files at a destination are: no task replaces a file that it is not known to have made.
 
 A video is replaced by the next run of the same task, for example at ``latest.mp4``, and only if it was there before the
-new one was ordered. Its digest tells that it is the task's: the record beside it names it, or what the run before handed
-on (its XCom ``wan_video``). The same holds for the poster. A record tells by its content that it is one.
+new one was ordered. Its digest tells that it is the task's: the record beside it names it, or what the run before
+handed on (its XCom ``wan_video``). The same holds for the poster. A record tells by its content that it is one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The temporary files that a video, a record or a poster is written to before it is published.
 
 Each belongs to the process that made it, which holds a lock on it for as long as it lives. A file that a killed process
-left behind is removed by the next one that writes to the same local destination, or to any object store, and only if nobody can still be using it:
-its lock is free, and it was made on this machine, for locks may not reach other machines; or it is two days old.
+left behind is removed by the next one that writes to the same local destination, or to any object store. It is removed
+only if nobody can still be using it: its lock is free, and it was made on this machine, for locks may not reach other
+machines; or it is two days old.
 """
 
 from __future__ import annotations

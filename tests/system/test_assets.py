@@ -26,6 +26,6 @@ def test_a_dag_scheduled_on_the_asset_is_told_path_digest_length_and_cost(stage:
     (told,) = rest.get(xcom, deserialize=True)["value"]
 
     assert told["path"] == str(journey.output_path)
-    assert (told["duration_s"], told["cost_usd"], told["model"]) == (2.0, 0.168, "wan2.7-i2v")
+    assert (told["duration_s"], told["spent_usd"], told["model"]) == (2.0, 0.168, "wan2.7-i2v")
     assert len(told["sha256"]) == 64
     assert journey.billed() == 1

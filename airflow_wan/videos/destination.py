@@ -331,9 +331,10 @@ class Destination:
         A key that may only write cannot check the bucket, and passes.
         """
         scheme, _, rest = self.uri.partition("://")
-        account, named, _ = rest.partition("/")[0].rpartition("@")
+        authority, _, key = rest.partition("/")
+        conn_id, named, bucket = authority.rpartition("@")
         if named:
-            BaseHook.get_connection(account)  # Amazon's file system goes on without one that does not exist
+            BaseHook.get_connection(conn_id)  # Amazon's file system goes on without one that does not exist
         remote = self._remote()
         fs = remote.fs
         if scheme not in STORE_PACKAGES:
@@ -341,7 +342,11 @@ class Destination:
             return
         if getattr(fs, "anon", False) is True:
             raise PermissionError("there are no credentials for it: name a connection, as in s3://conn_id@bucket/key")
-        bucket = remote.path.lstrip("/").partition("/")[0]
+        taken_for = (
+            fs.split_path(remote.path)[:2] if hasattr(fs, "split_path") else remote.path.removeprefix("/").split("/", 1)
+        )
+        if list(taken_for) != [bucket, key]:  # some file systems drop a "?" or "#" at the end of a key
+            raise ValueError(f"it would be taken for {'/'.join(map(str, taken_for))}")
         with contextlib.suppress(PermissionError):
             if not fs.exists(bucket):
                 raise FileNotFoundError(f"there is no bucket {bucket!r}, or it cannot be reached with this connection")

@@ -87,6 +87,8 @@ def _path_of_file_uri(rest: str) -> str:
 
 def _checked_path(path: str) -> str:
     _check_characters(path)
+    if path.rpartition("/")[2] in ("", ".", ".."):
+        raise ValueError("does not end with the name of a file")
     if any(len(os.fsencode(name)) > MAX_NAME_BYTES - _MAX_ADDED_BYTES for name in path.split("/")):
         raise ValueError(f"has a name of more than {MAX_NAME_BYTES - _MAX_ADDED_BYTES} bytes in it")
     return path

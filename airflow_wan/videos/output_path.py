@@ -77,7 +77,7 @@ def _text_of(output_path: object) -> str:
 def _read_base(base: str) -> str:
     """Return `output_base` without ``file:``, so that no relative path behind it is percent-decoded."""
     base = os.path.expanduser(base)  # noqa: PTH111 - a Path would change a URI
-    return read_address(f"{base}/").rstrip("/") if base.lower().startswith("file:") else base
+    return read_address(f"{base}/x").removesuffix("/x") if base.lower().startswith("file:") else base
 
 
 def _default_name(context: Context) -> str:

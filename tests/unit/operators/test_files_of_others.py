@@ -282,3 +282,42 @@ def test_a_poster_that_is_not_the_recorded_one_is_not_handed_on(
     else:
         assert video["poster"] is None
         assert picture.read_bytes() == content
+
+
+# Machines that do not share their disks ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_several_machines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
+
+
+@pytest.mark.usefixtures("on_several_machines")
+def test_no_video_is_bought_for_a_folder_of_one_machine(
+    film: Callable[..., Any], gateway: Any, runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(runner, film(output_path=None), gateway, r"\[wan\] local_paths_are_shared = True\. Nothing was sent")
+
+    runner.run(film())
+    monkeypatch.setenv("AIRFLOW__WAN__LOCAL_PATHS_ARE_SHARED", "True")
+    path = runner.run(film(output_path=None))
+
+    assert path.startswith(str(tmp_path / "home" / "wan_videos"))
+    assert len(gateway.emulator.ledger()) == 2
+
+
+@pytest.mark.takes_time
+def test_what_is_bought_already_is_brought_home_to_a_folder_of_one_machine(
+    film: Callable[..., Any], gateway: Any, runner: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with pytest.raises(Exception, match="No result within"):
+        runner.run(film(output_path=None, timeout=0.01))
+    request.getfixturevalue("on_several_machines")
+
+    path = runner.run(film(output_path=None))
+    sensor = WanVideoSensor(task_id="wait", wan_task_id=gateway.emulator.ledger()[0]["task_id"], poke_interval=0.05)
+
+    assert path.startswith(str(tmp_path / "home"))
+    assert runner.run(sensor).startswith(str(tmp_path / "home"))
+    assert len(gateway.emulator.ledger()) == 1

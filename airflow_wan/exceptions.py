@@ -171,13 +171,14 @@ class DestinationError(WanError):
 
 
 class LedgerUnreadable(WanError):
-    """The ledger could not be read or written. It may hold a purchase, so nothing may be bought."""
+    """The ledger could not be read or written, or is another try's by now. It may hold a purchase: nothing is sent."""
 
 
 class PurchaseUncertain(WanError):
     """An earlier try may have bought the video, and nothing tells whether it did."""
 
     retry_can_help = False
+    longest_message = 5_000  # it names the tasks that may be the one
 
 
 class RequestChanged(WanError):

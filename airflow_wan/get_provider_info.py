@@ -51,6 +51,14 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "DashScope workspace id, sent as X-DashScope-WorkSpace. Usually empty.",
                         "schema": {"type": ["string", "null"]},
                     },
+                    "system_token": {
+                        "label": "System token",
+                        "description": (
+                            "APIYI's system access token, not an sk- key. It opens the account's list of tasks, in "
+                            "which a lost task is looked for, and which tells what a video has cost. Usually empty."
+                        ),
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
                     "connect_timeout": {
                         "label": "Connect timeout",
                         "description": "Longest time to open a connection, in seconds (default 10).",

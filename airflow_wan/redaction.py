@@ -145,17 +145,17 @@ def secrets_in(value: Any) -> Iterator[str]:
 
 
 class KeyMask:
-    """Hides one secret wherever a text holds it: as it is, or encoded for a URL, for JSON, for HTML or in base64.
+    """Hides secrets wherever a text holds them: as it is, or encoded for a URL, for JSON, for HTML or in base64.
 
     A stranger may cut a text anywhere, so the beginning of the secret is hidden, too, with the rest of its word.
 
-    :param secret: the secret. One of fewer than 8 characters is not hidden: it may stand in any text by chance.
+    :param secrets: the secrets. One of fewer than 8 characters is not hidden: it may stand in any text by chance.
     """
 
     __slots__ = ("_beginnings", "_forms")
 
-    def __init__(self, secret: str) -> None:
-        forms = set(_forms_of(secret)) if len(secret) >= _SHORTEST_SECRET else set()
+    def __init__(self, *secrets: str) -> None:
+        forms = {form for secret in secrets if len(secret) >= _SHORTEST_SECRET for form in _forms_of(secret)}
         self._forms = sorted(forms, key=len, reverse=True)
         beginnings = {form[:_SHORTEST_SECRET] for form in forms}
         self._beginnings = [(each, re.compile(re.escape(each) + r"[^\s\"'<>&,;]*")) for each in sorted(beginnings)]

@@ -10,13 +10,12 @@ import asyncio
 import copy
 import json
 import os
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
-
-from airflow_wan.purchases.record import STATE_STORE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +25,7 @@ API_KEY = "sk-unit-tests-0123456789"
 
 
 class StateStore:
-    """Airflow's task state store, in memory: what it is given comes back as the JSON that the database keeps."""
+    """What Airflow keeps for tasks, in memory: what it is given comes back as the JSON that the database keeps."""
 
     def __init__(self) -> None:
         self.rows: dict[str, str] = {}
@@ -40,32 +39,94 @@ class StateStore:
     def delete(self, key: str) -> None:
         self.rows.pop(key, None)
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """The purchase record that was written last, in whatever row; empty if there is none."""
+        return json.loads(list(self.rows.values())[-1]) if self.rows else {}
+
+    def replace_record(self, record: Any) -> None:
+        """Put another record in the place of the one that was written last."""
+        self.rows[list(self.rows)[-1]] = json.dumps(record)
+
+
+class TryStateStore:
+    """Airflow's task state store as one try sees it: with the id of a try that is over, nothing is found or kept."""
+
+    def __init__(self, runner: TaskRunner, ti_id: uuid.UUID) -> None:
+        self._runner, self._ti_id = runner, ti_id
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._runner.store.get(key, default) if self._is_current() else default
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        self._check()
+        self._runner.store.set(key, value, retention=retention)
+
+    def delete(self, key: str) -> None:
+        self._check()
+        self._runner.store.delete(key)
+
+    def _is_current(self) -> bool:
+        return self._runner.instance.id == self._ti_id
+
+    def _check(self) -> None:
+        from airflow.sdk.exceptions import AirflowRuntimeError
+
+        if not self._is_current():
+            raise AirflowRuntimeError(_not_found())
+
 
 class SupervisorComms:
-    """The task's line to Airflow, as far as Variables go; before Airflow 3.3, the record is one."""
+    """The task's line to Airflow; before Airflow 3.3, the record is a Variable."""
 
-    def __init__(self, store: StateStore) -> None:
-        self.store = store
+    def __init__(self, runner: TaskRunner) -> None:
+        self.runner = runner
 
     def send(self, message: Any) -> Any:
         from airflow.sdk.exceptions import ErrorType
-        from airflow.sdk.execution_time.comms import ErrorResponse, OKResponse, VariableResult
+        from airflow.sdk.execution_time.comms import ErrorResponse, OKResponse, TaskStatesResult, VariableResult
 
+        store = self.runner.store
         what = type(message).__name__
         if what == "GetVariable":
-            record = self.store.get(STATE_STORE_KEY)
+            record = store.get(message.key)
             if record is None:
                 return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={"key": message.key})
             return VariableResult(key=message.key, value=json.dumps(record))
+        if what == "GetTaskStates":
+            return TaskStatesResult(task_states=_states(message))
+        if what == "ValidateInletsAndOutlets":
+            is_known = any(runner.instance.id == message.ti_id for runner in _RUNNERS)
+            return OKResponse(ok=True) if is_known else _not_found()
         if what == "PutVariable":
-            self.store.set(STATE_STORE_KEY, json.loads(message.value))
+            store.set(message.key, json.loads(message.value))
         elif what == "DeleteVariable":
-            self.store.delete(STATE_STORE_KEY)
+            store.delete(message.key)
         elif what == "GetConnection":
             return _connection_of_the_environment(message.conn_id)
         elif what != "MaskSecret":
             raise AssertionError(f"unexpected message {what}")
         return OKResponse(ok=True)
+
+
+def _states(message: Any) -> dict[str, dict[str, str]]:
+    """What Airflow says of the state of a task instance: the names of mapped ones end with their index."""
+    states: dict[str, dict[str, str]] = {}
+    for runner in _RUNNERS:
+        instance, is_mapped = runner.instance, runner.instance.map_index >= 0
+        asked_for = instance.dag_id == message.dag_id and instance.task_id in message.task_ids
+        if asked_for and instance.run_id in message.run_ids and message.map_index in (None, instance.map_index):
+            name = f"{instance.task_id}_{instance.map_index}" if is_mapped else instance.task_id
+            states.setdefault(instance.run_id, {})[name] = runner.state
+    return states
+
+
+def _not_found() -> Any:
+    """What the supervisor answers when the API server does not know the id of a try."""
+    from airflow.sdk.exceptions import ErrorType
+    from airflow.sdk.execution_time.comms import ErrorResponse
+
+    return ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 404, "message": "Not Found"})
 
 
 def _connection_of_the_environment(conn_id: str) -> Any:
@@ -86,6 +147,10 @@ class XComs:
             del self.rows[row]
 
 
+_RUNNERS: list[TaskRunner] = []
+"""The task instances that Airflow knows; a test may have several."""
+
+
 @dataclass
 class TaskInstance:
     """The parts of Airflow's task instance that tasks use."""
@@ -95,8 +160,12 @@ class TaskInstance:
     task_id: str = "animate"
     map_index: int = -1
     try_number: int = 0
+    id: uuid.UUID = field(default_factory=uuid.uuid4)
     xcoms: dict[str, Any] = field(default_factory=dict)
     all_xcoms: XComs = field(default_factory=XComs)
+
+    others: dict[str, list[Any]] = field(default_factory=dict)
+    """The ``wan_task_id`` that each other instance of a task of the DAG run holds; None for one that holds none."""
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = json.loads(json.dumps(value))
@@ -117,15 +186,25 @@ class TaskInstance:
         ]
         if isinstance(task_ids, str):
             return found[-1] if found else None
-        return found
+        others = [value for task_id in wanted for value in self.others.get(task_id, ()) if value is not None]
+        return (others if key == "wan_task_id" else []) + found
+
+    def get_ti_count(self, dag_id: str, task_ids: list[str], run_ids: list[str]) -> int:
+        return 1 + sum(len(self.others.get(task_id, ())) for task_id in task_ids)
 
 
 class TaskRunner:
-    """One task instance over its tries: XCom goes before each, the state store stays."""
+    """One task instance over its tries: XCom goes before each, the state store stays.
 
-    def __init__(self) -> None:
+    :param has_state_store: whether there is a task state store, as in Airflow 3.3 and later.
+    """
+
+    def __init__(self, *, has_state_store: bool = HAS_STATE_STORE) -> None:
+        self.has_state_store = has_state_store
         self.store = StateStore()
         self.instance = TaskInstance()
+        self.state = "running"
+        _RUNNERS.append(self)
         self.events: list[dict[str, Any]] = []
         self.trigger_kwargs: list[dict[str, Any]] = []
 
@@ -134,15 +213,23 @@ class TaskRunner:
 
         A worker that is killed before Airflow has recorded the success never comes to the callbacks.
         """
+        instance = self.instance = copy.copy(self.instance)
+        instance.task_id, instance.try_number = task.task_id, instance.try_number + 1
+        instance.id, instance.xcoms = uuid.uuid4(), {}
+        self.state = "running"
+        try:
+            return self._run(task, instance, killed_before_success=killed_before_success)
+        finally:
+            if instance is self.instance:  # no later try has begun while this one was frozen
+                self.state = "up_for_retry"
+
+    def _run(self, task: Any, instance: TaskInstance, *, killed_before_success: bool) -> Any:
         from airflow.providers.common.compat.sdk import TaskDeferred
 
-        self.instance.xcoms.clear()
-        self.instance.task_id = task.task_id
-        self.instance.all_xcoms.clear(self.instance.run_id, self.instance.task_id, self.instance.map_index)
-        self.instance.try_number += 1
-        context: Any = {"ti": self.instance, "task": task}
-        if HAS_STATE_STORE:
-            context["task_state_store"] = self.store
+        instance.all_xcoms.clear(instance.run_id, instance.task_id, instance.map_index)
+        context: Any = {"ti": instance, "task": task}
+        if self.has_state_store:
+            context["task_state_store"] = TryStateStore(self, instance.id)
         task = copy.copy(task)
         try:
             result = task.execute(context)
@@ -181,8 +268,9 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> TaskRunner:
 
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
     monkeypatch.setattr("airflow_wan.triggers.wan.FIRST_READ_S", 0.0)  # there is no scheduler that has to keep up
+    _RUNNERS.clear()
     runner = TaskRunner()
-    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SupervisorComms(runner.store), raising=False)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SupervisorComms(runner), raising=False)
     return runner
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_wan.redaction import redact
@@ -17,6 +18,30 @@ MAX_SHOWN_CHARS = 120
 def is_unset(value: object) -> bool:
     """Return whether an argument counts as not given: None, or what a template renders for nothing ("", "None")."""
     return value is None or (isinstance(value, str) and value.strip() in ("", "None"))
+
+
+def is_sequence(value: object) -> bool:
+    """Return whether an argument holds several values: a list, a tuple, or one of Airflow's lazy sequences."""
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
+
+
+def path_as_text(value: Any) -> Any:
+    """Return the text of a `Path`, or of an Airflow `ObjectStoragePath`; any other value as it is."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    # Not imported: this package speaks to gateways without Airflow.
+    is_store_path = any(base.__name__ == "ObjectStoragePath" for base in type(value).__mro__)
+    return str(value) if is_store_path else value
+
+
+def number_as_text(value: Any) -> Any:
+    """Return the text of a number, which native rendering makes of a text such as "5"; any other value as it is."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return str(value)
+        except ValueError:  # an integer of thousands of digits
+            return value
+    return value
 
 
 def read_mapping(name: str, value: object, problems: list[str]) -> Mapping[str, Any]:

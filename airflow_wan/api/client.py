@@ -24,10 +24,20 @@ from airflow_wan.api.gateways import (
     cancel_call,
     create_call,
     list_call,
+    owner_list_call,
     policy_call,
     task_call,
 )
-from airflow_wan.api.tasks import CHINA_TIME, ListedTask, WanTask, check_canceled, read_created, read_list, read_task
+from airflow_wan.api.tasks import (
+    CHINA_TIME,
+    ListedTask,
+    WanTask,
+    check_canceled,
+    read_created,
+    read_list,
+    read_owner_list,
+    read_task,
+)
 from airflow_wan.api.uploads import read_policy, send_file
 from airflow_wan.exceptions import (
     GatewayUnavailable,
@@ -38,12 +48,13 @@ from airflow_wan.exceptions import (
     WanError,
 )
 from airflow_wan.net.deadline import Deadline
+from airflow_wan.net.wire_logs import redact_wire_logs
 from airflow_wan.redaction import KeyMask
 
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Generator, Mapping
+    from collections.abc import Awaitable, Callable, Generator, Mapping
     from types import TracebackType
     from typing import BinaryIO
 
@@ -69,10 +80,23 @@ _MAX_PIECES = 10_000
 _PIECES_AT_ONCE = 64
 """Pieces of a body that the event loop takes in a row before it does something else."""
 
+_BYTES_AT_ONCE = 8192
+"""Bytes that the event loop reads in a row, of which httpcore would take 65,536."""
+
+_MAX_OVERHEAD_BYTES = 16_384
+"""Most bytes before, after or between the pieces of a body. httpcore would parse 100 kB of headers at once; a usual
+answer has 1 kB."""
+
+_AS_OWNER = "airflow_wan_as_owner"
+"""The extension of a request that goes with the system token; httpcore does not know it."""
+
 C = TypeVar("C", httpx.Client, httpx.AsyncClient)
 
 CLOCK_SLACK_S = 300.0
 """How much the gateway's clock may differ from ours, in seconds."""
+
+OWNER_PAGE_ROWS = 20
+"""Rows of a page of the list that APIYI shows to a system token: few, for a row may hold a task's whole answer."""
 
 MAX_LIST_PAGES = 20
 """Longest list of tasks that is read, in pages."""
@@ -92,8 +116,9 @@ class WanClient:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._key_mask = KeyMask(account.api_key)
+        self._key_mask = KeyMask(*account.secrets)
         self._http = _open(httpx.Client, account)
+        self._overhead = _Overhead()
         self._socket: socket.socket | None = None
 
     def __enter__(self) -> Self:
@@ -132,13 +157,50 @@ class WanClient:
         return read_task(self._send(task_call(self._account.gateway, wan_task_id), wan_task_id), wan_task_id)
 
     def list_tasks(self, model: str, *, since: float, until: float) -> list[ListedTask]:
-        """Return the account's tasks of a model that were created between two moments (DashScope only).
+        """Return the account's tasks of a model that were created between two moments.
+
+        DashScope lists them to the API key, APIYI to the account's system token.
 
         :param model: the model id.
         :param since: begin, as a Unix time in seconds.
         :param until: end, as a Unix time in seconds.
         :raises WanError: when the list cannot be read, or is longer than `MAX_LIST_PAGES`.
         """
+        rows = self._list_as_owner if self._account.has_system_list else self._list
+        # `since` is rounded down to the precision of the gateway's times.
+        begin = int(since) if self._account.has_system_list else int(since * 1000) / 1000
+        return [
+            row
+            for row in rows(model, since, until)
+            if row.model in (None, model) and begin <= row.created_at <= until + CLOCK_SLACK_S
+        ]
+
+    def cost_of(self, wan_task_id: str) -> float | None:
+        """Return what a succeeded task has cost in USD, if the gateway tells it (APIYI, to a system token).
+
+        :param wan_task_id: the id of the task.
+        :raises WanError: when the gateway cannot be asked.
+        """
+        if not self._account.has_system_list:
+            return None
+        rows = read_owner_list(self._send(owner_list_call(1, page_size=1, task_id=wan_task_id), wan_task_id))
+        return next((row.cost_usd for row in rows if row.wan_task_id == wan_task_id), None)
+
+    def _list_as_owner(self, model: str, since: float, until: float) -> list[ListedTask]:
+        window = {
+            "start_timestamp": str(int(since - CLOCK_SLACK_S)),
+            "end_timestamp": str(int(until + CLOCK_SLACK_S) + 1),
+        }
+        found: dict[str, ListedTask] = {}
+        for page in range(1, MAX_LIST_PAGES + 1):
+            call = owner_list_call(page, page_size=OWNER_PAGE_ROWS, model_name=model, **window)
+            rows = {row.wan_task_id: row for row in read_owner_list(self._send(call))}
+            if not rows.keys() - found.keys():  # the number of pages is not documented
+                return list(found.values())
+            found |= rows
+        raise WanError(f"The list of tasks has more than {MAX_LIST_PAGES} pages.")
+
+    def _list(self, model: str, since: float, until: float) -> list[ListedTask]:
         # The gateway does not document in which time zone it reads the two times. A begin in UTC and an end in UTC+8
         # include all tasks in either case. The times of the rows are Unix times, and filtered below.
         start = datetime.fromtimestamp(since - CLOCK_SLACK_S, tz=UTC)
@@ -146,8 +208,7 @@ class WanClient:
         found: list[ListedTask] = []
         for page in range(1, MAX_LIST_PAGES + 1):
             rows, pages = read_list(self._send(list_call(model=model, start=start, end=end, page=page)))
-            # `since` is rounded down to milliseconds, as the gateway's times are.
-            found += [row for row in rows if int(since * 1000) / 1000 <= row.created_at <= until + CLOCK_SLACK_S]
+            found += rows
             if page >= pages:
                 return found
         raise WanError(f"The list of tasks has more than {MAX_LIST_PAGES} pages.")
@@ -183,14 +244,14 @@ class WanClient:
     def _exchange(self, call: ApiCall) -> Answer | _NoAnswer:
         """Send a request within the account's total time; errors of the network are returned, and not raised."""
         with Deadline(self._account.total_timeout) as deadline:
-            progress = _Progress(deadline)
+            progress = _Progress(deadline, self._overhead)
             if self._socket is not None:
                 deadline.watch(self._socket)
             request = _build_request(self._http, call, {"trace": progress})
             try:
                 response = self._http.send(request, stream=True)
                 try:
-                    content = _read(response)
+                    content = _read(response, self._overhead)
                 finally:
                     response.close()
             except (*_HTTP_ERRORS, _TooLateError) as error:
@@ -217,8 +278,9 @@ class AsyncWanClient:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._key_mask = KeyMask(account.api_key)
+        self._key_mask = KeyMask(*account.secrets)
         self._http = _open(httpx.AsyncClient, account)
+        self._overhead = _Overhead()
 
     async def __aenter__(self) -> Self:
         """Return the client."""
@@ -249,9 +311,10 @@ class AsyncWanClient:
         """Send a request within the account's total time; return why if there is no answer."""
         try:
             async with asyncio.timeout(self._account.total_timeout):
-                response = await self._http.send(_build_request(self._http, call, {}), stream=True)
+                request = _build_request(self._http, call, {"trace": _AsyncProgress(self._overhead)})
+                response = await self._http.send(request, stream=True)
                 try:
-                    content = await _read_async(response)
+                    content = await _read_async(response, self._overhead)
                 finally:
                     await response.aclose()
         except TimeoutError:
@@ -276,14 +339,17 @@ class _TooLateError(Exception):
 class _Progress:
     """Follows a call by httpcore's ``trace`` extension: its connections, and whether the request was begun."""
 
-    def __init__(self, deadline: Deadline) -> None:
+    def __init__(self, deadline: Deadline, overhead: _Overhead) -> None:
         self.deadline = deadline
+        self._overhead = overhead
         self.sent = False
         self.socket: socket.socket | None = None
 
     def __call__(self, event: str, info: Mapping[str, Any]) -> None:
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            self.socket = info["return_value"].get_extra_info("socket")
+            stream = info["return_value"]
+            stream.read = functools.partial(_read_counted, stream.read, self._overhead)
+            self.socket = stream.get_extra_info("socket")
             if self.socket is not None:
                 self.deadline.watch(self.socket)
         elif event.endswith(".send_request_headers.started"):
@@ -291,16 +357,63 @@ class _Progress:
                 raise _TooLateError
             # A proxy is asked to connect before the gateway is asked for anything.
             self.sent = self.sent or info["request"].method != b"CONNECT"
+            self._overhead.reset()
+
+
+class _AsyncProgress:
+    """Follows the calls of an asynchronous client likewise, and lets the event loop read little at a time."""
+
+    def __init__(self, overhead: _Overhead) -> None:
+        self._overhead = overhead
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            stream = info["return_value"]
+            stream.read = functools.partial(_read_little, stream.read, self._overhead)
+        elif event.endswith(".send_request_headers.started"):
+            self._overhead.reset()
+
+
+class _Overhead:
+    """Counts the bytes that arrive besides the pieces of a body, and ends the call when they are too many."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def reset(self) -> None:
+        """Begin again: a request or a piece of a body follows."""
+        self._bytes = 0
+
+    def count(self, data: bytes) -> bytes:
+        """Return what was read."""
+        self._bytes += len(data)
+        if self._bytes > _MAX_OVERHEAD_BYTES:
+            raise httpx.RemoteProtocolError(f"more than {_MAX_OVERHEAD_BYTES} bytes without a piece of the body")
+        return data
+
+
+def _read_counted(read: Callable[..., bytes], overhead: _Overhead, max_bytes: int, **options: Any) -> bytes:
+    return overhead.count(read(min(max_bytes, _BYTES_AT_ONCE), **options))
+
+
+async def _read_little(
+    read: Callable[..., Awaitable[bytes]], overhead: _Overhead, max_bytes: int, **options: Any
+) -> bytes:
+    await asyncio.sleep(0)
+    return overhead.count(await read(min(max_bytes, _BYTES_AT_ONCE), **options))
 
 
 class _KeyHeader(httpx.Auth):
-    """Adds the key to each request, so that no variable of httpx or of this module has to hold it for longer."""
+    """Adds key or system token to each request, so that no variable of httpx or of this module holds it for longer."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = f"Bearer {self._account.api_key}"
+        as_owner = request.extensions.get(_AS_OWNER)
+        request.headers["Authorization"] = (
+            str(self._account.system_token) if as_owner else f"Bearer {self._account.api_key}"
+        )
         yield request
 
 
@@ -316,6 +429,7 @@ def _open(kind: type[C], account: Account) -> C:
 
     :raises WanConnectionError: when the base URL or a proxy of the environment cannot be used.
     """
+    redact_wire_logs(account.api_key)
     try:
         return kind(
             base_url=account.base_url,
@@ -345,20 +459,21 @@ def _build_request(http: httpx.Client | httpx.AsyncClient, call: ApiCall, extens
             headers=call.headers,
             params=call.params or None,
             json=call.json,
-            extensions=extensions,
+            extensions=extensions | {_AS_OWNER: call.as_owner},
         )
     except (TypeError, ValueError, RecursionError) as error:
         problem = type(error).__name__
     raise InvalidVideoRequest([f"it cannot be written as JSON in UTF-8 ({problem}). Nothing was sent."])
 
 
-def _read(response: httpx.Response) -> bytes:
+def _read(response: httpx.Response, overhead: _Overhead) -> bytes:
     """Return the body as it was sent; of a body that is too long, as much as shows that it is.
 
     :raises httpx.RemoteProtocolError: when it comes in too many pieces.
     """
     content = bytearray()
     for number, piece in enumerate(response.iter_raw(), 1):
+        overhead.reset()
         content += piece
         if len(content) > MAX_ANSWER_BYTES:
             break
@@ -366,11 +481,12 @@ def _read(response: httpx.Response) -> bytes:
     return bytes(content)
 
 
-async def _read_async(response: httpx.Response) -> bytes:
+async def _read_async(response: httpx.Response, overhead: _Overhead) -> bytes:
     """Return the body as `_read` does, without holding the event loop for long."""
     content = bytearray()
     number = 0
     async for piece in response.aiter_raw():
+        overhead.reset()
         content += piece
         if len(content) > MAX_ANSWER_BYTES:
             break

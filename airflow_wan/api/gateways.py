@@ -21,6 +21,10 @@ TEXT_FIELDS = ("prompt", "negative_prompt")
 VIDEO_SYNTHESIS = "/api/v1/services/aigc/video-generation/video-synthesis"
 
 
+_FRAMES_MODEL = "kf2v"
+"""Part of the ids of DashScope's models for a first and a last frame, which have a path of their own (its SDK)."""
+
+
 class GatewayName(StrEnum):
     """The gateways that this package can use."""
 
@@ -38,7 +42,8 @@ class Gateway:
     :param create_path: path of the create request.
     :param task_path: path of the task query; ``{wan_task_id}`` stands for the id.
     :param can_cancel: whether a task can be canceled (DashScope: only while PENDING).
-    :param can_list: whether it lists the tasks of an account.
+    :param can_list: whether it lists the tasks of an account to its API key.
+    :param can_list_with_system_token: whether it lists them to a token of the account's owner instead.
     :param can_upload: whether it has a temporary store for media, with ``oss://`` URLs.
     """
 
@@ -49,10 +54,12 @@ class Gateway:
     task_path: str
     can_cancel: bool
     can_list: bool
+    can_list_with_system_token: bool
     can_upload: bool
 
 
-# Sources: docs.apiyi.com (Wan overview and wan2.7-i2v pages); Alibaba Cloud Model Studio, "manage asynchronous tasks".
+# Sources: docs.apiyi.com (Wan overview, wan2.7-i2v, and the cost look-up of its FAQ); Alibaba Cloud Model Studio,
+# "manage asynchronous tasks".
 APIYI = Gateway(
     name=GatewayName.APIYI,
     title="APIYI",
@@ -61,6 +68,7 @@ APIYI = Gateway(
     task_path="/v1/tasks/{wan_task_id}",
     can_cancel=False,
     can_list=False,
+    can_list_with_system_token=True,
     can_upload=False,
 )
 DASHSCOPE = Gateway(
@@ -71,6 +79,7 @@ DASHSCOPE = Gateway(
     task_path="/api/v1/tasks/{wan_task_id}",
     can_cancel=True,
     can_list=True,
+    can_list_with_system_token=False,
     can_upload=True,
 )
 GATEWAYS = {gateway.name: gateway for gateway in (APIYI, DASHSCOPE)}
@@ -92,6 +101,7 @@ class Account:
     :param gateway: the gateway.
     :param base_url: its address, without a trailing slash.
     :param api_key: the key; never shown.
+    :param system_token: a token of the account's owner, which opens APIYI's list of tasks; never shown.
     :param workspace: DashScope workspace id, sent as ``X-DashScope-WorkSpace``.
     :param connect_timeout: how long connecting may take, in seconds.
     :param read_timeout: how long to wait for the next byte of an answer, in seconds.
@@ -102,11 +112,27 @@ class Account:
     gateway: Gateway
     base_url: str
     api_key: str = field(repr=False)
+    system_token: str | None = field(default=None, repr=False, kw_only=True)
     workspace: str | None = None
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
     total_timeout: float = 180.0
     least_speed: float = 1024.0
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown."""
+        return (self.api_key, self.system_token) if self.system_token else (self.api_key,)
+
+    @property
+    def can_list(self) -> bool:
+        """Whether the gateway lists this account's tasks."""
+        return self.gateway.can_list or self.has_system_list
+
+    @property
+    def has_system_list(self) -> bool:
+        """Whether the gateway lists this account's tasks, and what each has cost, to the account's system token."""
+        return self.gateway.can_list_with_system_token and bool(self.system_token)
 
     @property
     def on_loopback(self) -> bool:
@@ -131,13 +157,17 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """One HTTP request to a gateway, before anything is sent."""
+    """One HTTP request to a gateway, before anything is sent.
+
+    :param as_owner: whether it is sent with the account's system token in place of its API key.
+    """
 
     method: str
     path: str
     headers: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     json: dict[str, object] | None = field(default=None, repr=False)  # its media may have signed URLs
+    as_owner: bool = False
 
 
 def create_call(gateway: Gateway, body: dict[str, object]) -> ApiCall:
@@ -148,7 +178,10 @@ def create_call(gateway: Gateway, body: dict[str, object]) -> ApiCall:
     headers = {"X-DashScope-Async": "enable"}
     if gateway.can_upload and _holds_oss_url(body.get("input")):
         headers["X-DashScope-OssResourceResolve"] = "enable"
-    return ApiCall("POST", gateway.create_path, headers=headers, json=body)
+    path = gateway.create_path
+    if gateway is DASHSCOPE and _FRAMES_MODEL in str(body.get("model")):
+        path = path.replace("/video-generation/", "/image2video/")
+    return ApiCall("POST", path, headers=headers, json=body)
 
 
 def _holds_oss_url(value: object) -> bool:
@@ -183,6 +216,17 @@ def list_call(*, model: str, start: datetime, end: datetime, page: int) -> ApiCa
     """
     window = {"start_time": f"{start:%Y%m%d%H%M%S}", "end_time": f"{end:%Y%m%d%H%M%S}"}
     return ApiCall("GET", "/api/v1/tasks/", params={**window, "model_name": model, "page_no": str(page)})
+
+
+def owner_list_call(page: int, *, page_size: int, **filters: str) -> ApiCall:
+    """Return the request that lists the account's tasks to its system token; APIYI only.
+
+    :param page: number of the page, from 1.
+    :param page_size: rows of a page.
+    :param filters: ``task_id``, ``model_name``, ``start_timestamp`` and ``end_timestamp`` (Unix times in seconds).
+    """
+    params = {"p": str(page), "page_size": str(page_size), **filters}
+    return ApiCall("GET", "/api/task/self", params=params, as_owner=True)
 
 
 def cancel_call(gateway: Gateway, wan_task_id: str) -> ApiCall:

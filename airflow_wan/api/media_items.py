@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_wan.api.arguments import is_unset, show, show_name
+from airflow_wan.api.arguments import is_sequence, is_unset, path_as_text, show, show_name
 from airflow_wan.api.rules import MEDIA_KINDS, Count, MediaKind, MediaLimits, MediaRule, Model
 from airflow_wan.net.addresses import is_loopback, is_private
 from airflow_wan.net.stores import STORE_PACKAGES
+
+DURATION_TOLERANCE_S = 0.1
+"""Seconds by which a length may miss its limits: an encoded file rarely lasts exactly as long as its samples."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +47,7 @@ def read_items(media: object, problems: list[str]) -> list[dict[str, Any]]:
     """
     if media is None:
         return []
-    if isinstance(media, (str, Mapping)) or not isinstance(media, Sequence):
+    if not isinstance(media, Sequence) or not is_sequence(media):
         problems.append(f"media must be a list of items like {{'type': 'first_frame', 'url': …}}, got {show(media)}.")
         return []
     items: list[dict[str, Any]] = []
@@ -54,7 +57,7 @@ def read_items(media: object, problems: list[str]) -> list[dict[str, Any]]:
         elif not isinstance(item["type"], str):
             problems.append(f"media[{index}]: the type must be a string, got {show(item['type'])}.")
         else:
-            items.append(dict(item))
+            items.append({name: path_as_text(value) for name, value in item.items()})
     return items
 
 
@@ -112,6 +115,9 @@ def _count_in_words(count: Count) -> str:
 
 
 def _combination_problems(model_id: str, rule: MediaRule, given: Counter[str]) -> Iterator[str]:
+    for needing, needed in rule.needs.items():
+        if given[needing] and not given[needed]:
+            yield f"media: {model_id} takes a {needing} only together with a {needed}."
     if rule.sets and frozenset(given) not in rule.sets:
         allowed = "; ".join(" + ".join(sorted(combination, key=_first_ones_first)) for combination in rule.sets)
         got = " + ".join(given) or "no media"
@@ -129,24 +135,60 @@ def _first_ones_first(media_type: str) -> tuple[bool, str]:
     return (not media_type.startswith("first"), media_type)
 
 
-def url_problems(references: Sequence[MediaReference], base_url: str) -> Iterator[str]:
+def url_problems(references: Sequence[MediaReference], base_url: str, *, http_allowed: bool) -> Iterator[str]:
     """Yield a sentence for each file that the gateway could not fetch and this package could not make available.
 
     :param references: the files.
     :param base_url: the gateway's address; if it is on loopback (an emulator), files may be on loopback too.
+    :param http_allowed: whether the gateway fetches files by http:// too.
     """
     loopback_allowed = is_loopback(urlsplit(base_url).hostname)
     for reference in references:
-        problem = _url_problem(reference.url, reference.kind, loopback_allowed=loopback_allowed)
+        problem = _url_problem(reference, loopback_allowed=loopback_allowed, http_allowed=http_allowed)
         if problem:
             yield f"{reference.role}: {show(reference.url)} {problem}."
 
 
-def _url_problem(url: object, kind: MediaKind, *, loopback_allowed: bool) -> str | None:
+def length_problems(
+    model_id: str, model: Model, duration_s: float | None, files: Sequence[tuple[MediaReference, float | None]]
+) -> Iterator[str]:
+    """Yield a sentence for each way in which files, or the input and the video, last too long together.
+
+    :param model_id: the model, for messages.
+    :param model: its row in the catalogue.
+    :param duration_s: length of the video that is asked for, in seconds; None if that is open.
+    :param files: every file with its length, in seconds, where it is known; of others, the least one counts.
+    """
+    by_role: dict[str, list[float]] = {}
+    for reference, length in files:
+        shortest = getattr(reference.limits, "shortest_s", None) or 0.0
+        by_role.setdefault(reference.role, []).append(shortest if length is None else length)
+    for role, longest in model.longest_together_s.items():
+        lengths = by_role.get(role, [])
+        if sum(lengths) > longest + DURATION_TOLERANCE_S * len(lengths):
+            yield f"{role}: together they last {sum(lengths):.2f} s; {model_id} takes at most {longest:g} s."
+    clips = [
+        length for role, lengths in by_role.items() if MEDIA_KINDS.get(role) is MediaKind.VIDEO for length in lengths
+    ]
+    longest_in_all = model.longest_in_all_s
+    if not clips or duration_s is None or longest_in_all is None:
+        return
+    if sum(clips) + duration_s > longest_in_all + DURATION_TOLERANCE_S * len(clips):
+        yield (
+            f"duration: {duration_s:g} s and {sum(clips):.2f} s of input video are more than the {longest_in_all:g} s "
+            f"that {model_id} takes in all."
+        )
+
+
+def _url_problem(reference: MediaReference, *, loopback_allowed: bool, http_allowed: bool) -> str | None:
     """Return what is wrong with a file's URL, as the predicate of a sentence, or None."""
+    url: object = reference.url
+    kind = reference.kind
     if not isinstance(url, str):
         return "is not a URL"
     if url.startswith("data:"):
+        if not getattr(reference.limits, "data_uri", True):
+            return "is not allowed: this model takes its images by URL only, not as data URIs"
         is_image = kind is MediaKind.IMAGE and url.startswith("data:image/") and ";base64," in url
         return None if is_image else "is not allowed: only images may be base64 data URIs (data:image/png;base64,…)"
     if is_source(url) and kind is not MediaKind.OTHER:
@@ -160,7 +202,10 @@ def _url_problem(url: object, kind: MediaKind, *, loopback_allowed: bool) -> str
         return "is not a valid URL"
     if loopback_allowed and parts.scheme == "http" and is_loopback(host):
         return None
-    if parts.scheme != "https" or not host:
+    if (
+        parts.scheme not in (("http", "https") if http_allowed and kind is not MediaKind.OTHER else ("https",))
+        or not host
+    ):
         return (
             "is neither a public https:// URL that the gateway can fetch with a plain GET, nor an object store URI "
             "(s3://…), nor an absolute path"

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_wan.api.arguments import DEFAULT_RESOLUTION, is_unset, read_mapping, show, show_name
-from airflow_wan.api.catalogue import find_model, known_model_ids
-from airflow_wan.api.gateways import TEXT_FIELDS
-from airflow_wan.api.media_items import MediaReference, list_references, media_problems, read_items, url_problems
+from airflow_wan.api.arguments import (
+    DEFAULT_RESOLUTION,
+    is_unset,
+    number_as_text,
+    path_as_text,
+    read_mapping,
+    show,
+    show_name,
+)
+from airflow_wan.api.catalogue import find_model, known_model_ids, nearest_model_id
+from airflow_wan.api.gateways import TEXT_FIELDS, GatewayName
+from airflow_wan.api.media_items import (
+    DURATION_TOLERANCE_S,
+    MediaReference,
+    length_problems,
+    list_references,
+    media_problems,
+    read_items,
+    url_problems,
+)
 from airflow_wan.api.parameters import convert_by_name, convert_parameters, to_integer
 from airflow_wan.api.resolutions import SIZES, nearest_resolution
 from airflow_wan.api.rules import MediaKind, Model
@@ -23,6 +41,11 @@ if TYPE_CHECKING:
 DEFAULT_RATIO = "16:9"
 """Used for a legacy body's ``size`` if the author gives no ratio; the default of both gateways."""
 
+_NO_VIDEO_FIELDS = frozenset({*TEXT_FIELDS, "audio_url", "img_url", "first_frame_url", "last_frame_url"})
+"""Fields of ``input`` that are no video, so that ``extra_body`` may bring them without a length to pay for."""
+
+_CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
+
 
 @dataclass(frozen=True, slots=True)
 class VideoRequest:
@@ -32,12 +55,14 @@ class VideoRequest:
     :param warnings: sentences that the author should read, although the request can be sent.
     :param media: every file that the body names.
     :param row: what the model takes at this gateway; None if the catalogue does not know it.
+    :param has_hidden_media: whether ``extra_body`` brought files that may be videos, so that nobody can measure them.
     """
 
     body: dict[str, Any] = field(repr=False)  # its media may have signed URLs
     warnings: tuple[str, ...] = ()
     media: tuple[MediaReference, ...] = field(default=(), repr=False)
     row: Model | None = field(default=None, repr=False)
+    has_hidden_media: bool = False
 
     def with_urls(self, urls: Mapping[str, str]) -> VideoRequest:
         """Return the same request with other URLs for its media.
@@ -80,27 +105,81 @@ class VideoRequest:
         return self.seconds or (self.row.longest_duration_s if self.row else None)
 
     @property
-    def follows_source(self) -> bool:
-        """Whether the video will be as long as the one it is made from."""
-        return self.seconds is None and self.row is not None and self.row.default_duration_s is None
+    def resolution(self) -> str | None:
+        """``480P``, ``720P`` or ``1080P``; for a ``size``, the nearest of them. None if none is sent."""
+        return next(iter(self.billed_resolutions), None)
 
     @property
-    def billed_input_seconds(self) -> float:
-        """How much of the input videos is billed in addition to the output, at most, in seconds."""
-        has_video = any(reference.kind is MediaKind.VIDEO for reference in self.media)
-        return self.row.billed_input_s if self.row and has_video else 0
-
-    @property
-    def resolution(self) -> str:
-        """``480P``, ``720P`` or ``1080P``; for a ``size``, the nearest of them."""
+    def billed_resolutions(self) -> tuple[str, ...]:
+        """Every resolution that the request names: ``extra_body`` may add another one, and either may count."""
         given, size = self.parameters.get("resolution"), self.parameters.get("size")
-        if given is None and isinstance(size, str):
-            return nearest_resolution(_pixels(size))
-        return str(given or DEFAULT_RESOLUTION)
+        of_size = nearest_resolution(_pixels(size)) if isinstance(size, str) and self._may_take_size else None
+        named = (of_size, None if given is None else str(given))
+        return tuple(dict.fromkeys(resolution for resolution in named if resolution is not None))
+
+    @property
+    def _may_take_size(self) -> bool:
+        return self.row is None or (self.row.legacy is not None and self.row.legacy.takes_size)
+
+    def expected_seconds(self, lengths: Sequence[float | None]) -> float | None:
+        """Return the length that the video must have, in seconds; None if its source or the model decides.
+
+        :param lengths: the lengths of its input videos, in seconds; None for one that was not measured.
+        """
+        if self.seconds is None or self.row is None or not self.row.duration_only_cuts:
+            return self.seconds
+        source_s = _sum_if_known(lengths)
+        return None if source_s is None else min(self.seconds, source_s)
+
+    def billed_seconds(self, lengths: Sequence[float | None]) -> float | None:
+        """Return the most seconds that can be billed, of input and output together; None if nothing bounds them.
+
+        A measured length counts as the next whole second, since a gateway may measure, and round, in another way. Of
+        the input, no more counts than the model is billed for at most. A video that was not measured counts as the
+        longest that the model takes.
+
+        :param lengths: the lengths of its input videos, in seconds; None for one that was not measured.
+        """
+        clips = [_whole_seconds(length) for length in lengths]
+        clips_s = None if self.has_hidden_media else _sum_if_known(clips)
+        billed_input_s = self._billed_input_seconds(clips_s)
+        output_s = self.longest_seconds
+        if billed_input_s is None or output_s is None:
+            return None
+        if clips and clips_s is not None and self.row is not None and _follows_source(self.row):
+            output_s = min(output_s, clips_s)
+        seconds = output_s + billed_input_s
+        longest_in_all_s = self.row.longest_in_all_s if self.row else None
+        if billed_input_s and longest_in_all_s and self.seconds is None:
+            seconds = min(seconds, longest_in_all_s)
+        return seconds
+
+    def _billed_input_seconds(self, clips_s: float | None) -> float | None:
+        """Return how much of the input videos can be billed, given how long all of them are, if that is known."""
+        has_video = any(reference.kind is MediaKind.VIDEO for reference in self.media)
+        if not has_video and not self.has_hidden_media:
+            return 0
+        if self.row is None:
+            return clips_s
+        most = self.row.billed_input_s or None
+        if clips_s is None or most is None:
+            return most
+        return min(most, clips_s)
+
+    def length_problems(self, lengths: Sequence[float | None]) -> list[str]:
+        """Return a sentence for each way in which the files, or input and output, last too long together.
+
+        :param lengths: the length of each file in `media`, in seconds; None for one that has none, or is not measured.
+        """
+        if self.row is None:
+            return []
+        return list(length_problems(self.model, self.row, self.seconds, list(zip(self.media, lengths, strict=True))))
 
     @property
     def is_driven_by_audio(self) -> bool:
         """Whether the request has a sound track, so that the video must have one too."""
+        if self.parameters.get("audio") is False:
+            return False
         return any(reference.role in ("driving_audio", "audio_url") for reference in self.media)
 
     def __str__(self) -> str:
@@ -119,6 +198,21 @@ def _pixels(size: str) -> int:
     """Return the pixels of a ``size`` such as ``1280*720``; 1 for other text, which ``extra_body`` may bring."""
     width, _, height = size.partition("*")
     return max(1, (to_integer(width) or 0) * (to_integer(height) or 0))
+
+
+def _follows_source(row: Model) -> bool:
+    """Return whether a model's video is at most as long as the one it is made from."""
+    return row.duration_only_cuts or row.default_duration_s is None
+
+
+def _whole_seconds(length: float | None) -> float | None:
+    return None if length is None else math.ceil(length + DURATION_TOLERANCE_S)
+
+
+def _sum_if_known(lengths: Sequence[float | None]) -> float | None:
+    """Return the sum of lengths; None if one of them is not known, or there are none."""
+    known = [length for length in lengths if length is not None]
+    return sum(known) if known and len(known) == len(lengths) else None
 
 
 def _replace_urls(value: object, urls: Mapping[str, str]) -> object:
@@ -142,6 +236,7 @@ def build_video_request(
     negative_prompt: str | None = None,
     audio_url: str | None = None,
     extra_body: Mapping[str, Any] | None = None,
+    fallback_resolution: str | None = None,
 ) -> VideoRequest:
     """Build the body of a create request and check it against the catalogue.
 
@@ -149,13 +244,15 @@ def build_video_request(
     :param base_url: the gateway's address; if it is on loopback (an emulator), media may be on loopback too.
     :param model: model id. The request of an id that is not in the catalogue passes with a warning, unchecked.
     :param prompt: what should happen in the video.
-    :param media: ``input.media``: dicts with ``type`` and ``url``: a public https URL, a data URI (images), an object
-        store URI or an absolute path.
+    :param media: ``input.media``: dicts with ``type`` and ``url``: a public https URL (DashScope also fetches http://
+        for most models), a data URI (images), an object store URI or an absolute path.
     :param parameters: ``resolution``, ``duration`` (in seconds) and so on. Text that a template rendered ("10",
         "True") becomes the integer or boolean that the API needs.
     :param negative_prompt: what should not be in the video.
     :param audio_url: the sound track of a text-to-video request, given like the URL of a media item.
     :param extra_body: merged into the body unchecked, for fields that this package does not know.
+    :param fallback_resolution: sent to a model that is not in the catalogue if the author gives no resolution. A model
+        of the catalogue gets 720P, or the lowest resolution that it offers.
     :raises InvalidVideoRequest: when anything is wrong; it holds every problem.
     """
     if is_unset(model) or not isinstance(model, str):
@@ -163,25 +260,31 @@ def build_video_request(
     row = find_model(model, gateway.name)
 
     problems: list[str] = []
+    prompt, negative_prompt = number_as_text(prompt), number_as_text(negative_prompt)
+    audio_url = path_as_text(audio_url)
     items = read_items(media, problems)
     references = list_references(items, audio_url, row)
-    problems += url_problems(references, base_url)
+    http_allowed = gateway.name is GatewayName.DASHSCOPE and not (row and row.https_only)
+    problems += url_problems(references, base_url, http_allowed=http_allowed)
     given = read_mapping("parameters", parameters, problems)
     given = {name: value for name, value in given.items() if not is_unset(value)}
     extra = read_mapping("extra_body", extra_body, problems)
+    warnings: list[str] = []
 
     if row is None:
         converted = convert_by_name(given)
-        known = ", ".join(known_model_ids())
-        warnings = [f"{model!r} is not in this package's catalogue ({known}): it is sent as given, unchecked."]
+        if fallback_resolution is not None:
+            converted.setdefault("resolution", fallback_resolution)
+        warnings.append(_unknown_model_warning(model))
     else:
         problems += _prompt_problems(model, row, gateway, prompt, negative_prompt, has_media=bool(items))
         problems += media_problems(model, row, items)
-        converted = convert_parameters(model, row.parameters, given, problems)
+        converted = {**row.sent_by_default, **convert_parameters(model, row.parameters, given, problems)}
         problems += _role_problems(model, row, references, converted)
-        _set_resolution(row, converted)
+        problems += _set_resolution(model, row, converted)
         fields = {reference.role for reference in references} | converted.keys()
-        warnings = list(_documentation_warnings(model, row, gateway, fields))
+        warnings += _documentation_warnings(model, row, gateway, fields)
+        warnings += _effect_warnings(row, gateway, prompt, negative_prompt, converted)
     if problems:
         raise InvalidVideoRequest(problems)
 
@@ -191,14 +294,34 @@ def build_video_request(
     problems += _json_problems(body)
     if problems:
         raise InvalidVideoRequest(problems)
-    return VideoRequest(body=body, warnings=tuple(warnings), media=tuple(references), row=row)
+    if body["model"] != model:
+        row = find_model(str(body["model"]), gateway.name)
+    request = VideoRequest(
+        body=body,
+        warnings=tuple(warnings),
+        media=tuple(references),
+        row=row,
+        has_hidden_media=not extra.get("input", {}).keys() <= _NO_VIDEO_FIELDS,
+    )
+    if problems := request.length_problems([None] * len(references)):
+        raise InvalidVideoRequest(problems)
+    return request
+
+
+def _unknown_model_warning(model_id: str) -> str:
+    near = nearest_model_id(model_id)
+    hint = f"did you mean {near}?" if near else f"it has {', '.join(known_model_ids())}."
+    return (
+        f"{show(model_id)} is not in this package's catalogue; {hint} The request is sent as given, unchecked, and the "
+        "video is only compared with what the request says."
+    )
 
 
 def _prompt_problems(
     model_id: str, row: Model, gateway: Gateway, prompt: object, negative_prompt: object, *, has_media: bool
 ) -> Iterator[str]:
     if not is_unset(prompt):
-        yield from _text_problems("prompt", prompt, row.prompt_chars)
+        yield from _text_problems("prompt", prompt)
     elif row.prompt_required:
         yield f"prompt is missing; {gateway.title} requires one."
     elif not has_media:
@@ -206,19 +329,36 @@ def _prompt_problems(
     if is_unset(negative_prompt):
         return
     if row.negative_prompt_chars:
-        yield from _text_problems("negative_prompt", negative_prompt, row.negative_prompt_chars)
+        yield from _text_problems("negative_prompt", negative_prompt)
     else:
         yield f"negative_prompt: {gateway.title} documents none for {model_id}."
 
 
-def _text_problems(name: str, text: object, longest: int) -> Iterator[str]:
+def _text_problems(name: str, text: object) -> Iterator[str]:
     if not isinstance(text, str):
         yield f"{name} must be text, got {show(text)}."
-    elif len(text) > longest:
-        yield (
-            f"{name} has {len(text)} characters ({text[:40]!r}…); at most {longest} are allowed, "
-            "and the gateway would silently cut the rest."
-        )
+
+
+def _effect_warnings(
+    row: Model, gateway: Gateway, prompt: object, negative_prompt: object, parameters: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield a warning for what the gateway takes, but does not follow."""
+    texts = (
+        ("prompt", prompt, row.prompt_chars, row.chinese_chars),
+        ("negative_prompt", negative_prompt, row.negative_prompt_chars, 1),
+    )
+    for name, text, longest, chinese_chars in texts:
+        if not isinstance(text, str) or is_unset(text):
+            continue
+        length = len(text) + (chinese_chars - 1) * len(_CHINESE.findall(text))
+        if length > longest:
+            counted = " (a Chinese character counts as two)" if chinese_chars > 1 else ""
+            yield (
+                f"{name} has {length} characters{counted}, {show(text[:40])}…; {gateway.title} uses the first "
+                f"{longest} and ignores the rest."
+            )
+    if parameters.get("shot_type") == "multi" and parameters.get("prompt_extend") is False:
+        yield "shot_type has no effect with prompt_extend=False."
 
 
 def _role_problems(
@@ -228,19 +368,29 @@ def _role_problems(
     roles = {reference.role for reference in references}
     if "audio_url" in roles and not row.takes_audio_url:
         yield f"audio_url: {model_id} takes none."
+    if (rewritten := sorted(row.rewritten & roles)) and parameters.get("prompt_extend") is False:
+        yield f"prompt_extend must be true with a {' or '.join(rewritten)}."
     duration, longest = parameters.get("duration"), row.longest_with_video_s
     if longest and "reference_video" in roles and isinstance(duration, int) and duration > longest:
         yield f"duration must be at most {longest:g} with a reference_video, got {duration}."
 
 
-def _set_resolution(row: Model, parameters: dict[str, Any]) -> None:
-    """Set the resolution, which is always sent; in a legacy body that takes a ``size``, set the size instead."""
+def _set_resolution(model_id: str, row: Model, parameters: dict[str, Any]) -> Iterator[str]:
+    """Set the resolution, which is always sent; in a legacy body that takes a ``size``, set the size instead.
+
+    Yields a sentence if the model has no size of the resolution and ratio.
+    """
+    usual = DEFAULT_RESOLUTION if DEFAULT_RESOLUTION in row.resolutions else row.resolutions[0]
     if row.legacy is None or not row.legacy.takes_size:
-        parameters.setdefault("resolution", DEFAULT_RESOLUTION)
+        parameters.setdefault("resolution", usual)
         return
-    resolution = parameters.pop("resolution", DEFAULT_RESOLUTION)
+    resolution = parameters.pop("resolution", usual)
     ratio = parameters.pop("ratio", DEFAULT_RATIO)
-    parameters.setdefault("size", SIZES[resolution, ratio])
+    size = parameters.get("size") or SIZES.get((resolution, ratio))
+    if size is None:
+        yield f"ratio: {model_id} has no size of {ratio} at {resolution}."
+    else:
+        parameters["size"] = size
 
 
 def _documentation_warnings(model_id: str, row: Model, gateway: Gateway, fields: AbstractSet[str]) -> Iterator[str]:

@@ -10,10 +10,12 @@ if TYPE_CHECKING:
 
 TIER_PIXELS = {"480P": 854 * 480, "720P": 1280 * 720, "1080P": 1920 * 1080}
 """Pixels of a frame by resolution. A resolution fixes the area and not the sides: 720P is 1280x720, 960x960 or
-1104x832, and 1080P is 1920x1080, 1440x1440 or 1648x1248 (Alibaba's sizes for wan2.7-t2v). For 480P no size is
-documented."""
+1104x832, and 1080P is 1920x1080, 1440x1440 or 1648x1248 (Alibaba's sizes for wan2.7-t2v)."""
 
 SIZES: Mapping[tuple[str, str], str] = {
+    ("480P", "16:9"): "832*480",
+    ("480P", "9:16"): "480*832",
+    ("480P", "1:1"): "624*624",
     ("720P", "16:9"): "1280*720",
     ("720P", "9:16"): "720*1280",
     ("720P", "1:1"): "960*960",
@@ -22,11 +24,16 @@ SIZES: Mapping[tuple[str, str], str] = {
     ("1080P", "16:9"): "1920*1080",
     ("1080P", "9:16"): "1080*1920",
     ("1080P", "1:1"): "1440*1440",
-    ("1080P", "4:3"): "1648*1248",
-    ("1080P", "3:4"): "1248*1648",
+    ("1080P", "4:3"): "1632*1248",
+    ("1080P", "3:4"): "1248*1632",
 }
-"""DashScope's ``size`` for wan2.6, by resolution and ratio. Those of 4:3 and 3:4 at 720P are from Vercel's AI SDK, all
-others from Alibaba's wan2.7-t2v reference."""
+"""DashScope's ``size`` for wan2.6 and the models before it, by resolution and ratio. Source: Alibaba's wan2.6 page; for
+480P, a copy of its wan2.5 page. At 1080P they are not those of wan2.7, whose 4:3 is 1648x1248."""
+
+
+def sizes_of(resolutions: tuple[str, ...]) -> tuple[str, ...]:
+    """Return every ``size`` of some resolutions."""
+    return tuple(size for (resolution, _), size in SIZES.items() if resolution in resolutions)
 
 
 def nearest_resolution(pixels: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,9 +32,16 @@ class Integer:
         """Return whether the rule allows a number."""
         return self.minimum <= number <= self.maximum or number == self.also
 
+    @property
+    def largest(self) -> int:
+        """The largest value that is allowed."""
+        return self.maximum if self.also is None else max(self.maximum, self.also)
+
     def __str__(self) -> str:
         """Return the allowed values, for messages."""
         also = "" if self.also is None else f", or {self.also}"
+        if self.minimum == self.maximum:
+            return f"{self.minimum}{also}"
         return f"an integer from {self.minimum} to {self.maximum}{also}"
 
 
@@ -58,23 +65,7 @@ class Choice:
         return " or ".join(f'"{value}"' for value in self.values)
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """Text of a certain form, where the documentation lists no values.
-
-    :param form: regular expression for the whole text.
-    :param example: one such text, for messages.
-    """
-
-    form: str
-    example: str
-
-    def __str__(self) -> str:
-        """Return the allowed values, for messages."""
-        return f'like "{self.example}"'
-
-
-Parameter = Integer | Boolean | Choice | Pattern
+Parameter = Integer | Boolean | Choice
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -115,6 +106,7 @@ class ImageLimits:
     :param widest_ratio: greatest ratio of the longer side to the shorter side.
     :param largest_bytes: greatest size of the file, in bytes.
     :param png_alpha: whether a PNG may have an alpha channel.
+    :param data_uri: whether it may be sent inside the request, as a data URI.
     """
 
     formats: tuple[str, ...] = ("JPEG", "PNG", "BMP", "WEBP")
@@ -123,6 +115,7 @@ class ImageLimits:
     widest_ratio: float | None = 8.0
     largest_bytes: int | None = 20 * MB
     png_alpha: bool = False
+    data_uri: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +142,7 @@ class ClipLimits:
     :param longest_s: greatest length, in seconds.
     :param shortest_side_px: least width and height, in pixels.
     :param longest_side_px: greatest width and height, in pixels.
+    :param widest_ratio: greatest ratio of the longer side to the shorter side.
     :param largest_bytes: greatest size of the file, in bytes.
     """
 
@@ -156,6 +150,7 @@ class ClipLimits:
     longest_s: float | None = 10.0
     shortest_side_px: int | None = 240
     longest_side_px: int | None = 4096
+    widest_ratio: float | None = None
     largest_bytes: int | None = 100 * MB
 
 
@@ -189,11 +184,13 @@ class MediaRule:
     :param counts: how many of each type; a type that no count names is refused.
     :param sets: the only combinations that are allowed; empty where the counts are the whole rule.
     :param never_together: two groups of types; a request may have types of one group only.
+    :param needs: for a type, the other type without which it cannot be.
     """
 
     counts: tuple[Count, ...] = ()
     sets: tuple[frozenset[str], ...] = ()
     never_together: tuple[frozenset[str], frozenset[str]] | None = None
+    needs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def types(self) -> frozenset[str]:
@@ -203,7 +200,7 @@ class MediaRule:
 
 @dataclass(frozen=True, slots=True)
 class LegacyBody:
-    """DashScope's older request body, which wan2.6 still needs.
+    """DashScope's older request body, which wan2.6 and the models before it need.
 
     :param fields: field of ``input`` for each media type; items whose field is in `lists` are collected in a list.
     :param lists: which of these fields are lists.
@@ -226,8 +223,9 @@ class Model:
     :param media: which media items it takes.
     :param parameters: its ``parameters``, by their name in the request.
     :param prompt_chars: longest ``prompt``, in characters. The gateway silently cuts a longer one.
+    :param chinese_chars: how many characters a Chinese character counts as in a ``prompt``.
     :param prompt_required: whether a request must have a prompt.
-    :param negative_prompt_chars: longest ``negative_prompt``, in characters; 0 if the model takes none.
+    :param negative_prompt_chars: longest ``negative_prompt``, in characters, cut likewise; 0 if the model takes none.
     :param takes_audio_url: whether ``input.audio_url`` may name a sound track.
     :param voiced: media types whose items may have a ``reference_voice``.
     :param default_duration_s: length of a video if the request has no ``duration``, in seconds; None if the video is
@@ -235,9 +233,18 @@ class Model:
     :param longest_from_source_s: for a model without a ``duration`` parameter: its longest video, in seconds.
     :param longest_with_video_s: its longest video if the request has a ``reference_video``, in seconds; None if that
         makes no difference.
-    :param billed_input_s: how much of the input videos is billed in addition to the output, at most, in seconds.
+    :param longest_together_s: for a media type, the most that all files of it may last together, in seconds.
+    :param longest_in_all_s: the most that the input videos and the output may last together, in seconds.
+    :param duration_only_cuts: whether the video is never longer than its source, whatever ``duration`` says.
+    :param billed_input_s: how much of the input videos, of all together, is billed in addition to the output, at most,
+        in seconds. Where nobody says how much is billed, it is all that the model takes: the price must not be higher
+        than the estimate.
     :param limits: what a file must be, by media type, ``reference_voice`` or ``audio_url``; nothing for those that the
         documentation says nothing about.
+    :param sent_by_default: parameters that are sent if the author gives none, because the gateway's own default is not
+        what this package promises.
+    :param https_only: whether DashScope takes the media of this model by https:// only; of others, also by http://.
+    :param rewritten: media types that need ``prompt_extend``.
     :param legacy: the older request body, if the gateway takes this model's requests in it.
     :param undocumented: media types and fields that Alibaba documents and this gateway does not. They are sent with a
         warning, since the gateway may not pass them on.
@@ -248,6 +255,7 @@ class Model:
     media: MediaRule
     parameters: Mapping[str, Parameter]
     prompt_chars: int = 5000
+    chinese_chars: int = 1
     prompt_required: bool = True
     negative_prompt_chars: int = 500
     takes_audio_url: bool = False
@@ -255,8 +263,14 @@ class Model:
     default_duration_s: float | None = 5
     longest_from_source_s: float | None = None
     longest_with_video_s: float | None = None
+    longest_together_s: Mapping[str, float] = field(default_factory=dict)
+    longest_in_all_s: float | None = None
+    duration_only_cuts: bool = False
     billed_input_s: float = 0
     limits: Mapping[str, MediaLimits] = field(default_factory=dict)
+    sent_by_default: Mapping[str, Any] = field(default_factory=dict)
+    https_only: bool = False
+    rewritten: frozenset[str] = frozenset()
     legacy: LegacyBody | None = None
     undocumented: frozenset[str] = frozenset()
     documented: bool = True
@@ -266,4 +280,10 @@ class Model:
     def longest_duration_s(self) -> float | None:
         """Longest video that the model makes, in seconds."""
         duration = self.parameters.get("duration")
-        return duration.maximum if isinstance(duration, Integer) else self.longest_from_source_s
+        return duration.largest if isinstance(duration, Integer) else self.longest_from_source_s
+
+    @property
+    def resolutions(self) -> tuple[str, ...]:
+        """The resolutions that it offers, lowest first."""
+        resolution = self.parameters.get("resolution")
+        return resolution.values if isinstance(resolution, Choice) else ()

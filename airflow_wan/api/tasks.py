@@ -77,7 +77,7 @@ class WanTask:
     :param submitted_at: when the gateway accepted the task (DashScope only).
     :param started_at: when the task began to run (DashScope only).
     :param ended_at: when the task ended (DashScope only).
-    :param orig_prompt: the prompt as submitted (DashScope only).
+    :param orig_prompt: the prompt as submitted, if the gateway tells it (DashScope: once the task has ended).
     :param actual_prompt: the prompt after the gateway's rewriting, if the gateway tells it.
     :param usage: what was billed, in the gateway's own fields: seconds, resolution (DashScope only).
     """
@@ -104,10 +104,14 @@ class ListedTask:
 
     :param wan_task_id: the task.
     :param created_at: when the gateway created it, as a Unix time in seconds.
+    :param model: the model id, if the row tells it.
+    :param cost_usd: what the task has cost, if it succeeded and the row tells it (APIYI only).
     """
 
     wan_task_id: str
     created_at: float
+    model: str | None = None
+    cost_usd: float | None = None
 
 
 _OK = 200
@@ -115,11 +119,20 @@ _OK = 200
 _YEARS = range(2000, 2100)
 """Years that a task's times may lie in: other times are none, and may not even be known in another time zone."""
 
-_TIMESTAMPS_MS = (946_684_800_000, 4_102_444_800_000)
-"""The same years, as Unix times in milliseconds."""
+_TIMESTAMPS = (946_684_800, 4_102_444_800)
+"""The same years, as Unix times in seconds."""
+
+_MS = 1000
+"""A time that is greater than the last of those years is one in milliseconds."""
 
 _MAX_SCALAR_CHARS = 40
 """Longest text that is read as a number or a time, in characters."""
+
+QUOTA_OF_A_USD = 500_000
+"""APIYI's unit of account (its FAQ, "cost look-up")."""
+
+_MOST_QUOTA = 1e12
+"""No video costs as much: two million USD."""
 
 
 def read_created(answer: Answer) -> WanTask:
@@ -149,19 +162,50 @@ def read_list(answer: Answer) -> tuple[list[ListedTask], int]:
     rows = next((answer.body[key] for key in ("data", "tasks") if isinstance(answer.body.get(key), list)), None)
     if not answer.ok or rows is None:
         raise read_error(answer)
-    tasks = [task for row in rows if isinstance(row, Mapping) and (task := _read_row(row))]
+    tasks = [task for row in rows if (task := _read_row(row, "gmt_create"))]
     pages = answer.body.get("total_page")
     return tasks, pages if isinstance(pages, int) else 1
 
 
-def _read_row(row: Mapping[str, Any]) -> ListedTask | None:
-    wan_task_id, created_ms = task_id_of(row), row.get("gmt_create")
-    first_ms, last_ms = _TIMESTAMPS_MS
-    if not wan_task_id or not is_task_id(wan_task_id):
+def read_owner_list(answer: Answer) -> list[ListedTask]:
+    """Return one page of the list that APIYI shows to a system token.
+
+    :raises WanError: of the class that the answer means; `GatewayUnavailable` when it is no list.
+    """
+    data = answer.body.get("data")
+    rows = data.get("items") if isinstance(data, Mapping) else None
+    if not answer.ok or not isinstance(rows, list):
+        raise read_error(answer)
+    return [task for row in rows if (task := _read_row(row, "submit_time"))]
+
+
+def _read_row(row: object, time_field: str) -> ListedTask | None:
+    """Return what a row of a list says; None if it has no id or no time."""
+    if not isinstance(row, Mapping):
         return None
-    if not isinstance(created_ms, (int, float)) or not first_ms <= created_ms < last_ms:
+    wan_task_id, created_at = task_id_of(row), _moment(row.get(time_field))
+    if not wan_task_id or not is_task_id(wan_task_id) or created_at is None:
         return None
-    return ListedTask(wan_task_id, created_ms / 1000)
+    return ListedTask(wan_task_id, created_at, text_of(row.get("model_name")), _cost_usd(row))
+
+
+def _cost_usd(row: Mapping[str, Any]) -> float | None:
+    """Return what a row says that its task has cost. Of a failed task it shows what was charged and given back."""
+    if _STATUS_WORDS.get((text_of(row.get("status")) or "").lower()) is not TaskStatus.SUCCEEDED:
+        return None
+    quota: Any = row.get("quota")
+    if isinstance(quota, bool) or not isinstance(quota, (int, float)) or not 0 <= quota < _MOST_QUOTA:
+        return None
+    return round(quota / QUOTA_OF_A_USD, 6)
+
+
+def _moment(value: Any) -> float | None:
+    """Return a Unix time in seconds, which may be written in milliseconds."""
+    first, last = _TIMESTAMPS
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not first <= value < last * _MS:
+        return None
+    seconds = value / _MS if value >= last else value
+    return float(seconds) if first <= seconds < last else None
 
 
 def check_canceled(answer: Answer, wan_task_id: str) -> None:
@@ -169,7 +213,8 @@ def check_canceled(answer: Answer, wan_task_id: str) -> None:
 
     :raises WanError: when the answer says something else, or cannot be read.
     """
-    ours = all(named == wan_task_id for named in task_ids_in(answer.payload))
+    state, _ = _status(answer.body)
+    ours = state in (None, TaskStatus.CANCELED) and all(named == wan_task_id for named in task_ids_in(answer.payload))
     says_more = any(answer.body.get(name) for name in ("code", "error", "message"))
     if answer.http_status == _OK and text_of(answer.body.get("request_id")) and ours and not says_more:
         return
@@ -214,7 +259,7 @@ def _read_own(answer: Answer, wan_task_id: str) -> WanTask | None:
         submitted_at=_time(objects, "submit_time"),
         started_at=_time(objects, "scheduled_time"),
         ended_at=_time(objects, "end_time"),
-        orig_prompt=_first_text(objects, "orig_prompt"),
+        orig_prompt=_first_text(objects, "orig_prompt") or _prompt_of_input(objects),
         actual_prompt=_first_text(objects, "actual_prompt"),
         usage=_usage(objects),
     )
@@ -296,6 +341,11 @@ def _status(body: Mapping[str, Any]) -> tuple[TaskStatus | None, str]:
         if isinstance(candidate, str) and (word := candidate.strip()):
             return _STATUS_WORDS.get(word.lower(), TaskStatus.UNRECOGNISED), redact_beginning(word, MAX_STATUS_CHARS)
     return None, ""
+
+
+def _prompt_of_input(objects: list[Mapping[str, Any]]) -> str | None:
+    """Return the prompt in the request that APIYI repeats in its record of some tasks (``result.data.input``)."""
+    return _first_text((one["input"] for one in objects if isinstance(one.get("input"), Mapping)), "prompt")
 
 
 def _failure(body: Mapping[str, Any], objects: list[Mapping[str, Any]]) -> tuple[str | None, str | None]:

@@ -76,18 +76,28 @@ def read_policy(answer: Answer, account: Account) -> UploadPolicy:
     :raises WanError: of the class that the answer means, when the gateway granted no policy.
     """
     # The documentation says `data`; the `dashscope` SDK reads `output`.
-    granted = answer.body.get("data") or answer.body.get("output")
-    if not answer.ok or not isinstance(granted, Mapping):
+    policy = _read_granted(answer.body.get("data") or answer.body.get("output")) if answer.ok else None
+    if policy is None:
         raise _policy_error(answer)
+    if isinstance(policy, UploadPolicy):
+        return policy
+    raise GatewayUnavailable(f"The upload policy from {account.gateway.title} cannot be used: {policy}.")
+
+
+def _read_granted(granted: object) -> UploadPolicy | str | None:
+    """Return the policy, or what is wrong with it; None if nothing was granted.
+
+    Nothing is raised here, for an error report may show what the gateway granted.
+    """
+    if not isinstance(granted, Mapping):
+        return None
     told = {name: text_of(granted.get(name)) for name in _FIELDS}
     missing = [name for name, value in told.items() if value is None]
     if missing:
-        raise GatewayUnavailable(f"The upload policy from {account.gateway.title} has no {' and no '.join(missing)}.")
+        return f"it has no {' and no '.join(missing)}"
     host = str(told["upload_host"])
     if not _is_plain(host):
-        raise GatewayUnavailable(
-            f"The upload_host that {account.gateway.title} gave is not a plain https:// URL; no file was sent to it."
-        )
+        return "its upload_host is not a plain https:// URL; no file was sent to it"
     most = text_of(granted.get("max_file_size_mb"))
     return UploadPolicy(
         host=host,
@@ -139,6 +149,7 @@ def send_file(
     kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
     fields = {**policy.fields, "key": key, "success_action_status": "200", "x-oss-content-type": kind}
     before, after, form_type = _form(fields, key.rpartition("/")[2], kind)
+    del fields  # an error report may show the variables of a function, and these sign the upload
     client = FileClient(
         tls,
         private_allowed=account.on_private_network,

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_wan.emulator.gateway import Answer
 from airflow_wan.emulator.gateway_names import GatewayName
 from airflow_wan.emulator.tasks import Snapshot, State, Task
 from airflow_wan.emulator.validation import Refusal, RefusalKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 # APIYI docs: submitted -> in_progress -> completed | failed. There is no cancel, and no word for an upstream task that
 # was canceled; gateways of the new-api family say failed then.
@@ -37,6 +40,16 @@ _REFUSALS = {
     RefusalKind.NO_IMAGE: (500, "build_request_failed"),
     RefusalKind.WRONG_VALUE: (400, "task_error"),
 }
+
+
+# USD a second (APIYI's price list, RMB x 0.14). What is charged for other models is not documented.
+_USD_PER_SECOND = {
+    ("wan2.7", "720P"): 0.084,
+    ("wan2.7", "1080P"): 0.14,
+    ("happyhorse-1.1", "720P"): 0.126,
+    ("happyhorse-1.1", "1080P"): 0.224,
+}
+_QUOTA_OF_A_USD = 500_000
 
 
 class Apiyi:
@@ -117,6 +130,27 @@ class Apiyi:
             body |= {"error": {"message": message}, "fail_reason": message}
         return Answer(200, body)
 
+    def listed(self, tasks: Sequence[Task], query: Mapping[str, str], now: float) -> Answer:
+        """Answer a request for the task table, with the documented filters and fields (FAQ, cost look-up).
+
+        :param tasks: all tasks of APIYI, newest first.
+        :param query: the parameters of the request.
+        :param now: the emulator's time in seconds since the epoch.
+        """
+        try:
+            page, page_size = int(query.get("p", 1)), int(query.get("page_size", 10))
+            start, end = float(query.get("start_timestamp", 0)), float(query.get("end_timestamp", now))
+        except ValueError:
+            return _error(400, "p, page_size and the timestamps must be numbers", "parse_request_failed")
+        rows = [_row(task, task.at(now)) for task in tasks if start <= int(task.created_at) <= end]
+        rows = [
+            row
+            for row in rows
+            if all(row[name] == query[name] for name in ("task_id", "model_name") if query.get(name))
+        ]
+        first = (max(1, page) - 1) * max(1, page_size)
+        return Answer(200, {"data": {"items": rows[first : first + max(1, page_size)]}})
+
     def no_task(self, task_id: str, request_id: str) -> Answer:
         """Answer a poll for an unknown task; it is undocumented, so the answer is that of new-api."""
         return Answer(400, {"code": "task_not_exist", "message": "task_not_exist", "data": None})
@@ -124,6 +158,27 @@ class Apiyi:
     def in_state(self, task_id: str, word: str, request_id: str) -> Answer:
         """Answer a poll with any word as the state of the task."""
         return Answer(200, {"status": word, "progress": 30, "task_id": task_id})
+
+
+def _row(task: Task, snapshot: Snapshot) -> dict[str, Any]:
+    seconds = snapshot.video.duration_s if snapshot.video else task.order.duration_s
+    rate = next(
+        (
+            usd
+            for (family, resolution), usd in _USD_PER_SECOND.items()
+            if task.order.model.startswith(family) and task.order.resolution == resolution
+        ),
+        0.0,
+    )
+    return {
+        "task_id": task.id,
+        "status": _STATUS[snapshot.state],
+        # Charged at the create, and still shown after the task has failed and costs nothing.
+        "quota": round(rate * (seconds or 0) * _QUOTA_OF_A_USD),
+        "submit_time": int(task.created_at),
+        "finish_time": int(snapshot.ended_at or 0),
+        "model_name": task.order.model,
+    }
 
 
 def _progress(task: Task, snapshot: Snapshot, now: float) -> int:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from airflow_wan.emulator.validation import Order
 
 _CREATE_PATH = "/api/v1/services/aigc/video-generation/video-synthesis"
+# Alibaba docs, first and last frame: the path of kf2v models.
+_FRAMES_CREATE_PATH = "/api/v1/services/aigc/image2video/video-synthesis"
 _STORE_PATH = "/dashscope-instant"
 _BEARER = re.compile(r"Bearer\s+(\S+)")
 _KEY_PREFIX = "sk-"
@@ -103,8 +105,14 @@ class Emulator:
         return [
             Route(f"/wan{_CREATE_PATH}", self._served(_APIYI, create, self._create_at(_APIYI)), methods=["POST"]),
             Route("/v1/tasks/{task_id}", self._served(_APIYI, poll, self._poll_at(_APIYI)), methods=["GET"]),
+            Route(
+                "/api/task/self", self._served(_APIYI, listing, self._list_as_owner, for_owner=True), methods=["GET"]
+            ),
             Route("/v1/videos", self._served(_APIYI, create, self._drop_media), methods=["POST"]),
-            Route(_CREATE_PATH, self._served(_DASHSCOPE, create, self._create_at(_DASHSCOPE)), methods=["POST"]),
+            *(
+                Route(path, self._served(_DASHSCOPE, create, self._create_at(_DASHSCOPE)), methods=["POST"])
+                for path in (_CREATE_PATH, _FRAMES_CREATE_PATH)
+            ),
             Route(
                 "/api/v1/tasks/{task_id}", self._served(_DASHSCOPE, poll, self._poll_at(_DASHSCOPE)), methods=["GET"]
             ),
@@ -127,11 +135,12 @@ class Emulator:
         ]
 
     def _served(
-        self, gateway: Gateway, kind: CallKind, handle: Callable[[_Call], Answer]
+        self, gateway: Gateway, kind: CallKind, handle: Callable[[_Call], Answer], *, for_owner: bool = False
     ) -> Callable[[Request], Awaitable[Response]]:
         """Return the endpoint of a gateway's handler: it adds the request log, the check of the key, and the faults.
 
         :param kind: the kind of request, by which faults choose.
+        :param for_owner: whether it wants the account's system token instead of an API key.
         """
 
         async def endpoint(request: Request) -> Response:
@@ -146,7 +155,8 @@ class Emulator:
 
         async def answered(call: _Call) -> Response:
             def answer_without_fault() -> Response:
-                answer = self._rejection(gateway, kind, call) or handle(call)
+                refuse = self._owner_rejection if for_owner else self._rejection
+                answer = refuse(gateway, kind, call) or handle(call)
                 return _json(answer, gateway.headers(call.request_id))
 
             if kind is CallKind.POLL and self.settings.running_s == 0:
@@ -166,6 +176,14 @@ class Emulator:
         if self.settings.qps_limit and is_limited and not self._throttle.admits(call.caller.digest, kind):
             return gateway.throttled(call.request_id)
         return None
+
+    def _owner_rejection(self, gateway: Gateway, _: CallKind, call: _Call) -> Answer | None:
+        """Answer a request without a valid system token, which is the whole value of `Authorization`."""
+        token, expected = call.request.headers.get("authorization", ""), self.settings.system_token
+        looks_like_one = bool(token) and " " not in token and not token.startswith(_KEY_PREFIX)
+        if looks_like_one and (expected is None or hmac.compare_digest(token.encode(), expected.encode())):
+            return None
+        return gateway.unauthorized(key_given=bool(token), request_id=call.request_id)
 
     def _is_valid_key(self, key: str) -> bool:
         if self.settings.api_key is not None:
@@ -252,6 +270,10 @@ class Emulator:
         now = self.clock.now()
         tasks = self.tasks.of(_DASHSCOPE.name, call.caller, now)
         return _DASHSCOPE.listed(tasks, call.request.query_params, now, call.request_id)
+
+    def _list_as_owner(self, call: _Call) -> Answer:
+        now = self.clock.now()
+        return _APIYI.listed(self.tasks.at(_APIYI.name, now), call.request.query_params, now)
 
     async def _policy(self, request: Request) -> Response:
         call = _Call(request, b"", str(uuid.uuid4()))

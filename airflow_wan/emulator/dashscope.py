@@ -11,6 +11,7 @@ from airflow_wan.emulator.gateway import Answer
 from airflow_wan.emulator.gateway_names import GatewayName
 from airflow_wan.emulator.tasks import Snapshot, State, Task
 from airflow_wan.emulator.validation import Refusal, RefusalKind
+from airflow_wan.emulator.video import FPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -168,8 +169,11 @@ def _usage(task: Task, snapshot: Snapshot) -> dict[str, Any]:
         "video_count": 1,
         "SR": int(task.order.resolution.removesuffix("P")),
     }
-    if task.order.mode in (Mode.TEXT, Mode.REFERENCE):
+    # Alibaba docs, wan2.6: a request with a `size` has no ratio.
+    if task.order.mode in (Mode.TEXT, Mode.REFERENCE, Mode.ANY) and task.order.size is None:
         usage["ratio"] = task.order.ratio
+    if task.order.spec.tells_fps:
+        usage |= {"fps": FPS, "duration": float(usage["duration"])}
     if task.order.model.startswith("wan2.6-"):
         usage["size"] = f"{video.width_px}*{video.height_px}"
     return usage

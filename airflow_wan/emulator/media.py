@@ -16,7 +16,7 @@ from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
 
 from airflow_wan.emulator.gateway_names import GatewayName
-from airflow_wan.emulator.validation import Failure, MediaItem
+from airflow_wan.emulator.validation import AUDIO_ROLES, IMAGE_ROLES, VIDEO_ROLES, Failure, MediaItem
 
 if TYPE_CHECKING:
     import ssl
@@ -28,25 +28,6 @@ _MB = 1024 * 1024
 _FETCH_TIMEOUT_S = 10.0
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
-_IMAGE_ROLES = frozenset({"first_frame", "last_frame", "reference_image"})
-_VIDEO_ROLES = frozenset({"first_clip", "reference_video", "video"})
-_AUDIO_ROLES = frozenset({"driving_audio", "reference_audio", "reference_voice"})
-
-# Alibaba docs, wan2.7-i2v: image, audio and clip limits.
-_IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
-_LARGEST_IMAGE_BYTES = 20 * _MB
-_LONGEST_IMAGE_SIDE_PX = 8000
-_WIDEST_RATIO = 8.0
-_LARGEST_AUDIO_BYTES = 15 * _MB
-_LARGEST_VIDEO_BYTES = 100 * _MB
-# Shortest and longest duration by role; Alibaba docs, reference_voice from APIYI docs. Other roles have no documented
-# limit.
-_DURATIONS_S = {
-    "driving_audio": (2.0, 30.0),
-    "reference_voice": (1.0, 10.0),
-    "first_clip": (2.0, 10.0),
-    "video": (2.0, 60.0),
-}
 # Encoding changes the duration of a file a little.
 _DURATION_TOLERANCE_S = 0.1
 
@@ -107,7 +88,7 @@ class Fetcher:
         content = self.uploaded(item.url) if self.uploaded else None
         if content is None:
             raise self._unreachable(item, "InvalidURL", "The media url is not a file that this task may read")
-        _check_bytes(item.role, len(content))
+        _check_bytes(item, len(content))
         return content
 
     def _mirrored(self, url: str) -> str:
@@ -127,14 +108,16 @@ class Fetcher:
                 )
             for chunk in response.iter_bytes():
                 content += chunk
-                _check_bytes(item.role, len(content))
+                _check_bytes(item, len(content))
         return bytes(content)
 
     def _inline(self, item: MediaItem) -> bytes:
         # Alibaba docs: data URIs for images only. APIYI disagrees with itself (its page says https only, its own script
         # says tested); the emulator accepts them.
         header, _, payload = item.url.partition(",")
-        if item.role not in _IMAGE_ROLES or not header.endswith(";base64"):
+        if not item.rule.data_uri:
+            raise self._unreachable(item, "InvalidURL", "The url must be an https or oss url")
+        if item.role not in IMAGE_ROLES or not header.endswith(";base64"):
             raise self._unreachable(item, "InvalidURL", "Only images may be given as base64 data URIs")
         try:
             return base64.b64decode(payload, validate=True)
@@ -143,7 +126,7 @@ class Fetcher:
 
     def _unreachable(self, item: MediaItem, code: str, message: str) -> MediaFailedError:
         # APIYI docs name InvalidImageUrl; its code for other media is unknown, so DashScope's is used.
-        if self.gateway is GatewayName.APIYI and item.role in _IMAGE_ROLES:
+        if self.gateway is GatewayName.APIYI and item.role in IMAGE_ROLES:
             code = "InvalidImageUrl"
         return MediaFailedError(code, f"{message} ({item.role})")
 
@@ -156,90 +139,94 @@ def _tls() -> ssl.SSLContext:
 
 def is_image(item: MediaItem) -> bool:
     """Return whether the item is an image."""
-    return item.role in _IMAGE_ROLES
+    return item.role in IMAGE_ROLES
 
 
 def is_video(item: MediaItem) -> bool:
     """Return whether the item is a video."""
-    return item.role in _VIDEO_ROLES
+    return item.role in VIDEO_ROLES
 
 
 def is_audio(item: MediaItem) -> bool:
     """Return whether the item is audio."""
-    return item.role in _AUDIO_ROLES
+    return item.role in AUDIO_ROLES
 
 
-def open_image(content: bytes, role: str, least_side_px: int) -> Image.Image:
+def open_image(content: bytes, item: MediaItem) -> Image.Image:
     """Return an image as RGB.
 
     :raises MediaFailedError: if it cannot be decoded or exceeds a documented limit.
     """
     try:
         # Transparency is documented as not allowed, but not what happens then; the emulator removes it.
-        image = Image.open(io.BytesIO(content), formats=_IMAGE_FORMATS).convert("RGB")
+        image = Image.open(io.BytesIO(content), formats=item.rule.formats).convert("RGB")
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
-        raise MediaFailedError("InvalidImageFormat", f"{role} is not a JPEG, PNG, BMP or WEBP image") from None
-    _check_picture(image.size, role, least_side_px)
+        formats = ", ".join(item.rule.formats)
+        raise MediaFailedError("InvalidImageFormat", f"{item.role} is none of {formats}") from None
+    _check_picture(image.size, item, "InvalidImageResolution")
     return image
 
 
-def _check_picture(size: tuple[int, int], role: str, least_side_px: int) -> None:
+def _check_picture(size: tuple[int, int], item: MediaItem, code: str) -> None:
     short, long = sorted(size)
-    if short < least_side_px or long > _LONGEST_IMAGE_SIDE_PX:
+    least, most = item.rule.least_side_px or 0, item.rule.most_side_px or float("inf")
+    if short < least or long > most:
+        raise MediaFailedError(code, f"{item.role} is {size[0]}x{size[1]}; each side must be {least} to {most} px")
+    if item.rule.widest is not None and long / short > item.rule.widest:
         raise MediaFailedError(
-            "InvalidImageResolution",
-            f"{role} is {size[0]}x{size[1]}; each side must be {least_side_px} to {_LONGEST_IMAGE_SIDE_PX} px",
+            "InvalidFile.AspectRatio", f"{item.role} is {size[0]}x{size[1]}; its ratio is over {item.rule.widest:g}"
         )
-    if long / short > _WIDEST_RATIO:
-        raise MediaFailedError("InvalidFile.AspectRatio", f"{role} is {size[0]}x{size[1]}; wider than 1:8 or 8:1")
 
 
-def first_picture(content: bytes, role: str) -> tuple[Image.Image, float]:
+def first_picture(content: bytes, item: MediaItem) -> tuple[Image.Image, float]:
     """Return the first frame of a video, and its duration in seconds.
 
     :raises MediaFailedError: if it cannot be decoded or exceeds a documented limit.
     """
     try:
         with av.open(io.BytesIO(content), "r") as container:
+            rate = float(container.streams.video[0].average_rate or 0)
             frame = next(container.decode(video=0))
             seconds = _duration_s(container)
             image: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
     except (FFmpegError, IndexError, StopIteration):
-        raise MediaFailedError("InvalidFile.Openerror", f"{role} is not a readable video") from None
-    _check_duration(role, seconds)
+        raise MediaFailedError("InvalidFile.Openerror", f"{item.role} is not a readable video") from None
+    _check_duration(item, seconds)
+    _check_picture(image.size, item, "InvalidFile.Resolution")
+    if rate and rate < item.rule.slowest_fps:
+        raise MediaFailedError("InvalidFile.FPS", f"{item.role} has {rate:g} frames a second; too few")
     return image, seconds
 
 
-def check_audio(content: bytes, role: str) -> None:
-    """Check that audio can be decoded and that its duration is within the documented limits.
+def check_audio(content: bytes, item: MediaItem) -> float:
+    """Return the duration of a sound in seconds, if it can be decoded and is within the documented limits.
 
     :raises MediaFailedError: if not.
     """
     try:
         with av.open(io.BytesIO(content), "r") as container:
             if not container.streams.audio:
-                raise MediaFailedError("InvalidFile.Format", f"{role} contains no sound")
+                raise MediaFailedError("InvalidFile.Format", f"{item.role} contains no sound")
             seconds = _duration_s(container)
     except FFmpegError:
-        raise MediaFailedError("InvalidFile.Format", f"{role} is not a WAV or MP3 file") from None
-    _check_duration(role, seconds)
+        raise MediaFailedError("InvalidFile.Format", f"{item.role} is not a WAV or MP3 file") from None
+    _check_duration(item, seconds)
+    return seconds
 
 
 def _duration_s(container: InputContainer) -> float:
     return float(container.duration or 0) / av.time_base
 
 
-def _check_duration(role: str, seconds: float) -> None:
-    least, most = _DURATIONS_S.get(role, (0.0, float("inf")))
+def _check_duration(item: MediaItem, seconds: float) -> None:
+    least, most = item.rule.shortest_s, item.rule.longest_s
     if not least - _DURATION_TOLERANCE_S <= seconds <= most + _DURATION_TOLERANCE_S:
         raise MediaFailedError(
-            "InvalidFile.Duration", f"{role} lasts {seconds:.1f} s; it must last {least:g} to {most:g} s"
+            "InvalidFile.Duration", f"{item.role} lasts {seconds:.1f} s; it must last {least:g} to {most:g} s"
         )
 
 
-def _check_bytes(role: str, count: int) -> None:
-    limit = _LARGEST_AUDIO_BYTES if role in _AUDIO_ROLES else _LARGEST_VIDEO_BYTES
-    if role in _IMAGE_ROLES:
-        limit = _LARGEST_IMAGE_BYTES
+def _check_bytes(item: MediaItem, count: int) -> None:
+    limit = item.rule.most_bytes
     if count > limit:
-        raise MediaFailedError("InvalidFile.Size", f"{role} is larger than {limit // _MB} MB")
+        raise MediaFailedError("InvalidFile.Size", f"{item.role} is larger than {limit // _MB} MB")

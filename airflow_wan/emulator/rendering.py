@@ -15,7 +15,7 @@ from airflow_wan.emulator.catalogue import Mode
 from airflow_wan.emulator.validation import Failure, MediaItem, Order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from PIL import Image
 
@@ -26,13 +26,13 @@ log = logging.getLogger(__name__)
 # More than the cores of a small machine, because a worker may be waiting for a slow media server.
 _WORKERS = 4
 _CACHE_BYTES = 256 * 1024 * 1024
-# Alibaba docs: an edited clip lasts as long as its source, 2-10 s.
-_SHORTEST_CLIP_S, _LONGEST_CLIP_S = 2, 10
+# A length that misses a limit by less is taken, and billed as the limit: encoding changes a file's length a little.
+_TOLERANCE_S = 0.1
 
 
 @dataclass(frozen=True)
 class RenderedVideo:
-    """A finished mp4 and its measures, which `usage` reports."""
+    """A finished mp4 and its measures, which `usage` reports; of the input, the seconds that are billed."""
 
     content: bytes
     width_px: int
@@ -126,27 +126,58 @@ def _render(order: Order, fetcher: media.Fetcher) -> RenderedVideo:
     files = [(item, fetcher.fetch(item)) for item in order.media if _is_fetched(item)]
     pictures: dict[str, Image.Image] = {}
     audio: bytes | None = None
-    clip_s = 0.0
+    clips: list[tuple[MediaItem, float]] = []
+    sounds_s = 0.0
     for item, content in files:
         if media.is_image(item):
-            pictures.setdefault(item.role, media.open_image(content, item.role, order.least_image_side_px))
+            pictures.setdefault(item.role, media.open_image(content, item))
         elif media.is_video(item):
-            picture, clip_s = media.first_picture(content, item.role)
+            picture, clip_s = media.first_picture(content, item)
             pictures.setdefault(item.role, picture)
+            clips.append((item, clip_s))
         else:
-            media.check_audio(content, item.role)
+            sound_s = media.check_audio(content, item)
+            sounds_s += sound_s if item.role == "reference_audio" else 0
             # A reference_voice is not heard: the emulator cannot imitate a voice.
             audio = content if item.role in ("driving_audio", "reference_audio") else audio
     last = pictures.pop("last_frame", None)
     first = pictures.get("first_frame") or next(iter(pictures.values()), None)
 
     width, height = _frame_size(order, first)
-    duration_s = order.duration_s or min(max(_SHORTEST_CLIP_S, round(clip_s)), _LONGEST_CLIP_S)
-    key = _cache_key(files, order, (width, height, duration_s))
+    _check_together(sounds_s, order.spec.sounds_together_s, "the sounds")
+    duration_s, input_s = seconds_of(order, clips)
+    key = _cache_key(files, order, (width, height, duration_s, order.has_sound))
     still = first or video.blank_still(order.prompt)
-    scene = video.Scene(still, last, audio, width, height, duration_s)
+    scene = video.Scene(still, last, audio, width, height, duration_s, has_sound=order.has_sound)
     mp4 = _CACHE.get(key, lambda: video.render(scene))
-    return RenderedVideo(mp4, width, height, duration_s, clip_s)
+    return RenderedVideo(mp4, width, height, duration_s, input_s)
+
+
+def seconds_of(order: Order, clips: Sequence[tuple[MediaItem, float]]) -> tuple[int, float]:
+    """Return the seconds of the output, and the seconds of the input that are billed.
+
+    :param clips: each input video, and how many seconds it lasts.
+    :raises MediaFailedError: if the clips, or clips and output, last too long together.
+    """
+    spec = order.spec
+    lengths = [min(length, item.rule.longest_s) for item, length in clips]
+    total = sum(lengths)
+    _check_together(total, spec.clips_together_s, "the clips")
+    duration_s = order.duration_s
+    if spec.mode is Mode.EDIT:
+        # Alibaba docs: an edited clip is as long as its source; `duration` only cuts it.
+        source_s = min(max(spec.shortest_s, round(total)), spec.longest_s)
+        duration_s = min(duration_s, source_s) if duration_s else source_s
+    if clips:
+        _check_together(total + duration_s, spec.in_all_s, "input and output")
+    return duration_s, min(total, spec.clips_together_s, spec.billed_input_s)
+
+
+def _check_together(seconds: float, limit: float, what: str) -> None:
+    if seconds > limit + _TOLERANCE_S:
+        raise media.MediaFailedError(
+            "InvalidFile.Duration", f"{what} last {seconds:.1f} s together; at most {limit:g} s are allowed"
+        )
 
 
 def _is_fetched(item: MediaItem) -> bool:
@@ -163,7 +194,7 @@ def _frame_size(order: Order, first: Image.Image | None) -> tuple[int, int]:
     return video.size_of(order.resolution, order.ratio)
 
 
-def _cache_key(files: list[tuple[MediaItem, bytes]], order: Order, shape: tuple[int, int, int]) -> str:
+def _cache_key(files: list[tuple[MediaItem, bytes]], order: Order, shape: tuple[int, int, int, bool]) -> str:
     digest = hashlib.sha256(repr((shape, order.prompt if not files else "")).encode())
     for item, content in files:
         digest.update(f"{item.role}:{len(content)}:".encode())

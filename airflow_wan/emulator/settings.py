@@ -18,6 +18,7 @@ class Settings:
     :param url_ttl_s: seconds for which a signed result URL works.
     :param api_key: the only key that is accepted; None accepts every `sk-…` key.
     :param rejected_keys: keys that are refused although they begin with `sk-`.
+    :param system_token: the only token that opens APIYI's list of tasks; None accepts every one that is no `sk-…` key.
     :param qps_limit: whether each key may send only 20 reads a second to DashScope.
     :param media_mirrors: pairs of a public URL prefix and the prefix to fetch from instead.
     """
@@ -29,5 +30,6 @@ class Settings:
     url_ttl_s: float = _DAY_S
     api_key: str | None = None
     rejected_keys: frozenset[str] = frozenset()
+    system_token: str | None = None
     qps_limit: bool = True
     media_mirrors: tuple[tuple[str, str], ...] = ()

@@ -124,6 +124,10 @@ class TaskStore:
         """Return the caller's tasks that have not expired, newest first."""
         return [task for task in reversed(self._tasks.values()) if self.find(task.id, gateway, caller, now)]
 
+    def at(self, gateway: GatewayName, now: float) -> list[Task]:
+        """Return the tasks of every caller at a gateway that have not expired, newest first."""
+        return [task for task in reversed(self._tasks.values()) if task.gateway is gateway and now < task.expires_at]
+
     def __iter__(self) -> Iterator[Task]:
         """Iterate over all tasks, oldest first."""
         return iter(list(self._tasks.values()))

@@ -78,10 +78,10 @@ class UploadStore:
         self._files: OrderedDict[str, _File] = OrderedDict()
 
     def grant(self, caller: Caller, model: str, host: str) -> dict[str, Any]:
-        """Return the `data` of a getPolicy answer; all policies for one caller and model share a folder."""
+        """Return the `data` of a getPolicy answer; each has its own folder, below one of caller, model and date."""
         now = self._clock.now()
         owner = hashlib.sha256(f"{caller.digest}/{model}".encode()).hexdigest()[:32]
-        folder = f"dashscope-instant/{owner}/{datetime.fromtimestamp(now, UTC):%Y-%m-%d}"
+        folder = f"dashscope-instant/{owner}/{datetime.fromtimestamp(now, UTC):%Y-%m-%d}/{uuid.uuid4()}"
         conditions = [
             ["content-length-range", 0, _LARGEST_FILE_MB * _MB],
             ["starts-with", "$key", folder],
@@ -100,9 +100,9 @@ class UploadStore:
             "signature": signature,
             "upload_dir": folder,
             "upload_host": host,
-            "expire_in_seconds": str(int(_POLICY_TTL_S)),
-            "max_file_size_mb": str(_LARGEST_FILE_MB),
-            "capacity_limit_mb": "999999999",
+            "expire_in_seconds": int(_POLICY_TTL_S),
+            "max_file_size_mb": _LARGEST_FILE_MB,
+            "capacity_limit_mb": 999999999,
             "oss_access_key_id": access_key_id,
             "x_oss_object_acl": _FORM["x-oss-object-acl"],
             "x_oss_forbid_overwrite": _FORM["x-oss-forbid-overwrite"],

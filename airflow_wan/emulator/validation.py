@@ -13,8 +13,11 @@ from typing import Any
 from airflow_wan.emulator.catalogue import (
     ALIBABA,
     APIYI,
+    CLIP,
+    IMAGE,
     LARGEST_SEED,
-    LONGEST_NEGATIVE_PROMPT,
+    SOUND,
+    FileRule,
     Legacy,
     Mode,
     ModelSpec,
@@ -53,32 +56,46 @@ class Failure:
 
 @dataclass(frozen=True)
 class MediaItem:
-    """One file to fetch, and its role in the video."""
+    """One file to fetch, its role in the video, and what it must be."""
 
     role: str
     url: str
+    rule: FileRule = CLIP
 
 
 @dataclass(frozen=True)
 class Order:
     """The video that an accepted create orders."""
 
-    model: str
-    mode: Mode
+    spec: ModelSpec
     prompt: str
     media: tuple[MediaItem, ...]
     resolution: str
     ratio: str
     size: tuple[int, int] | None
     duration_s: int
-    least_image_side_px: int
+    has_sound: bool
     # The create is accepted, but the task will fail for this reason.
     certain_failure: Failure | None
+
+    @property
+    def model(self) -> str:
+        """The model id."""
+        return self.spec.name
+
+    @property
+    def mode(self) -> Mode:
+        """What the video is made from."""
+        return self.spec.mode
 
 
 _START_ROLES = frozenset({"first_frame", "first_clip"})
 _VOICED_ROLES = frozenset({"reference_image", "reference_video"})
-_VIDEO_ROLES = frozenset({"reference_video", "video"})
+IMAGE_ROLES = frozenset({"first_frame", "last_frame", "reference_image"})
+VIDEO_ROLES = frozenset({"first_clip", "reference_video", "video"})
+AUDIO_ROLES = frozenset({"driving_audio", "reference_audio", "reference_voice"})
+_LENGTHENING_ROLES = frozenset({"reference_video", "video"})
+_LOOPBACK_URLS = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 _VIDEO_SUFFIXES = (".mp4", ".mov")
 
 _SIZE = re.compile(r"(\d{2,4})\*(\d{2,4})")
@@ -93,6 +110,9 @@ _FIELD_TYPES: tuple[tuple[tuple[str, ...], type], ...] = (
     (("input", "img_url"), str),
     (("input", "audio_url"), str),
     (("input", "reference_urls"), list),
+    (("input", "reference_video_urls"), list),
+    (("input", "first_frame_url"), str),
+    (("input", "last_frame_url"), str),
     (("parameters",), dict),
     (("parameters", "resolution"), str),
     (("parameters", "ratio"), str),
@@ -101,6 +121,7 @@ _FIELD_TYPES: tuple[tuple[tuple[str, ...], type], ...] = (
     (("parameters", "seed"), int),
     (("parameters", "prompt_extend"), bool),
     (("parameters", "watermark"), bool),
+    (("parameters", "audio"), bool),
 )
 _GO_TYPES = {str: "string", int: "int", bool: "bool", dict: "map[string]interface {}", list: "[]dto.Media"}
 
@@ -133,21 +154,28 @@ def _read(raw: bytes, gateway: GatewayName) -> Order:
         raise _RefusedError(RefusalKind.NO_INPUT, 'Required parameter "input" missing from request.')
     parameters: dict[str, Any] = body.get("parameters") or {}
 
-    media = tuple(_media(inputs, spec))
+    media = tuple(
+        MediaItem(item.role, item.url, spec.files.get(item.role) or _usual_rule(item.role))
+        for item in _media(inputs, spec)
+    )
     failure = _missing_media(media, spec, gateway) or _missing_prompt(inputs, spec)
+    failure = (
+        failure or _illegal_mix(media, spec, parameters) or _unknown_size(parameters, spec) or _plain_http(media, spec)
+    )
     if spec.media.counts and media:
         _check_media(media, spec.media.types, spec)
     _check_values(inputs, parameters, spec, media)
     return Order(
-        model=spec.name,
-        mode=spec.mode,
+        spec=spec,
         prompt=inputs.get("prompt") or "",
         media=media,
-        resolution=parameters.get("resolution") or spec.default_resolution,
+        resolution=spec.sizes.get(parameters.get("size") or "")
+        or parameters.get("resolution")
+        or spec.default_resolution,
         ratio=parameters.get("ratio") or spec.default_ratio,
         size=_size(parameters, spec),
         duration_s=_duration(parameters, spec),
-        least_image_side_px=spec.least_image_side_px,
+        has_sound=spec.has_sound and not (spec.can_be_silent and parameters.get("audio") is False),
         certain_failure=failure,
     )
 
@@ -236,8 +264,14 @@ def _media(inputs: Mapping[str, Any], spec: ModelSpec) -> Iterator[MediaItem]:
         for url in inputs.get("reference_urls") or []:
             is_video = str(url).partition("?")[0].lower().endswith(_VIDEO_SUFFIXES)
             yield MediaItem("reference_video" if is_video else "reference_image", str(url))
-    takes_audio_url = spec.mode is Mode.TEXT or spec.legacy is Legacy.IMG_URL
-    if takes_audio_url and inputs.get("audio_url"):
+        # Alibaba's SDK has this field, too.
+        for url in inputs.get("reference_video_urls") or []:
+            yield MediaItem("reference_video", str(url))
+    if spec.legacy is Legacy.FRAME_URLS:
+        for role in ("first_frame", "last_frame"):
+            if inputs.get(f"{role}_url"):
+                yield MediaItem(role, inputs[f"{role}_url"])
+    if spec.takes_audio_url and inputs.get("audio_url"):
         yield MediaItem("driving_audio", inputs["audio_url"])
 
 
@@ -258,6 +292,8 @@ def _media_list(items: list[Any]) -> Iterator[MediaItem]:
 
 def _missing_media(media: tuple[MediaItem, ...], spec: ModelSpec, gateway: GatewayName) -> Failure | None:
     roles = {item.role for item in media}
+    if spec.legacy is Legacy.FRAME_URLS and roles != {"first_frame", "last_frame"}:
+        return Failure("InvalidParameter", "Field required: input.first_frame_url and input.last_frame_url")
     if spec.mode is Mode.IMAGE and not roles & _START_ROLES:
         if gateway is GatewayName.APIYI:
             raise _RefusedError(RefusalKind.NO_IMAGE, f"图生视频模型 {spec.name} 必须提供图片")
@@ -292,9 +328,43 @@ def _check_media(media: tuple[MediaItem, ...], types: frozenset[str], spec: Mode
             raise _wrong(f"input.media must hold {count.least} to {count.most} {names}, got {found}")
     if spec.media.legal_sets and frozenset(counts) not in spec.media.legal_sets:
         raise _wrong(f"input.media types {sorted(counts)} cannot be combined for model {spec.name}")
+
+
+def _usual_rule(role: str) -> FileRule:
+    if role in IMAGE_ROLES:
+        return IMAGE
+    return SOUND if role in AUDIO_ROLES else CLIP
+
+
+def _illegal_mix(media: tuple[MediaItem, ...], spec: ModelSpec, parameters: Mapping[str, Any]) -> Failure | None:
+    """Return why a task of wan3.0 fails that was accepted (Alibaba docs); other models have no such rules."""
+    roles = {item.role for item in media}
     left, right = spec.media.never_together
-    if left & counts.keys() and right & counts.keys():
-        raise _wrong("first_frame/last_frame cannot be mixed with reference_*/file/link")
+    if left & roles and right & roles:
+        return Failure("InvalidParameter", "The two modes are mutually exclusive. Use frames or references, not both.")
+    if spec.mode is not Mode.ANY:
+        return None
+    if "last_frame" in roles and "first_frame" not in roles:
+        # It is not among the documented combinations; what happens then is unknown.
+        return Failure("InvalidParameter", "last_frame requires first_frame")
+    if {"file", "link"} & roles and parameters.get("prompt_extend") is False:
+        return Failure("InvalidParameter", "prompt_extend must be true with file or link")
+    return None
+
+
+def _unknown_size(parameters: Mapping[str, Any], spec: ModelSpec) -> Failure | None:
+    size = parameters.get("size")
+    if not spec.sizes or size is None or size in spec.sizes:
+        return None
+    return Failure("InvalidParameter", "The size is not match")
+
+
+def _plain_http(media: tuple[MediaItem, ...], spec: ModelSpec) -> Failure | None:
+    """Return why a task fails whose media are not behind https; in a test, loopback replaces the public web."""
+    for item in media:
+        if spec.https_only and item.url.startswith("http://") and not item.url.startswith(_LOOPBACK_URLS):
+            return Failure("InvalidParameter", f"The url of {item.role} must be https")
+    return None
 
 
 def _check_values(
@@ -302,8 +372,6 @@ def _check_values(
 ) -> None:
     if not spec.media.counts and spec.legacy is Legacy.NONE and inputs.get("media"):
         raise _wrong(f"input.media is not supported by model {spec.name}")
-    if len(inputs.get("negative_prompt") or "") > LONGEST_NEGATIVE_PROMPT:
-        raise _wrong(f"input.negative_prompt must be at most {LONGEST_NEGATIVE_PROMPT} characters")
     resolution = parameters.get("resolution")
     if resolution is not None and resolution not in spec.resolutions:
         raise _wrong(f"parameters.resolution must be one of {', '.join(spec.resolutions)}, got {resolution!r}")
@@ -311,10 +379,10 @@ def _check_values(
     if ratio is not None and spec.ratios and ratio not in spec.ratios:
         raise _wrong(f"parameters.ratio must be one of {', '.join(spec.ratios)}, got {ratio!r}")
     seed = parameters.get("seed")
-    if seed is not None and not 0 <= seed <= LARGEST_SEED:
+    if seed is not None and not (0 <= seed <= LARGEST_SEED or seed in spec.special_seeds):
         raise _wrong(f"parameters.seed must be in [0, {LARGEST_SEED}], got {seed}")
     duration = parameters.get("duration")
-    longest = spec.longest_with_video_s if _VIDEO_ROLES & {item.role for item in media} else spec.longest_s
+    longest = spec.longest_with_video_s if _LENGTHENING_ROLES & {item.role for item in media} else spec.longest_s
     if duration is None or duration in spec.special_durations:
         return
     if not spec.shortest_s <= duration <= longest:
@@ -323,7 +391,7 @@ def _check_values(
 
 def _size(parameters: Mapping[str, Any], spec: ModelSpec) -> tuple[int, int] | None:
     text = parameters.get("size")
-    if text is None or not spec.takes_size:
+    if text is None or not spec.sizes:
         return None
     match = _SIZE.fullmatch(text)
     if match is None:

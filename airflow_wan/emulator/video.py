@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from av.filter.context import FilterContext
 
-_FPS = 24
+FPS = 24
+"""Frames a second of every video."""
 # A step of the zoom is repeated until the next one, because drawing a frame takes twice as long as encoding it.
 _ZOOM_STEPS_PER_SECOND = 4
 # 48 kHz is a whole number of samples for each of 24 frames a second.
@@ -56,6 +57,7 @@ class Scene:
     :param first: the still at the beginning.
     :param last: the still at the end; None repeats the first.
     :param audio: a sound file, which is cut or padded with silence; None is silence.
+    :param has_sound: whether there is a sound track.
     """
 
     first: Image.Image
@@ -64,6 +66,7 @@ class Scene:
     width: int
     height: int
     seconds: int
+    has_sound: bool = True
 
 
 def size_as(picture: tuple[int, int], resolution: str) -> tuple[int, int]:
@@ -91,21 +94,23 @@ def blank_still(text: str) -> Image.Image:
 
 
 def render(scene: Scene) -> bytes:
-    """Return the mp4 of a scene: H.264 and AAC, 24 frames a second."""
+    """Return the mp4 of a scene: H.264 and, if it has sound, AAC; 24 frames a second."""
     target = io.BytesIO()
     with av.open(target, "w", format="mp4") as container:
         container.metadata["title"] = _WATERMARK
-        video = container.add_stream("libx264", rate=_FPS)
+        video = container.add_stream("libx264", rate=FPS)
         video.width, video.height, video.pix_fmt = scene.width, scene.height, "yuv420p"
         # The fastest settings, as the size of the file does not matter; a constant quantizer saves x264 its analysis.
         video.options = {"preset": "ultrafast", "qp": "18"}
-        sound = container.add_stream("aac", rate=_SAMPLE_RATE, layout="stereo")
+        sound = container.add_stream("aac", rate=_SAMPLE_RATE, layout="stereo") if scene.has_sound else None
         # Frame by frame, so that the muxer does not have to keep a whole track.
         for picture, samples in zip(_pictures(scene), _samples(scene), strict=True):
             container.mux(video.encode(picture))
-            container.mux(sound.encode(samples))
+            if sound is not None:
+                container.mux(sound.encode(samples))
         container.mux(video.encode(None))
-        container.mux(sound.encode(None))
+        if sound is not None:
+            container.mux(sound.encode(None))
     return target.getvalue()
 
 
@@ -115,10 +120,10 @@ def _even(length: float) -> int:
 
 def _pictures(scene: Scene) -> Iterator[av.VideoFrame]:
     """Yield every frame: each step of the zoom, repeated until the next one."""
-    repeats = _FPS // _ZOOM_STEPS_PER_SECOND
+    repeats = FPS // _ZOOM_STEPS_PER_SECOND
     for step, frame in enumerate(_steps(scene)):
         for number in range(step * repeats, (step + 1) * repeats):
-            frame.pts, frame.time_base = number, Fraction(1, _FPS)
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
             yield frame
 
 
@@ -183,12 +188,12 @@ def _prepared(still: Image.Image, scene: Scene) -> Image.Image:
 
 def _samples(scene: Scene) -> Iterator[av.AudioFrame]:
     """Yield the sound of each frame: the audio, cut or padded with silence."""
-    count = _SAMPLE_RATE // _FPS
+    count = _SAMPLE_RATE // FPS
     frame_bytes = count * _BYTES_PER_SAMPLE
-    total = scene.seconds * _FPS * frame_bytes
+    total = scene.seconds * FPS * frame_bytes
     pcm = _decoded(scene.audio, total) if scene.audio else b""
     pcm = pcm[:total].ljust(total, b"\0")
-    for number in range(scene.seconds * _FPS):
+    for number in range(scene.seconds * FPS):
         frame = av.AudioFrame(format="s16", layout="stereo", samples=count)
         frame.planes[0].update(pcm[number * frame_bytes : (number + 1) * frame_bytes])
         frame.sample_rate = _SAMPLE_RATE

@@ -24,27 +24,37 @@ _SECONDS = (86_400.0, "seconds")
 _SPEED = (1e9, "bytes per second")
 
 
-def read_account(connection: Connection, conn_id: str, extra: Mapping[str, Any]) -> Account:
-    """Return the account that an Airflow connection describes.
+class _UnusableError(Exception):
+    """The connection cannot be used; the message is the end of a sentence that begins with the connection."""
+
+
+def read_account(connection: Connection, conn_id: str, extra: Mapping[str, Any]) -> Account | WanConnectionError:
+    """Return the account that an Airflow connection describes, or the error that says why it cannot be used.
+
+    The error is not raised here: an error report may show the variables of each function that an error passed, and the
+    repr of a connection shows its password.
 
     :param connection: the connection.
     :param conn_id: its id, for messages.
     :param extra: its extra, as a dict.
-    :raises WanConnectionError: when the connection is of another type, the key is empty, the host is not a URL, or an
-        extra field has no sensible value.
     """
+    try:
+        return _account(connection, conn_id, extra)
+    except _UnusableError as error:
+        return WanConnectionError(how_to_set(conn_id, str(error)))
+
+
+def _account(connection: Connection, conn_id: str, extra: Mapping[str, Any]) -> Account:
     if connection.conn_type != "wan":
         # The id may come from a record or a template: another connection's password must never be sent to a gateway.
-        raise WanConnectionError(how_to_set(conn_id, f"has the type {connection.conn_type!r}, not 'wan'"))
+        raise _UnusableError(f"has the type {connection.conn_type!r}, not 'wan'")
     api_key = (connection.password or "").strip()
     if not api_key:
-        raise WanConnectionError(how_to_set(conn_id, "has no API key (field 'password')"))
+        raise _UnusableError("has no API key (field 'password')")
     if not _fits_header(api_key):
-        raise WanConnectionError(
-            how_to_set(conn_id, "has an API key with a space, a line break or a non-ASCII character in it")
-        )
-    base_url = _base_url(connection, conn_id)
-    gateway = _gateway(conn_id, extra.get("gateway"), base_url)
+        raise _UnusableError("has an API key with a space, a line break or a non-ASCII character in it")
+    base_url = _base_url(connection)
+    gateway = _gateway(extra.get("gateway"), base_url)
     base_url = base_url or gateway.default_base_url
     parts = urlsplit(base_url)
     if connection.port and not parts.port:
@@ -53,16 +63,20 @@ def read_account(connection: Connection, conn_id: str, extra: Mapping[str, Any])
         log.warning("Connection %r sends its API key unencrypted: %s is not https.", conn_id, base_url)
     workspace = str(extra.get("workspace") or "").strip()
     if not _fits_header(workspace):
-        raise WanConnectionError(how_to_set(conn_id, f"has {workspace=} in its extra, which is not a workspace id"))
+        raise _UnusableError(f"has {workspace=} in its extra, which is not a workspace id")
+    system_token = str(extra.get("system_token") or "").strip()
+    if not _fits_header(system_token):
+        raise _UnusableError("has a system_token with a space, a line break or a non-ASCII character in its extra")
     return Account(
         gateway=gateway,
         base_url=base_url,
         api_key=api_key,
+        system_token=system_token or None,
         workspace=workspace or None,
-        connect_timeout=_positive(conn_id, extra, "connect_timeout", 10.0, _SECONDS),
-        read_timeout=_positive(conn_id, extra, "read_timeout", 60.0, _SECONDS),
-        total_timeout=_positive(conn_id, extra, "total_timeout", 180.0, _SECONDS),
-        least_speed=_positive(conn_id, extra, "least_speed", 1024.0, _SPEED),
+        connect_timeout=_positive(extra, "connect_timeout", 10.0, _SECONDS),
+        read_timeout=_positive(extra, "read_timeout", 60.0, _SECONDS),
+        total_timeout=_positive(extra, "total_timeout", 180.0, _SECONDS),
+        least_speed=_positive(extra, "least_speed", 1024.0, _SPEED),
     )
 
 
@@ -80,20 +94,16 @@ def how_to_set(conn_id: str, problem: str) -> str:
     )
 
 
-def _base_url(connection: Connection, conn_id: str) -> str:
+def _base_url(connection: Connection) -> str:
     """Return the connection's host without a path of the API; "" where none is set, for Airflow may give None or ""."""
     base_url = (connection.host or "").strip().rstrip("/")
     for path in _API_PATHS:  # other clients of these gateways want their base URL with it
         base_url = base_url.removesuffix(path)
     if "@" in base_url or "?" in base_url:
         # The base URL is kept with each purchase and each trigger, as plain text.
-        raise WanConnectionError(
-            how_to_set(conn_id, "has a user, a password or a query in its host, where only a URL may be")
-        )
+        raise _UnusableError("has a user, a password or a query in its host, where only a URL may be")
     if base_url and not _is_base_url(base_url):
-        raise WanConnectionError(
-            how_to_set(conn_id, f"has the host {base_url!r}, which is not a URL with a scheme (https://…)")
-        )
+        raise _UnusableError(f"has the host {base_url!r}, which is not a URL with a scheme (https://…)")
     return base_url
 
 
@@ -111,19 +121,17 @@ def _is_base_url(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and text.isprintable() and " " not in text
 
 
-def _gateway(conn_id: str, name: object, base_url: str) -> Gateway:
+def _gateway(name: object, base_url: str) -> Gateway:
     if not name:
         return gateway_of_host(base_url) if base_url else APIYI
     try:
         return GATEWAYS[GatewayName(str(name).strip().lower())]
     except ValueError:
         allowed = " or ".join(GATEWAYS)
-        raise WanConnectionError(
-            how_to_set(conn_id, f"has the gateway {name!r} in its extra; it must be {allowed}")
-        ) from None
+        raise _UnusableError(f"has the gateway {name!r} in its extra; it must be {allowed}") from None
 
 
-def _positive(conn_id: str, extra: Mapping[str, Any], name: str, default: float, quantity: tuple[float, str]) -> float:
+def _positive(extra: Mapping[str, Any], name: str, default: float, quantity: tuple[float, str]) -> float:
     """Return the number in an extra field.
 
     :param quantity: the greatest number that is allowed, and what the number counts.
@@ -137,6 +145,7 @@ def _positive(conn_id: str, extra: Mapping[str, Any], name: str, default: float,
     except (TypeError, ValueError, OverflowError):
         number = 0.0
     if not 0 < number <= greatest:
-        problem = f"has {name}={value!r} in its extra; it must be a positive number of {unit}, at most {greatest:g}"
-        raise WanConnectionError(how_to_set(conn_id, problem))
+        raise _UnusableError(
+            f"has {name}={value!r} in its extra; it must be a positive number of {unit}, at most {greatest:g}"
+        )
     return number

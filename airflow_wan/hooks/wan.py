@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow_wan.exceptions import AuthenticationFailed, WanConnectionError, WanError
 from airflow_wan.get_provider_info import get_provider_info
 from airflow_wan.hooks.account import how_to_set, read_account
+from airflow_wan.net.wire_logs import redact_wire_logs
 from airflow_wan.redaction import redact
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class WanHook(BaseHook):
 
     The connection: ``password`` is the API key, ``host`` the base URL (APIYI's when empty), and the extra may hold
     ``gateway`` (``apiyi`` or ``dashscope``; told from the host when absent), ``workspace`` (DashScope),
-    ``connect_timeout``, ``read_timeout`` and ``total_timeout`` (s), and ``least_speed`` (bytes/s).
+    ``system_token`` (APIYI, opens its list of tasks), ``connect_timeout``, ``read_timeout`` and ``total_timeout`` (s),
+    and ``least_speed`` (bytes/s).
 
     The connection is looked up once for each hook, when it is first needed.
 
@@ -51,6 +53,7 @@ class WanHook(BaseHook):
         self.wan_conn_id = wan_conn_id
         self.base_url = base_url
         self._account: Account | None = None
+        redact_wire_logs()  # every use of the network, of stores too, begins with a hook
 
     @property
     def account(self) -> Account:
@@ -59,27 +62,39 @@ class WanHook(BaseHook):
         :raises WanConnectionError: when there is no such connection, or it cannot be used.
         """
         if self._account is None:
-            connection = self._look_up()
-            self._account = self._check_base_url(read_account(connection, self.wan_conn_id, connection.extra_dejson))
+            self._account = self._check(self._read())
+            _mask(self._account)
         return self._account
 
     async def get_async_account(self) -> Account:
         """Return `account`, looked up without blocking the event loop."""
         if self._account is None:
-            try:
-                connection = await get_async_connection(self.wan_conn_id)
-            except AirflowNotFoundException:
-                # `dag.test()` cannot look up asynchronously, and says then that there is no such connection.
-                connection = await asyncio.to_thread(self._look_up)
-            extra = await get_async_extra_dejson(connection)
-            self._account = self._check_base_url(read_account(connection, self.wan_conn_id, extra))
+            self._account = self._check(await self._read_async())
+            await asyncio.to_thread(_mask, self._account)
         return self._account
+
+    def _read(self) -> Account | WanConnectionError:
+        connection = self._look_up()
+        return read_account(connection, self.wan_conn_id, connection.extra_dejson)
+
+    async def _read_async(self) -> Account | WanConnectionError:
+        try:
+            connection = await get_async_connection(self.wan_conn_id)
+        except AirflowNotFoundException:
+            # `dag.test()` cannot look up asynchronously, and says then that there is no such connection.
+            connection = await asyncio.to_thread(self._look_up)
+        return read_account(connection, self.wan_conn_id, await get_async_extra_dejson(connection))
 
     def _look_up(self) -> Connection:
         try:
             return self.get_connection(self.wan_conn_id)
         except AirflowNotFoundException as error:
             raise WanConnectionError(how_to_set(self.wan_conn_id, "is not defined")) from error
+
+    def _check(self, found: Account | WanConnectionError) -> Account:
+        if isinstance(found, WanConnectionError):
+            raise found
+        return self._check_base_url(found)
 
     def _check_base_url(self, account: Account) -> Account:
         """Return the account if it is at the base URL of the earlier request.
@@ -110,9 +125,7 @@ class WanHook(BaseHook):
         """Return a synchronous client; use it as a context manager."""
         from airflow_wan.api.client import WanClient  # noqa: PLC0415 - httpx loads when first used, not at DAG parse
 
-        account = self.account
-        mask_secret(account.api_key)
-        return WanClient(account)
+        return WanClient(self.account)
 
     async def get_async_conn(self) -> AsyncWanClient:
         """Return an asynchronous client for triggers; use it as an async context manager."""
@@ -168,6 +181,12 @@ class WanHook(BaseHook):
             if error.http_status >= 500:  # noqa: PLR2004
                 return False, f"{account.gateway.title} at {account.base_url} has an outage: {error.message}"
         return True, f"{account.gateway.title} at {account.base_url} answers and did not refuse the key."
+
+
+def _mask(account: Account) -> None:
+    """Have Airflow hide an account's secrets in logs."""
+    for secret in account.secrets:
+        mask_secret(secret)
 
 
 def _async_client(account: Account) -> AsyncWanClient:

@@ -199,8 +199,9 @@ class GatewayAccess:
 
 
 def _data_uri(file: OpenFile, reference: MediaReference) -> str | None:
-    """Return a file as a data URI; None when it is not an image, or too large."""
-    if reference.kind is not MediaKind.IMAGE or file.size > MAX_INLINE_BYTES:
+    """Return a file as a data URI; None when it is not an image, is too large, or the model takes none."""
+    data_uri_allowed = reference.kind is MediaKind.IMAGE and getattr(reference.limits, "data_uri", True)
+    if not data_uri_allowed or file.size > MAX_INLINE_BYTES:
         return None
     file.content.seek(0)
     content = file.content.read(file.size)

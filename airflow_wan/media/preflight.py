@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
+from airflow_wan.api.media_items import DURATION_TOLERANCE_S
 from airflow_wan.api.rules import MB, AudioLimits, ClipLimits, ImageLimits, MediaKind, MediaLimits
 from airflow_wan.exceptions import InvalidVideoRequest, NotMediaError
 from airflow_wan.media.probing import (
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from airflow_wan.api.media_items import MediaReference
-
-DURATION_TOLERANCE_S = 0.1
-"""Seconds by which a length may miss its limits: an encoded file rarely lasts exactly as long as its samples."""
 
 _BEGINNING_BYTES = 512
 _TEXT = bytes([*b"\t\n\r", *range(0x20, 0x7F), *range(0x80, 0x100)])  # ASCII, and what other scripts are encoded with
@@ -113,6 +111,7 @@ def _violations(facts: MediaFacts, limits: MediaLimits) -> Iterator[str]:
         yield from _duration_violations(facts.duration_s, limits.shortest_s, limits.longest_s)
         if facts.width and facts.height:
             yield from _side_violations(facts.width, facts.height, limits.shortest_side_px, limits.longest_side_px)
+            yield from _ratio_violations(facts.width, facts.height, limits.widest_ratio)
     if limits.largest_bytes is not None and facts.bytes > limits.largest_bytes:
         yield f"has {facts.bytes / MB:.1f} MB; at most {limits.largest_bytes / MB:g} MB are allowed"
 
@@ -121,12 +120,7 @@ def _image_violations(facts: ImageFacts, limits: ImageLimits) -> Iterator[str]:
     if facts.format not in limits.formats:
         yield f"is {facts.format}; {_alternatives(limits.formats)} is allowed"
     yield from _side_violations(facts.width, facts.height, limits.shortest_side_px, limits.longest_side_px)
-    shorter, longer = sorted((facts.width, facts.height))
-    if limits.widest_ratio is not None and longer > limits.widest_ratio * shorter:
-        yield (
-            f"is {facts.width}x{facts.height} px, so 1:{longer / max(shorter, 1):.1f}; "
-            f"at most 1:{limits.widest_ratio:g} is allowed"
-        )
+    yield from _ratio_violations(facts.width, facts.height, limits.widest_ratio)
     if facts.format == "PNG" and facts.has_alpha and not limits.png_alpha:
         yield "is a PNG with transparency (an alpha channel); only one without is allowed"
 
@@ -136,6 +130,12 @@ def _side_violations(width: int, height: int, shortest: int | None, longest: int
     too_long = longest is not None and max(width, height) > longest
     if too_short or too_long:
         yield f"is {width}x{height} px; {_allowed_range(shortest, longest)} px a side are allowed"
+
+
+def _ratio_violations(width: int, height: int, widest: float | None) -> Iterator[str]:
+    shorter, longer = sorted((width, height))
+    if widest is not None and longer > widest * shorter:
+        yield f"is {width}x{height} px, so 1:{longer / max(shorter, 1):.1f}; at most 1:{widest:g} is allowed"
 
 
 def _duration_violations(duration_s: float | None, shortest: float | None, longest: float | None) -> Iterator[str]:

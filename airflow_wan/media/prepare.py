@@ -73,6 +73,8 @@ def prepare_media(
     sources, problems = find_sources(request)
     inspected = inspect_media(request, sources, preflight_for=account if preflight else None)
     problems += [problem for file in inspected.values() for problem in file.problems]
+    lengths = [source.duration_s for source in _facts(request, sources, inspected)]
+    problems += request.length_problems(lengths)
     if problems:
         raise InvalidVideoRequest(problems)
     with GatewayAccess(request.model, account, client, valid_for_s) as access:

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 from airflow.providers.common.compat.sdk import BaseOperator, mask_secret
 
 from airflow_wan import config
-from airflow_wan.api.arguments import DEFAULT_RESOLUTION, is_unset
+from airflow_wan.api.arguments import DEFAULT_RESOLUTION, is_sequence, is_unset, path_as_text
 from airflow_wan.api.polling import DEFAULT_TIMEOUT_S, VideoWatch
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.operators.argument_docs import list_inherited_arguments
-from airflow_wan.purchases.buyer import buy, cancel_replaced
+from airflow_wan.purchases.buyer import buy
 from airflow_wan.purchases.decision import Choice, Keep, Policy, decide
 from airflow_wan.purchases.earlier_try import what_became_of
 from airflow_wan.purchases.ledger import forget_purchase, open_ledger
 from airflow_wan.purchases.record import Intent, Purchase, fingerprint_of
+from airflow_wan.purchases.siblings import WAN_TASK_ID_KEY
 from airflow_wan.purchases.submitted_order import leave_order
+from airflow_wan.purchases.this_try import ThisTry
 from airflow_wan.redaction import secrets_in
 from airflow_wan.telemetry.lineage import openlineage_of
+from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.job import VideoJob, errors_for_airflow, longest_wait_s, prepare_job, resume
 from airflow_wan.videos.output_path import path_text
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from airflow_wan.api.requests import VideoRequest
     from airflow_wan.purchases.buyer import Offer
     from airflow_wan.purchases.ledger import Ledger
+    from airflow_wan.videos.acceptance import Strictness
     from airflow_wan.videos.wan_video import FinishedVideo
 
 __all__ = [
@@ -50,9 +54,6 @@ __all__ = [
 
 Reference = str | Mapping[str, Any]
 """A media item: its URL, or a dict with ``url`` and the other fields that the API takes for it."""
-
-WAN_TASK_ID_KEY = "wan_task_id"
-"""XCom key under which an operator that waits pushes the task's id as soon as it has it."""
 
 
 class WanSubmitVideoOperator(BaseOperator):
@@ -69,7 +70,8 @@ class WanSubmitVideoOperator(BaseOperator):
         ``driving_audio``, ``reference_image``, ``video`` …) and ``url``: a public https URL, an object store URI such
         as ``s3://conn_id@bucket/key.png``, an absolute local path or, for images, a data URI.
     :param parameters: (dict, templated) the API's ``parameters``: ``resolution`` (``720P``, ``1080P``), ``duration``
-        (s), ``prompt_extend``, ``watermark``, ``seed`` and so on. ``resolution`` is always sent, 720P unless given.
+        (s), ``prompt_extend``, ``watermark``, ``seed`` and so on. ``resolution`` is always sent to a model of the
+        catalogue: 720P unless given, or the lowest that the model offers.
     :param negative_prompt: (str, templated) what should not be seen.
     :param audio_url: (str, templated) the sound track of a text-to-video task; given as media are.
     :param extra_body: (dict, templated) merged into the request's JSON without a check, for fields that this package
@@ -79,8 +81,8 @@ class WanSubmitVideoOperator(BaseOperator):
     :param preflight: (bool) whether to hold the media to the gateway's limits before sending, by their headers.
     :param wan_conn_id: (str, templated) the Airflow connection to submit with.
     :param on_ambiguous_submit: what a retry does when the create request of an earlier try may have been accepted and
-        its answer never arrived: ``fail`` (after a search in the gateway's list, on DashScope), or ``resubmit``, which
-        may pay twice.
+        its answer never arrived: ``fail`` (after a search in the gateway's list, where it has one), or ``resubmit``,
+        which may pay twice.
     :param on_changed_request: what a retry does when the request differs from the one that an earlier try bought:
         ``fail``, or ``resubmit``, which cancels the old task where it can and pays for a new one.
     :param cancel_on_kill: (bool) whether killing this task cancels the Wan task, where the gateway can (DashScope,
@@ -108,6 +110,9 @@ class WanSubmitVideoOperator(BaseOperator):
 
     leaves_wan_order: ClassVar[bool] = True
     """Tells a sensor downstream that this task leaves what it ordered in XCom."""
+
+    fallback_resolution: ClassVar[str | None] = None
+    """Sent to a model that is not in the catalogue if the author gives no resolution."""
 
     _running: tuple[str, WanHook] | None = None
     """The Wan task that a kill would leave behind, and the hook that reaches it."""
@@ -178,6 +183,7 @@ class WanSubmitVideoOperator(BaseOperator):
             negative_prompt=self.negative_prompt,
             audio_url=self.audio_url,
             extra_body=self.extra_body,
+            fallback_resolution=self.fallback_resolution,
         )
         for warning in request.warnings:
             self.log.warning(warning)
@@ -203,19 +209,30 @@ class WanSubmitVideoOperator(BaseOperator):
         :param earlier: what that record says.
         :raises WanError: when the video could not be bought, or must not be.
         """
-        earlier, status = what_became_of(earlier, hook, ledger, config.poll_interval())
-        policy = Policy(self.on_ambiguous_submit, self.on_changed_request)
-        fingerprint = fingerprint_of(request.body)
-        decision = decide(earlier, status, fingerprint=fingerprint, policy=policy, where=ledger.where)
+        found = what_became_of(
+            earlier, request, hook=hook, ledger=ledger, context=context, poll_interval_s=config.poll_interval()
+        )
+        decision = decide(
+            found.record,
+            found.status,
+            fingerprint=fingerprint_of(request.body),
+            policy=Policy(self.on_ambiguous_submit, self.on_changed_request),
+            where=ledger.where,
+            search=found.search,
+        )
         if isinstance(decision, Keep):
             purchase = decision.purchase
         else:
             with hook.get_conn() as client:
-                offer = self.make_offer(request, client, hook)
-                if decision.instead_of is not None:
-                    replaced = decision.instead_of
-                    cancel_replaced(replaced, hook.for_purchase(replaced.intent.wan_conn_id, replaced.intent.base_url))
-                purchase = buy(offer, client, hook=hook, ledger=ledger)
+                purchase = buy(
+                    self.make_offer(request, client, hook),
+                    client,
+                    hook=hook,
+                    ledger=ledger,
+                    this_try=ThisTry.of(context),
+                    seen=found.record,
+                    instead_of=decision.instead_of,
+                )
         self._running = purchase.wan_task_id, hook.for_purchase(purchase.intent.wan_conn_id, purchase.intent.base_url)
         context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=purchase.wan_task_id)
         return purchase
@@ -263,12 +280,14 @@ class WanSubmitVideoOperator(BaseOperator):
             hook.cancel_task(wan_task_id, wanted=self.cancel_on_kill)
 
     def _do_render_template_fields(self, parent: Any, *args: Any, **kwargs: Any) -> None:
-        """Hide what signs the media's URLs before Airflow stores and shows the rendered fields.
+        """Read lazy sequences, and hide what signs the media's URLs, before Airflow stores and shows the fields.
 
         Airflow calls this for plain and for mapped tasks; of `render_template_fields`, a mapped task uses its own.
         """
         super()._do_render_template_fields(parent, *args, **kwargs)
         if parent is self:
+            for name in self.template_fields:
+                setattr(self, name, _as_plain_values(getattr(self, name)))
             for secret in secrets_in([getattr(self, name) for name in self.template_fields]):
                 mask_secret(secret)
 
@@ -290,6 +309,9 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
     :param reuse: (bool) whether a video that is at ``output_path`` already, and was made by this very request, is
         handed on as it is, and nothing is submitted. False: a new video. It needs the record beside the video
         (``sidecar``).
+    :param acceptance: what becomes of a video that differs from the request in length, resolution or sound: ``strict``
+        rejects it, ``warn`` accepts it, logs the differences and names them in its record, ``off`` does not compare. A
+        file that is not whole is always rejected.
     :param sidecar: (bool) whether to leave a record beside the video, ``<video>.json``: request, ids, times, cost,
         digest.
     :param poster: (bool) whether to leave the video's first frame beside it, as JPEG. It needs the extra
@@ -316,6 +338,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         poll_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_S,
         reuse: bool = True,
+        acceptance: Strictness = "strict",
         sidecar: bool = True,
         poster: bool = False,
         **kwargs: Any,
@@ -324,6 +347,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         self.output_path = path_text(output_path)
         self.deferrable = config.deferrable() if deferrable is None else deferrable
         self.reuse = reuse
+        self.acceptance = checked_strictness(acceptance)
         self.sidecar = sidecar
         self.poster = poster
         self.poll_interval = _seconds(
@@ -403,12 +427,15 @@ class _CapabilityOperator(WanGenerateVideoOperator):
 
     A class names its arguments once, in `media_roles` and `parameter_names`; request and template fields follow.
 
-    :param resolution: (str, templated) ``720P`` or ``1080P``; 1080P costs more.
+    :param resolution: (str, templated) ``720P`` or ``1080P``, for some models ``480P``; 1080P costs more. By default
+        720P, or the lowest that the model offers.
     :param prompt_extend: (bool, templated) whether the gateway may rewrite the prompt; its own default is true.
-    :param watermark: (bool, templated) whether the video carries an "AI generated" mark; the gateway's own default is
-        false.
+    :param watermark: (bool, templated) whether the video carries an "AI generated" mark; false by default. (HappyHorse
+        has another default at DashScope, so false is sent.)
     :param seed: (int, templated) 0 to 2147483647, for repeatable videos.
     """
+
+    fallback_resolution = DEFAULT_RESOLUTION
 
     media_roles: ClassVar[tuple[str, ...]] = ()
     """The arguments that are media of the request, named as the API names their type, in the order of the request."""
@@ -429,7 +456,7 @@ class _CapabilityOperator(WanGenerateVideoOperator):
     def __init__(
         self,
         *,
-        resolution: str = DEFAULT_RESOLUTION,
+        resolution: str | None = None,
         prompt_extend: bool | str | None = None,
         watermark: bool | str | None = None,
         seed: int | str | None = None,
@@ -586,10 +613,19 @@ class WanEditVideoOperator(_CapabilityOperator):
         self.audio_setting = audio_setting
 
 
+def _as_plain_values(value: Any) -> Any:
+    """Return a rendered field as plain JSON values: lists for lazy sequences, texts for paths."""
+    if isinstance(value, Mapping):
+        return {name: _as_plain_values(inner) for name, inner in value.items()}
+    if is_sequence(value):
+        return [_as_plain_values(inner) for inner in value]
+    return path_as_text(value)
+
+
 def _media_items(role: str, given: object) -> Iterator[Mapping[str, Any]]:
     """Yield the media items of one role, from a URL, from a dict with more than a URL, or from a list of either."""
-    if isinstance(given, (list, tuple)):
-        for one in given:
+    if is_sequence(given):
+        for one in cast("Sequence[Any]", given):
             yield from _media_items(role, one)
     elif isinstance(given, Mapping):
         yield {"type": role, **given}

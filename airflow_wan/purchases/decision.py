@@ -65,6 +65,7 @@ def decide(
     fingerprint: str,
     policy: Policy,
     where: str,
+    search: str | None = None,
 ) -> Keep | Buy:
     """Decide what to do about a wish for a video.
 
@@ -73,6 +74,7 @@ def decide(
     :param fingerprint: digest of the request now.
     :param policy: the DAG author's choices.
     :param where: where a person finds the record, in words.
+    :param search: what came of the search for the task of a lost answer, if there was one.
     :raises PurchaseUncertain: when an earlier try may have bought the video and the policy is to fail.
     :raises RequestChanged: when the request has changed since it was bought and the policy is to fail.
     :raises VideoTaskLost: when the gateway does not know the task that was bought.
@@ -80,7 +82,7 @@ def decide(
     if earlier is None:
         return Buy()
     if isinstance(earlier, Intent):
-        return _decide_without_an_id(earlier, policy, where)
+        return _decide_without_an_id(earlier, policy, where, search)
     if status in (TaskStatus.FAILED, TaskStatus.CANCELED):
         log.info(
             "Wan task %s of an earlier try ended %s and is not billed; submitting again", earlier.wan_task_id, status
@@ -106,7 +108,7 @@ def decide(
     return Keep(earlier)
 
 
-def _decide_without_an_id(intent: Intent, policy: Policy, where: str) -> Buy:
+def _decide_without_an_id(intent: Intent, policy: Policy, where: str, search: str | None) -> Buy:
     if policy.on_ambiguous_submit == "resubmit":
         log.warning(
             "An earlier try may have submitted this video on %s without learning its id; submitting again, as "
@@ -114,7 +116,7 @@ def _decide_without_an_id(intent: Intent, policy: Policy, where: str) -> Buy:
             readable_time(intent.intent_at),
         )
         return Buy()
-    searched = (
+    searched = search or (
         f"The list of tasks at {intent.base_url} does not settle it."
         if GATEWAYS[GatewayName(intent.gateway)].can_list
         else f"{intent.gateway} has no list of tasks that an API key may search."

@@ -6,55 +6,104 @@ Asking costs nothing and buys nothing.
 from __future__ import annotations
 
 import logging
-import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_wan.api.tasks import TaskStatus
 from airflow_wan.exceptions import GatewayUnavailable, RateLimited, VideoTaskLost, WanConnectionError, WanError
-from airflow_wan.net.retrying import repeat_until
 from airflow_wan.purchases.buyer import write_down
 from airflow_wan.purchases.decision import readable_time
 from airflow_wan.purchases.record import Intent, Purchase
+from airflow_wan.purchases.siblings import Siblings
 
 if TYPE_CHECKING:
-    from airflow_wan.api.client import WanClient
-    from airflow_wan.api.tasks import WanTask
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_wan.api.requests import VideoRequest
     from airflow_wan.hooks.wan import WanHook
     from airflow_wan.purchases.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
-SEARCH_WINDOW_S = 15 * 60.0
-"""Seconds after the intent in which a lost create request is looked for: longer than any read timeout."""
 
-LONGEST_SEARCH_S = 20 * 60.0
-"""Seconds to wait until the candidates have ended; most videos take 1 to 5 min."""
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What is known of what an earlier try did.
+
+    :param record: its record, completed by its task's id if that was found.
+    :param status: of a purchase, the status of its task.
+    :param search: what came of the search for a lost answer's task, as sentences for a person; None if there was none.
+    """
+
+    record: Intent | Purchase | None
+    status: TaskStatus | None = None
+    search: str | None = None
 
 
 def what_became_of(
-    earlier: Intent | Purchase | None, hook: WanHook, ledger: Ledger, poll_interval_s: float
-) -> tuple[Intent | Purchase | None, TaskStatus | None]:
-    """Return the record of an earlier try, completed by its task's id if that is found, and the status of its task.
+    record: Intent | Purchase | None,
+    request: VideoRequest,
+    *,
+    hook: WanHook,
+    ledger: Ledger,
+    context: Context,
+    poll_interval_s: float,
+) -> Earlier:
+    """Return what became of what an earlier try bought, or was about to buy.
 
-    :param earlier: the record of an earlier try.
+    :param record: the record of an earlier try.
+    :param request: the request of this try.
     :param hook: the connection of this try; the gateway is asked with the connection and at the base URL of the record.
     :param ledger: where an id that is found is written down.
+    :param context: the running task's context.
     :param poll_interval_s: seconds between two reads while a lost answer's task is looked for.
     :raises GatewayUnavailable: when the gateway's list of tasks cannot be searched for now.
     :raises WanConnectionError: when the record's connection cannot be used.
     """
-    if isinstance(earlier, Intent):
-        gateway = hook.account.gateway
-        if gateway.name != earlier.gateway or not gateway.can_list:
-            return earlier, None
-        found = find_lost_submit(earlier, hook.for_purchase(earlier.wan_conn_id, earlier.base_url), poll_interval_s)
-        if found is None:
-            return earlier, None
+    if isinstance(record, Intent):
+        found = _search(record, request, hook, context, poll_interval_s)
+        if not isinstance(found, Purchase):
+            return Earlier(record, search=found)
         write_down(found, ledger)
-        earlier = found
-    if earlier is None:
-        return None, None
-    return earlier, status_of(earlier, hook.for_purchase(earlier.intent.wan_conn_id, earlier.intent.base_url))
+        record = found
+    if record is None:
+        return Earlier(None)
+    return Earlier(record, status_of(record, hook.for_purchase(record.intent.wan_conn_id, record.intent.base_url)))
+
+
+def _search(
+    intent: Intent, request: VideoRequest, hook: WanHook, context: Context, poll_interval_s: float
+) -> Purchase | str | None:
+    """Return the purchase of an intent, or what came of the search for it, None if its gateway has no list.
+
+    :raises GatewayUnavailable: when the list, or a file that has to be compared, cannot be read for now.
+    """
+    if hook.account.gateway.name != intent.gateway or not hook.account.can_list:
+        return None
+    hook = hook.for_purchase(intent.wan_conn_id, intent.base_url)
+    if hook.account.gateway.name != intent.gateway or not hook.account.can_list:
+        return None
+    from airflow_wan.purchases.lost_submit import LostSubmit, NotProvenError  # noqa: PLC0415 - Pillow; rarely needed
+
+    lost = LostSubmit(intent, request, hook.account, Siblings(context), poll_interval_s)
+    try:
+        with hook.get_conn() as client:
+            return lost.find(client)
+    except NotProvenError as error:
+        return f"The list of tasks at {intent.base_url} does not settle it. {error}"
+    except (GatewayUnavailable, RateLimited) as error:
+        raise GatewayUnavailable(
+            f"The answer to the create request of {readable_time(intent.intent_at)} was lost, and the gateway's list "
+            f"of tasks cannot be searched for now. Nothing is submitted; the next try searches again: {error.message}",
+            code=error.code,
+            request_id=error.request_id,
+            http_status=error.http_status,
+        ) from error
+    except WanConnectionError:
+        raise
+    except WanError as error:
+        log.warning("The gateway's list of tasks cannot be searched for the lost create request: %s", error)
+        return f"The list of tasks at {intent.base_url} cannot be searched: {error.message}"
 
 
 def status_of(purchase: Purchase, hook: WanHook) -> TaskStatus:
@@ -77,70 +126,3 @@ def status_of(purchase: Purchase, hook: WanHook) -> TaskStatus:
     except WanError as error:
         log.warning("Wan task %s cannot be read for now: %s", purchase.wan_task_id, error)
         return TaskStatus.UNRECOGNISED
-
-
-def find_lost_submit(intent: Intent, hook: WanHook, poll_interval_s: float) -> Purchase | None:
-    """Find the task of an intent in the gateway's list: the only task since then with exactly its prompt.
-
-    :param intent: the create request whose answer is not known.
-    :param hook: the hook of the connection that the request was sent with; its gateway has a list of tasks.
-    :param poll_interval_s: seconds between two reads of the candidates.
-    :returns: the purchase, or None when no task can be told to be the one.
-    :raises GatewayUnavailable: when the list cannot be read for now.
-    """
-    until = min(time.time(), intent.intent_at + SEARCH_WINDOW_S)
-    try:
-        with hook.get_conn() as client:
-            rows = client.list_tasks(str(intent.order.model), since=intent.intent_at, until=until)
-            candidates = _read_until_ended(client, [row.wan_task_id for row in rows], poll_interval_s)
-    except (GatewayUnavailable, RateLimited) as error:
-        raise GatewayUnavailable(
-            f"The answer to the create request of {readable_time(intent.intent_at)} was lost, and the gateway's list "
-            f"of tasks cannot be searched for now. Nothing is submitted; the next try searches again: {error.message}",
-            code=error.code,
-            request_id=error.request_id,
-            http_status=error.http_status,
-        ) from error
-    except WanError as error:
-        log.warning("The gateway's list of tasks cannot be searched for the lost create request: %s", error)
-        return None
-    return _the_only_match(intent, candidates)
-
-
-def _the_only_match(intent: Intent, candidates: list[WanTask]) -> Purchase | None:
-    since = readable_time(intent.intent_at)
-    if _any_without_prompt(candidates):
-        log.warning("Tasks submitted since %s are still running; cannot yet tell which one is ours", since)
-        return None
-    matches = [task for task in candidates if task.orig_prompt == intent.order.prompt]
-    if len(matches) != 1:
-        log.warning("%d tasks submitted since %s have this prompt; cannot tell which one is ours", len(matches), since)
-        return None
-    (task,) = matches
-    log.info("Wan task %s is the one that an earlier try submitted without learning its id", task.wan_task_id)
-    return Purchase(intent, task.wan_task_id, request_id=None, submitted_at=intent.intent_at)
-
-
-def _read_until_ended(client: WanClient, wan_task_ids: list[str], poll_interval_s: float) -> list[WanTask]:
-    """Read the tasks until all have ended: only then does the gateway tell their prompts."""
-
-    def read() -> list[WanTask]:
-        return [client.get_task(wan_task_id) for wan_task_id in wan_task_ids]
-
-    if wan_task_ids:
-        log.info(
-            "%d task(s) may be the one that an earlier try submitted; waiting until the gateway tells their prompts",
-            len(wan_task_ids),
-        )
-    return repeat_until(
-        lambda tasks: not _any_without_prompt(tasks),
-        read,
-        despite=GatewayUnavailable,
-        pause_s=poll_interval_s,
-        longest_s=LONGEST_SEARCH_S,
-    )
-
-
-def _any_without_prompt(tasks: list[WanTask]) -> bool:
-    running = (TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.UNRECOGNISED)
-    return any(task.status in running and task.orig_prompt is None for task in tasks)

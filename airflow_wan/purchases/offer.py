@@ -54,7 +54,7 @@ def make_offer(
     order = Order(
         request=shareable(request.body),
         sources=[asdict(source) for source in prepared.sources],
-        seconds=request.seconds,
+        seconds=request.expected_seconds(prepared.clip_seconds),
         resolution=request.resolution,
         driven_by_audio=request.is_driven_by_audio,
         estimated_usd=estimate.usd if estimate else None,

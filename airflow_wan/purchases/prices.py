@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_wan.api.catalogue import family_of
-from airflow_wan.exceptions import CostLimitExceeded
+from airflow_wan.exceptions import CostLimitExceeded, WanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from airflow_wan.api.client import WanClient
     from airflow_wan.api.requests import VideoRequest
+
+log = logging.getLogger(__name__)
 
 RATES_AS_OF = "2026-08"
 """Year and month of the shipped rates."""
@@ -25,8 +29,9 @@ def _same_rates(models: str, rates: Mapping[str, float]) -> dict[str, Mapping[st
 
 
 # APIYI: its price list (RMB x 0.14), which has no rate for wan2.7-videoedit, wan2.6 and wan3.0 at 480P. DashScope: the
-# international (Singapore) list prices of 2026-08-24; wan2.7-videoedit has the rates of its family, not confirmed; no
-# rate is known for wan3.0.
+# international (Singapore) list prices of 2026-08-24, and of September for wan3.0-video; wan2.7-videoedit has the rates
+# of its family, not confirmed. Of wan3.0-video-prime, and of HappyHorse at 480P, only Beijing's prices were found. They
+# may be too low elsewhere, so there is no rate, and a task with max_cost says so.
 SHIPPED_RATES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "apiyi": {
         **_same_rates("wan2.7-t2v wan2.7-i2v wan2.7-r2v", {"720P": 0.084, "1080P": 0.14}),
@@ -35,6 +40,8 @@ SHIPPED_RATES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "wan3.0-video-prime": {"720P": 0.126},
     },
     "dashscope": {
+        "wan3.0-video": {"480P": 0.05, "720P": 0.10, "1080P": 0.20},
+        **_same_rates("wan2.5-t2v-preview wan2.5-i2v-preview", {"480P": 0.05}),
         **_same_rates("wan2.7-t2v wan2.7-i2v wan2.7-r2v wan2.7-videoedit", {"720P": 0.10, "1080P": 0.15}),
         **_same_rates("wan2.6-t2v wan2.6-i2v wan2.6-r2v", {"720P": 0.10, "1080P": 0.15}),
         **_same_rates("happyhorse-1.1-t2v happyhorse-1.1-i2v happyhorse-1.1-r2v", {"720P": 0.14, "1080P": 0.18}),
@@ -89,27 +96,21 @@ def estimate_cost(
 def estimate_request(
     gateway: str, request: VideoRequest, input_seconds: Iterable[float | None] = ()
 ) -> CostEstimate | None:
-    """Return the most that a request should cost, or None when no rate, or no limit of its length, is known.
+    """Return the most that a request can cost by the rates; None when no rate, or no limit of its length, is known.
+
+    The bound: the seconds of `VideoRequest.billed_seconds`, at the rate of the resolution that is sent. What is billed
+    is never more, as long as the rates are right and the gateway bills by its documents.
 
     :param gateway: ``apiyi`` or ``dashscope``.
     :param request: the request.
     :param input_seconds: lengths of its input videos, s; None for a video that was not measured.
     """
-    measured = list(input_seconds)
-    known = None if not measured or None in measured else sum(length for length in measured if length is not None)
-    output = request.seconds
-    if output is None:
-        # The source or the model decides on the length: the longest one counts.
-        output = request.longest_seconds
-    if output is None:
+    seconds = request.billed_seconds(list(input_seconds))
+    if seconds is None:
         return None
-    billed_input = request.billed_input_seconds
-    if known is not None:
-        billed_input = min(billed_input, known)
-        output = min(output, known) if request.follows_source else output
-    seconds = output + billed_input
-    usd = estimate_cost(gateway, request.model, request.resolution, seconds)
-    return None if usd is None else CostEstimate(usd, seconds)
+    costs = [estimate_cost(gateway, request.model, named, seconds) for named in request.billed_resolutions]
+    known = [cost for cost in costs if cost is not None]
+    return CostEstimate(max(known), seconds) if known and len(known) == len(costs) else None
 
 
 def check_cost(estimate: CostEstimate | None, max_cost: float | None) -> None:
@@ -136,18 +137,34 @@ def settle_cost(gateway: str, model: str, resolution: str | None, usage: Mapping
     :param gateway: ``apiyi`` or ``dashscope``.
     :param model: model id.
     :param resolution: the resolution that was ordered, for answers that name none.
-    :param usage: the answer's ``usage``: ``duration`` (s, input included), ``SR`` (720) and ``video_count``; older
-        models say ``video_duration``.
+    :param usage: the answer's ``usage``: ``duration`` (s), ``SR`` (720) and ``video_count``; older models say
+        ``video_duration``. Alibaba's pages disagree whether ``duration`` includes the input, so the larger of it and
+        the sum of ``input_video_duration`` and ``output_video_duration`` counts.
     """
-    seconds = _number(usage.get("duration")) or _number(usage.get("video_duration"))
-    lines = _number(usage.get("SR"))
+    told = positive_number(usage.get("duration")) or positive_number(usage.get("video_duration")) or 0
+    parts = [positive_number(usage.get(f"{part}_video_duration")) or 0 for part in ("input", "output")]
+    seconds = max(told, sum(parts))
+    lines = positive_number(str(usage.get("SR")).upper().removesuffix("P"))
     tier = f"{lines:g}P" if lines else resolution
     if not seconds or tier is None:
         return None
-    return estimate_cost(gateway, model, tier, seconds * (_number(usage.get("video_count")) or 1))
+    return estimate_cost(gateway, model, tier, seconds * (positive_number(usage.get("video_count")) or 1))
 
 
-def _number(value: object) -> float | None:
+def charged_cost(client: WanClient, wan_task_id: str) -> float | None:
+    """Return what the gateway charged for a succeeded task, USD, or None when it does not tell, or cannot be asked.
+
+    :param client: a client of the account that the task was submitted with.
+    :param wan_task_id: the task.
+    """
+    try:
+        return client.cost_of(wan_task_id)
+    except WanError as error:
+        log.warning("What wan task %s has cost cannot be read: %s", wan_task_id, error)
+        return None
+
+
+def positive_number(value: object) -> float | None:
     """Return a positive number, given as a number or as text; None for anything else."""
     try:
         number = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else 0.0

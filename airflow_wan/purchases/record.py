@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from airflow_wan.api.gateways import GATEWAYS
 from airflow_wan.exceptions import LedgerUnreadable
 from airflow_wan.redaction import identity
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 RECORD_VERSION = 1
 
@@ -71,7 +71,8 @@ class Intent:
     :param wan_conn_id: the Airflow connection it was sent with.
     :param gateway: that connection's gateway, ``apiyi`` or ``dashscope``.
     :param base_url: the base URL it was sent to.
-    :param order: what was ordered; its prompt helps to find the task of a lost answer at the gateway.
+    :param order: what was ordered; it helps to find the task of a lost answer at the gateway.
+    :param nonce: random text, a new one for each intent: it tells the intent of one try from that of another.
     """
 
     fingerprint: str
@@ -80,6 +81,12 @@ class Intent:
     gateway: str
     base_url: str
     order: Order
+    nonce: str = ""
+
+    @property
+    def identity(self) -> tuple[str, float, str | None]:
+        """What tells this record from every other one."""
+        return self.nonce, self.intent_at, None
 
     def to_record(self) -> dict[str, Any]:
         """Return the record as plain JSON."""
@@ -106,35 +113,132 @@ class Purchase:
         """What was ordered."""
         return self.intent.order
 
+    @property
+    def identity(self) -> tuple[str, float, str | None]:
+        """What tells this record from every other one."""
+        return self.intent.nonce, self.intent.intent_at, self.wan_task_id
+
     def to_record(self) -> dict[str, Any]:
         """Return the record as plain JSON."""
         answered = {"wan_task_id": self.wan_task_id, "request_id": self.request_id, "submitted_at": self.submitted_at}
         return self.intent.to_record() | {"state": "submitted"} | answered
 
 
+def new_nonce() -> str:
+    """Return random text for a new intent."""
+    return uuid.uuid4().hex
+
+
+def intent_of(record: Intent | Purchase) -> Intent:
+    """Return the intent that a record began with."""
+    return record if isinstance(record, Intent) else record.intent
+
+
+def is_same(one: Intent | Purchase | None, other: Intent | Purchase | None) -> bool:
+    """Return whether two reads of a record found the same: the same intent, in the same state, or both nothing."""
+    return (one and one.identity) == (other and other.identity)
+
+
 def read_record(record: object) -> Intent | Purchase:
     """Return what `Intent.to_record` or `Purchase.to_record` wrote.
 
+    People may edit a record, so each field is checked: what is wrong must not surface later, as another error.
+
     :raises LedgerUnreadable: when the record is anything else.
     """
-    if not isinstance(record, dict) or record.get("version") != RECORD_VERSION:
+    if not isinstance(record, Mapping) or record.get("version") != RECORD_VERSION:
         raise LedgerUnreadable(
             f"The purchase record of this task instance is not of version {RECORD_VERSION}, and cannot be read."
         )
+    _check_is_json(record)
     try:
         order = Order(**_fields_of(Order, record["order"]))
         intent = Intent(**_fields_of(Intent, record) | {"order": order})
         if record["state"] == "intent":
             return intent
-        return Purchase(intent, **_fields_of(Purchase, record))
+        if record["state"] == "submitted":
+            return Purchase(intent, **_fields_of(Purchase, record))
     except (TypeError, KeyError, AttributeError) as error:
-        raise LedgerUnreadable(f"The purchase record of this task instance is incomplete: {error}") from error
+        raise LedgerUnreadable(f"The purchase record of this task instance is incomplete: {error}") from None
+    raise LedgerUnreadable("The purchase record of this task instance is in a state that this version does not know.")
+
+
+def _check_is_json(record: Mapping[str, Any]) -> None:
+    try:
+        json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:  # half a character is a ValueError, too
+        raise LedgerUnreadable(
+            f"The purchase record of this task instance holds what is no JSON ({type(error).__name__})."
+        ) from None
 
 
 def _fields_of(kind: type[Order | Intent | Purchase], record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of the record that the class knows: a newer version may have written more."""
-    names = {field.name for field in fields(kind)}
-    return {name: value for name, value in record.items() if name in names}
+    """Return the fields of the record that the class knows: a newer version may have written more.
+
+    :raises LedgerUnreadable: when a field is not of its type.
+    """
+    known = {field.name: record[field.name] for field in fields(kind) if field.name in record}
+    for name, value in known.items():
+        if name in _IS_VALID and not _IS_VALID[name](value):
+            raise LedgerUnreadable(f"The purchase record of this task instance has no valid {name!r}.")
+    return known
+
+
+_LATEST_TIME_S = 1e11
+"""No unix time is later: a moment in the year 5138."""
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LATEST_TIME_S
+
+
+def _is_time(value: Any) -> bool:
+    return _is_number(value) and value >= 0
+
+
+def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or check(value)
+
+
+def _is_request(value: object) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and _or_none(_is_text)(value.get("model"))
+        and all(isinstance(value.get(part, {}), Mapping) for part in ("input", "parameters"))
+    )
+
+
+def _are_sources(value: object) -> bool:
+    return isinstance(value, Sequence) and all(
+        isinstance(source, Mapping)
+        and all(_is_text(source.get(name)) for name in ("role", "url"))
+        and _or_none(_is_text)(source.get("digest"))
+        and _or_none(_is_number)(source.get("duration_s"))
+        for source in value
+    )
+
+
+_IS_VALID: Mapping[str, Callable[[object], bool]] = {
+    "request": _is_request,
+    "sources": _are_sources,
+    "seconds": _or_none(_is_number),
+    "resolution": _or_none(_is_text),
+    "driven_by_audio": lambda value: isinstance(value, bool),
+    "estimated_usd": _or_none(_is_number),
+    "fingerprint": _is_text,
+    "intent_at": _is_time,
+    "wan_conn_id": _is_text,
+    "gateway": lambda value: value in list(GATEWAYS),
+    "base_url": _is_text,
+    "nonce": _is_text,
+    "wan_task_id": lambda value: isinstance(value, str) and bool(value.strip()),
+    "request_id": _or_none(_is_text),
+    "submitted_at": _is_time,
+}
 
 
 def _plain_json(record: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class TaskStateLedger:
         except Exception as error:
             raise LedgerUnreadable(f"The task state store cannot be written: {error}") from error
 
-    def clear(self) -> None:
+    def clear(self, *, own_only: bool = False) -> None:  # noqa: ARG002 - there is one record for all tries
         """See `Ledger.clear`."""
         try:
             self._store.delete(STATE_STORE_KEY)

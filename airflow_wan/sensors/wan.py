@@ -18,6 +18,7 @@ from airflow_wan.api.polling import DEFAULT_TIMEOUT_S, Verdict, VideoWatch
 from airflow_wan.exceptions import VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.telemetry.lineage import openlineage_of
+from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.job import (
     ask,
     errors_for_airflow,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
+    from airflow_wan.videos.acceptance import Strictness
     from airflow_wan.videos.job import VideoJob
     from airflow_wan.videos.wan_video import FinishedVideo
 
@@ -61,6 +63,9 @@ class WanVideoSensor(BaseSensorOperator):
     :param timeout: (s, or timedelta) how long to wait; 3 h 15 min by default, as the gateways themselves give up after
         3 h.
     :param cancel_on_kill: (bool) whether killing this sensor cancels the Wan task, where the gateway can.
+    :param acceptance: what becomes of a video that differs from what was ordered upstream in length, resolution or
+        sound: ``strict`` rejects it, ``warn`` accepts it, logs the differences and names them in its record, ``off``
+        does not compare. A file that is not whole is always rejected.
     :param sidecar: (bool) whether to leave a record beside the video, ``<video>.json``: ids, times, digest.
     :param poster: (bool) whether to leave the video's first frame beside it, as JPEG. It needs the extra
         ``inspection``.
@@ -90,6 +95,7 @@ class WanVideoSensor(BaseSensorOperator):
         poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_S,
         cancel_on_kill: bool = False,
+        acceptance: Strictness = "strict",
         sidecar: bool = True,
         poster: bool = False,
         **kwargs: Any,
@@ -102,6 +108,7 @@ class WanVideoSensor(BaseSensorOperator):
         self.wan_conn_id = wan_conn_id
         self.deferrable = config.deferrable() if deferrable is None else deferrable
         self.cancel_on_kill = cancel_on_kill
+        self.acceptance = checked_strictness(acceptance)
         self.sidecar = sidecar
         self.poster = poster
 

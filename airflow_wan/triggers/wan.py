@@ -34,8 +34,8 @@ The worker has just read the task. Besides, an event may only come once Airflow'
 process has ended: Airflow 3.3.2 takes an event within a second of the deferral for a failure of the task.
 """
 
-LONGEST_READ_S = 180.0
-"""Seconds for one read in all. The connection's read timeout starts again with each byte; this one does not."""
+LONGEST_LOOK_UP_S = 180.0
+"""Seconds within which Airflow must give the connection. The client bounds its own calls."""
 
 
 class WanVideoTrigger(BaseTrigger):
@@ -176,30 +176,40 @@ class _Reader:
     async def read(self, watch: VideoWatch) -> Decision:
         """Read the Wan task once, and return what the answer means for the wait."""
         try:
-            async with asyncio.timeout(LONGEST_READ_S):
-                task = await (await self._connected(watch.wan_task_id)).get_task(watch.wan_task_id)
-        except TimeoutError:
-            error = GatewayUnavailable(f"No answer within {LONGEST_READ_S:.0f} s.", wan_task_id=watch.wan_task_id)
-            return watch.see_error(error, time.time())
+            client = await self._connected(watch.wan_task_id)
+            task = await client.get_task(watch.wan_task_id)
         except WanError as error:
             if isinstance(error, (AuthenticationFailed, WanConnectionError)):
                 await self._open.aclose()
                 self._client = None
             return watch.see_error(error, time.time())
+        except Exception as error:  # noqa: BLE001 - the text of a foreign error could end the triggerer
+            return watch.see_error(GatewayUnavailable(_describe(error), wan_task_id=watch.wan_task_id), time.time())
         return watch.see_task(task, time.time())
 
     async def _connected(self, wan_task_id: str) -> AsyncWanClient:
         if self._client is None:
-            try:
-                client = await self._make_hook().get_async_conn()
-            except WanConnectionError as error:
-                raise WanConnectionError(
-                    f"The triggerer cannot use the Airflow connection of wan task {wan_task_id}, which is paid for: "
-                    f"{error.message} A retry asks again from a worker.",
-                    wan_task_id=wan_task_id,
-                ) from error
-            except Exception as error:  # Airflow's own API may be away for a while; the video is not
-                message = f"The Airflow connection cannot be read: {type(error).__name__}: {error}"
-                raise GatewayUnavailable(message, wan_task_id=wan_task_id) from error
+            client = await self._connect(wan_task_id)
+            if isinstance(client, WanError):
+                raise client
             self._client = await self._open.enter_async_context(client)
         return self._client
+
+    async def _connect(self, wan_task_id: str) -> AsyncWanClient | WanError:
+        """Return a client, or the error that says why there is none; foreign errors may hold the connection."""
+        try:
+            async with asyncio.timeout(LONGEST_LOOK_UP_S):
+                return await self._make_hook().get_async_conn()
+        except WanConnectionError as error:
+            return WanConnectionError(
+                f"The triggerer cannot use the Airflow connection of wan task {wan_task_id}, which is paid for: "
+                f"{error.message} A retry asks again from a worker.",
+                wan_task_id=wan_task_id,
+            )
+        except Exception as error:  # noqa: BLE001 - Airflow's own API may be away for a while; the video is not
+            message = f"The Airflow connection cannot be read: {_describe(error)}"
+            return GatewayUnavailable(message, wan_task_id=wan_task_id)
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -10,10 +10,12 @@ import io
 import itertools
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from airflow_wan.api.resolutions import TIER_PIXELS, nearest_resolution
 from airflow_wan.exceptions import PosterError
+from airflow_wan.media.frames import MAX_PACKETS, first_frame, opened
+from airflow_wan.media.frames import pyav as _pyav
 from airflow_wan.videos.ownership import is_one_of
 from airflow_wan.videos.sidecar import Poster
 
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Strictness = Literal["strict", "warn", "off"]
+"""What becomes of a video that differs from the request: it is rejected; it is accepted, and the differences are logged
+and recorded; it is not compared at all. A file that is not whole is always rejected."""
+
 DURATION_TOLERANCE_S = 1.0
 """A video is rejected when its length differs from the requested one by this much or more.
 
@@ -34,15 +40,6 @@ Rounding (to whole frames, to the last block of sound) makes a difference of abo
 """
 
 JPEG_QUALITY = 90
-
-# So that a single frame cannot take a gigabyte of memory. This is twice the area of 4K.
-_MAX_FRAME_PX = 4096 * 4096
-
-# Packets that are read after each seek. The longest video, 30 s at 60 frames a second with sound, has about 3,200.
-_MAX_PACKETS = 10_000
-
-# From this major version on, PyAV accepts metadata in any encoding, and no longer takes the argument for it.
-_PYAV_ANY_METADATA = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +60,24 @@ class Expected:
 class Acceptance:
     """The result of an examination.
 
-    :param shortcomings: sentences that say what was found and what was requested; empty when the video is accepted.
+    :param shortcomings: sentences that say what was found and what was requested; empty when there is nothing to say.
     :param decoded: whether frames were decoded. Without PyAV, only the header is read.
+    :param damage: those of the shortcomings that say that the file is not whole, whatever was requested.
     """
 
     shortcomings: tuple[str, ...]
     decoded: bool
+    damage: tuple[str, ...] = ()
+
+
+def checked_strictness(value: str) -> Strictness:
+    """Return an operator's argument ``acceptance``.
+
+    :raises ValueError: when it is none of the words.
+    """
+    if value not in get_args(Strictness):
+        raise ValueError(f"acceptance must be one of {', '.join(get_args(Strictness))}, got {value!r}")
+    return cast("Strictness", value)
 
 
 def examine(path: Path, facts: VideoFacts, expected: Expected) -> Acceptance:
@@ -81,11 +90,11 @@ def examine(path: Path, facts: VideoFacts, expected: Expected) -> Acceptance:
     :param facts: what `inspect_video` read from its header.
     :param expected: what the request asked for.
     """
-    shortcomings = list(_differences(facts, expected))
-    av = _pyav()
-    if av and (damage := _damage(av, path)):
-        shortcomings.append(damage)
-    return Acceptance(tuple(shortcomings), decoded=av is not None)
+    differences, av = _differences(facts, expected), _pyav()
+    damage = [] if facts.width and facts.height else ["The video has no picture track."]
+    if av and (undecodable := _damage(av, path)):
+        damage.append(undecodable)
+    return Acceptance((*differences, *damage), decoded=av is not None, damage=tuple(damage))
 
 
 def check_poster() -> None:
@@ -105,8 +114,8 @@ def make_poster(path: Path) -> bytes:
     av = _required_pyav()
     picture = io.BytesIO()  # Pillow does not tell of a disk that is full
     try:
-        with _opened(av, path) as container:
-            frame = _first_frame(container)
+        with opened(av, path) as container:
+            frame = first_frame(container)
             if frame is None:
                 raise PosterError("The video has no frame to make a poster of.")
             frame.to_image().save(picture, "JPEG", quality=JPEG_QUALITY)
@@ -139,15 +148,6 @@ def leave_poster(video: Path, destination: Destination, ours: Collection[str]) -
     return poster
 
 
-def _pyav() -> Any:
-    """Return PyAV, or None where it is not installed."""
-    try:
-        import av  # noqa: PLC0415 - an extra, and slow to import
-    except ImportError:
-        return None
-    return av
-
-
 def _required_pyav() -> Any:
     av = _pyav()
     if av is None:
@@ -170,11 +170,8 @@ def _differences(facts: VideoFacts, expected: Expected) -> Iterator[str]:
 
 
 def _size_differences(facts: VideoFacts, resolution: str | None) -> Iterator[str]:
-    if not facts.width or not facts.height:
-        yield "The video has no picture track."
-        return
     requested = (resolution or "").upper()
-    if requested not in TIER_PIXELS:
+    if requested not in TIER_PIXELS or not facts.width or not facts.height:
         return
     nearest = nearest_resolution(facts.width * facts.height)
     if nearest != requested:
@@ -184,35 +181,13 @@ def _size_differences(facts: VideoFacts, resolution: str | None) -> Iterator[str
 def _damage(av: Any, path: Path) -> str | None:
     """Return a sentence that says why a video cannot be decoded, or None when it can."""
     try:
-        with _opened(av, path) as container:
-            first = _first_frame(container)
+        with opened(av, path) as container:
+            first = first_frame(container)
             if first is None or first.is_corrupt:
                 return "The first frame cannot be decoded; a complete video was expected."
             return _damage_at_the_end(container)
     except (av.FFmpegError, ValueError) as error:
         return f"The video cannot be decoded to its end: {_reason(error)}; a complete video was expected."
-
-
-def _opened(av: Any, path: Path) -> Any:
-    # Metadata may be in any encoding; they are not read here, and must not fail the check.
-    major = int(av.__version__.partition(".")[0])
-    options: dict[str, Any] = {} if major >= _PYAV_ANY_METADATA else {"metadata_errors": "replace"}
-    container = av.open(str(path), format="mp4", options={"max_pixels": str(_MAX_FRAME_PX)}, **options)
-    for stream in container.streams.video:
-        if stream.codec_context is not None:
-            stream.codec_context.options = {"max_pixels": str(_MAX_FRAME_PX)}
-            # With several threads, the decoder does not mark damaged frames.
-            stream.codec_context.thread_type = "NONE"
-    return container
-
-
-def _first_frame(container: Any) -> Any:
-    if not container.streams.video or container.streams.video[0].codec_context is None:
-        return None  # no picture track, or no decoder for its format
-    for packet in itertools.islice(container.demux(container.streams.video[0]), _MAX_PACKETS):
-        for frame in packet.decode():
-            return frame
-    return None
 
 
 def _damage_at_the_end(container: Any) -> str | None:
@@ -234,7 +209,7 @@ def _damage_from(start: int, container: Any) -> str | None:
     sound = [stream for stream in container.streams.audio if stream.codec_context is not None]
     container.seek(start, stream=video)
     last_listed = last_decoded = 0
-    for packet in itertools.islice(container.demux(video, *sound), _MAX_PACKETS):
+    for packet in itertools.islice(container.demux(video, *sound), MAX_PACKETS):
         is_picture = packet.stream.type == "video"
         if is_picture and packet.pts is not None and not packet.is_discard:
             last_listed = max(last_listed, packet.pts)

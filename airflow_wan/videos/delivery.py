@@ -27,7 +27,7 @@ from airflow_wan.exceptions import (
 )
 from airflow_wan.media.mp4 import inspect_video
 from airflow_wan.net.retrying import retrying
-from airflow_wan.purchases.prices import RATES_AS_OF, settle_cost
+from airflow_wan.purchases.prices import RATES_AS_OF, charged_cost, settle_cost
 from airflow_wan.purchases.record import NOTHING_KNOWN, Order, Purchase
 from airflow_wan.redaction import shareable
 from airflow_wan.telemetry.metrics import count_video
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from airflow_wan.api.gateways import Account
     from airflow_wan.api.tasks import WanTask
     from airflow_wan.media.mp4 import VideoFacts
-    from airflow_wan.videos.acceptance import Acceptance
+    from airflow_wan.videos.acceptance import Acceptance, Strictness
     from airflow_wan.videos.destination import Destination
     from airflow_wan.videos.download import DownloadedFile
     from airflow_wan.videos.sidecar import Sidecar
@@ -82,6 +82,7 @@ class Delivery:
     :param destination: where it goes; nothing partial is ever there.
     :param account: the account that submitted the task.
     :param purchase: what is known of the submit; None where nothing is known: the file is then compared with nothing.
+    :param acceptance: what becomes of a video that differs from the request.
     :param sidecar: whether to leave a record beside the video.
     :param poster: whether to leave its first frame beside it.
     :param seen: when each of the task's states was first seen, unix times in s.
@@ -93,6 +94,7 @@ class Delivery:
     destination: Destination
     account: Account
     purchase: Purchase | None = None
+    acceptance: Strictness = "strict"
     sidecar: bool = True
     poster: bool = False
     seen: Mapping[str, float] = field(default_factory=dict)
@@ -106,7 +108,7 @@ class Delivery:
         return self.purchase.order if self.purchase else NOTHING_KNOWN
 
     def deliver(self, client: WanClient, wan_task_id: str) -> FinishedVideo:
-        """Download a succeeded task's video, and publish it if it is what was ordered.
+        """Download a succeeded task's video, and publish it if it is accepted.
 
         :param client: a client of the account that submitted the task.
         :param wan_task_id: the task.
@@ -122,7 +124,7 @@ class Delivery:
                 replaced = _record_there(self.destination)
                 place = self._publish(staged, arrived)
                 log.info("The video is at %s (sha256 %s).", place, arrived.file.sha256)
-                record = self._record_or_less(arrived, acceptance, place)
+                record = self._record_or_less(client, arrived, acceptance, place)
                 record = self._leave_files_beside(
                     record, replaced if place == self.destination else None, staged, place
                 )
@@ -223,13 +225,20 @@ class Delivery:
     def _accept(self, arrived: _Arrived, staged: Path) -> Acceptance:
         """Compare the file with what was ordered.
 
-        :raises VideoRejected: when it is something else.
+        :raises VideoRejected: when it is not whole, or is something else and that matters.
         """
-        order = self.order
+        order = NOTHING_KNOWN if self.acceptance == "off" else self.order
         expected = Expected(duration_s=order.seconds, resolution=order.resolution, audio=order.driven_by_audio)
         acceptance = examine(staged, arrived.facts, expected)
-        if acceptance.shortcomings:
+        if acceptance.damage or (acceptance.shortcomings and self.acceptance == "strict"):
             raise self._rejected(acceptance.shortcomings, staged, arrived.task.wan_task_id)
+        for shortcoming in acceptance.shortcomings:
+            log.warning(
+                "Wan task %s: %s The video is accepted all the same (acceptance is %s).",
+                arrived.task.wan_task_id,
+                shortcoming,
+                self.acceptance,
+            )
         return acceptance
 
     def _rejected(self, problems: Sequence[str], staged: Path, wan_task_id: str) -> VideoRejected:
@@ -247,11 +256,13 @@ class Delivery:
             log.warning("The rejected file could not be kept: %s", error)
         return VideoRejected(problems, kept_at=kept_at, wan_task_id=wan_task_id)
 
-    def _record_or_less(self, arrived: _Arrived, acceptance: Acceptance, place: Destination) -> Sidecar:
+    def _record_or_less(
+        self, client: WanClient, arrived: _Arrived, acceptance: Acceptance, place: Destination
+    ) -> Sidecar:
         """Return all that can be recorded of the video. The video is at its place: nothing in here may fail it."""
         essential = self._essential_record(arrived, acceptance, place)
         try:
-            return essential.model_copy(update=self._details(arrived))
+            return essential.model_copy(update=self._details(client, arrived))
         except Exception as error:  # noqa: BLE001 - a record or a stranger's answer that nobody thought of
             log.warning(
                 "The request, the times and the cost of the video are left out of its record and of wan_video: they "
@@ -263,7 +274,9 @@ class Delivery:
     def _essential_record(self, arrived: _Arrived, acceptance: Acceptance, place: Destination) -> Sidecar:
         return sidecar.Sidecar(
             video=sidecar.Video(name=place.name, bytes=arrived.file.bytes, sha256=arrived.file.sha256),
-            inspection=sidecar.Inspection(**asdict(arrived.facts), **asdict(acceptance)),
+            inspection=sidecar.Inspection(
+                **asdict(arrived.facts), decoded=acceptance.decoded, shortcomings=acceptance.shortcomings
+            ),
             gateway=sidecar.Gateway(
                 name=self.account.gateway.name,
                 base_url=self.account.base_url,
@@ -272,12 +285,14 @@ class Delivery:
             airflow=task_instance(self.airflow),
         )
 
-    def _details(self, arrived: _Arrived) -> dict[str, Any]:
+    def _details(self, client: WanClient, arrived: _Arrived) -> dict[str, Any]:
         """Return the rest of the record; the record itself removes what signs URLs."""
         task, purchase, order = arrived.task, self.purchase, self.order
         request, gateway = order.request, self.account.gateway.name
         usage = _recordable("The usage that the gateway tells", dict(task.usage))
-        settled = settle_cost(gateway, order.model, order.resolution, usage) if order.model else None
+        settled = charged_cost(client, task.wan_task_id)
+        if settled is None and order.model:
+            settled = settle_cost(gateway, order.model, order.resolution, usage)
         return {
             "request": _recordable("The request", dict(request) or None),
             "fingerprint": purchase.intent.fingerprint if purchase else None,

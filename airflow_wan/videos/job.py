@@ -24,13 +24,14 @@ from airflow_wan.exceptions import (
     error_from_dict,
 )
 from airflow_wan.hooks.wan import WanHook
+from airflow_wan.purchases.ledger import clear_purchase
 from airflow_wan.purchases.record import Purchase
 from airflow_wan.purchases.submitted_order import find_order
 from airflow_wan.telemetry.lineage import tell_airflow
 from airflow_wan.telemetry.metrics import count_failure
 from airflow_wan.triggers.wan import WanVideoTrigger
 from airflow_wan.videos.output_path import destination_for, warn_if_not_shared, why_not_kept
-from airflow_wan.videos.siblings import find_sibling, tell_path
+from airflow_wan.videos.told_paths import find_sibling, tell_path
 from airflow_wan.videos.wan_video import WAN_VIDEO_KEY
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from airflow_wan.api.client import WanClient
     from airflow_wan.api.requests import VideoRequest
     from airflow_wan.purchases.ledger import Ledger
+    from airflow_wan.videos.acceptance import Strictness
     from airflow_wan.videos.destination import Destination
     from airflow_wan.videos.sidecar import AirflowTask
     from airflow_wan.videos.wan_video import FinishedVideo
@@ -58,6 +60,7 @@ class WaitingTask(Protocol):
 
     wan_conn_id: str
     output_path: object
+    acceptance: Strictness
     sidecar: bool
     poster: bool
     cancel_on_kill: bool
@@ -197,6 +200,7 @@ class VideoJob:
             destination=self.destination,
             account=self.hook.account,
             purchase=purchase,
+            acceptance=self.task.acceptance,
             sidecar=self.task.sidecar,
             poster=self.task.poster,
             seen=seen,
@@ -283,7 +287,7 @@ def resume(
 def end_wait(error: WanError, ledger: Ledger | None) -> NoReturn:
     """Raise what ended a wait. A failed Wan task is not billed: its record is removed, so that the next try may buy."""
     if isinstance(error, VideoTaskFailed) and ledger is not None:
-        ledger.clear()
+        clear_purchase(ledger, error.wan_task_id)
     raise error
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
 from airflow.sdk import DAG
 
-from airflow_wan.operators.wan import WanImageToVideoOperator, WanSubmitVideoOperator
+from airflow_wan.exceptions import LedgerUnreadable
+from airflow_wan.operators.wan import WanImageToVideoOperator, WanSubmitVideoOperator, WanTextToVideoOperator
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from airflow_wan.emulator.testing import RunningEmulator
+    from airflow_wan.emulator.testing import MediaServer, RunningEmulator
 
 PICTURE = "https://your-cdn.com/rap.png"
 
@@ -88,14 +89,14 @@ def test_no_record_outlives_the_success_of_its_task(run_dag: Any, airflow_db: Pa
 
 
 def test_a_lost_answer_is_found_again_in_the_gateways_list(
-    run_dag: Any, watch_film: Any, wan_emulator: RunningEmulator
+    run_dag: Any, watch_film: Any, wan_emulator: RunningEmulator, media: MediaServer
 ) -> None:
     wan_emulator.add_fault("create", "drop_connection")
     with DAG("lost_answer", schedule=None) as dag:
         WanImageToVideoOperator(
             task_id="animate",
             prompt="a kite",
-            first_frame=PICTURE,
+            first_frame=media.url("rap.png"),  # the worker has to see it, too
             duration=2,
             retries=1,
             retry_delay=timedelta(0),
@@ -106,3 +107,66 @@ def test_a_lost_answer_is_found_again_in_the_gateways_list(
     assert run.state == "success"
     assert [row["billed"] for row in wan_emulator.ledger()] == [True]
     assert watch_film(run.xcom("animate")).seconds == 2.0
+
+
+class FrozenWhileItPreparesItsMedia(WanImageToVideoOperator):
+    """Airflow gives its try up while it prepares its media, as it does with a worker whose heartbeat is missing."""
+
+    stopped_by: ClassVar[list[str]] = []
+
+    def make_offer(self, *args: Any) -> Any:
+        from airflow.models import TaskInstance
+        from airflow.utils.session import create_session
+
+        offer = super().make_offer(*args)
+        with create_session() as session:
+            instance = session.query(TaskInstance).filter_by(dag_id=self.dag_id, task_id=self.task_id).one()
+            instance.prepare_db_for_next_try(session)
+        return offer
+
+    def buy_once(self, *args: Any) -> Any:
+        try:
+            return super().buy_once(*args)
+        except LedgerUnreadable as error:
+            self.stopped_by.append(str(error))
+            raise
+
+
+def test_a_try_that_airflow_has_given_up_buys_nothing(run_dag: Any, wan_emulator: RunningEmulator) -> None:
+    with DAG("frozen", schedule=None) as dag:
+        FrozenWhileItPreparesItsMedia(task_id="animate", prompt="a kite", first_frame=PICTURE, duration=2)
+
+    with suppress(Exception):  # Airflow itself does not know what to do with the end of such a try
+        run_dag(dag)
+
+    assert len(FrozenWhileItPreparesItsMedia.stopped_by) == 1
+    assert wan_emulator.requests() == []
+
+
+def test_a_mapped_instance_does_not_take_the_video_of_another_one(
+    run_dag: Any, wan_emulator: RunningEmulator, media: MediaServer
+) -> None:
+    """One prompt, two pictures; the second create is never accepted, and the list has the first one's task."""
+    wan_emulator.add_fault("create", "drop_connection", accepted=False, after=1)
+    with DAG("mapped_pictures", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(0)}) as dag:
+        WanImageToVideoOperator.partial(task_id="animate", prompt="a kite", duration=2).expand(
+            first_frame=[media.url("rap.png"), media.url("products/mug.png")]
+        )
+
+    run = run_dag(dag)
+
+    assert [run.task_state("animate", index) for index in (0, 1)] == ["success", "failed"]
+    assert "does not settle it" in str(run.error("animate"))
+    assert len(wan_emulator.ledger()) == 1
+
+
+def test_a_mapped_instance_finds_its_own_video_among_others(run_dag: Any, wan_emulator: RunningEmulator) -> None:
+    wan_emulator.add_fault("create", "drop_connection", after=1)
+    with DAG("mapped_words", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(0)}) as dag:
+        WanTextToVideoOperator.partial(task_id="write", prompt="a kite", duration=2).expand(seed=[1, 2])
+
+    run = run_dag(dag)
+
+    assert [run.task_state("write", index) for index in (0, 1)] == ["success", "success"]
+    videos = [run.xcom("write", "wan_video", index)["wan_task_id"] for index in (0, 1)]
+    assert sorted(videos) == sorted(row["task_id"] for row in wan_emulator.ledger())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -250,3 +251,21 @@ def test_a_local_image_goes_to_apiyi_inside_the_request(
     (request,) = wan_emulator.requests()
     assert request["body"]["input"]["media"][0]["url"].startswith("data:image/png;base64,")
     assert "base64" not in json.dumps(runner.instance.xcoms) + repr(runner.trigger_kwargs)
+
+
+def test_no_log_line_of_a_whole_task_shows_what_signs_a_request(
+    talk: Callable[..., WanImageToVideoOperator], runner: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for name in ("botocore", "aiobotocore", "httpcore", "httpx", "s3fs", "urllib3"):
+        caplog.set_level(logging.DEBUG, name)
+
+    runner.run(talk())
+
+    # The S3 server and the emulator run in this process, and log what they are asked.
+    servers = ("werkzeug", "uvicorn.access")
+    said = "\n".join(record.getMessage() for record in caplog.records if record.name not in servers)
+    assert "Sending http request" in said
+    for secret in (API_KEY, "testing-secret", "StringToSign", "CanonicalRequest", "Signature:\n"):
+        assert secret not in said
+    assert "Signature=" not in said.replace("Signature=…", "")

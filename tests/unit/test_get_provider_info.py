@@ -92,6 +92,7 @@ def test_the_connection_form_has_our_labels_and_fields() -> None:
     assert set(form.extra_fields) == {
         "gateway",
         "workspace",
+        "system_token",
         "connect_timeout",
         "read_timeout",
         "total_timeout",

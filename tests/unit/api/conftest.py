@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import struct
@@ -56,6 +57,37 @@ class RawServer:
 
         self._act = act
 
+    def drips(self, data: bytes = b"", before: bytes = b"") -> None:
+        """Send the first bytes at once from now on, then one byte every 20 ms until the client has closed.
+
+        :param data: these bytes, and the letter x when they are all sent.
+        :param before: the first bytes.
+        """
+
+        def act(connection: socket.socket) -> None:
+            connection.sendall(before)
+            for byte in itertools.chain(data, itertools.repeat(ord("x"))):
+                connection.sendall(bytes([byte]))
+                if self._over.wait(0.02):
+                    return
+
+        self._act = act
+
+    def acts(self, act: Callable[[socket.socket], None]) -> None:
+        """Do this with each connection from now on, once a request has been read."""
+        self._act = act
+
+    def reads_slowly(self) -> None:
+        """Read a kilobyte every 20 ms from now on, and send nothing."""
+        self.reads_no_request()
+
+        def act(connection: socket.socket) -> None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            while connection.recv(1024) and not self._over.wait(0.02):
+                pass
+
+        self._act = act
+
     def resets(self) -> None:
         """Reset the connection from now on, once the request has been read."""
         linger_for_nothing = struct.pack("ii", 1, 0)
@@ -69,18 +101,13 @@ class RawServer:
         """Send nothing from now on."""
         self._act = lambda _: self._over.wait(30) and None
 
-    def drips(self) -> None:
-        """Send a letter every 10 ms from now on, once the request has been read."""
-
-        def act(connection: socket.socket) -> None:
-            while not self._over.wait(0.01):
-                connection.sendall(b"x")
-
-        self._act = act
+    def reads_no_request(self) -> None:
+        """Act from now on as soon as a connection is there."""
+        self._reads_request = False
 
     def speaks_before_the_request(self, data: bytes) -> None:
         """Send these bytes from now on without reading a request, as a server without TLS would."""
-        self._reads_request = False
+        self.reads_no_request()
         self.sends(data)
 
     def wait_until_closed(self, connections: int) -> None:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,9 +39,7 @@ def received(payload: object, status: int = 200, headers: dict[str, bytes] | Non
 
 def crosses_every_border(value: Any) -> None:
     """Assert that Airflow's own messages, JSON in UTF-8 and a PostgreSQL text can hold a value."""
-    from airflow.sdk.execution_time.comms import _RequestFrame
-
-    _RequestFrame(id=1, body={"value": value}).as_bytes()
+    msgspec.msgpack.encode({"value": value})
     written = json.dumps(value, ensure_ascii=False, allow_nan=False)
     written.encode()
     assert not any(ord(character) < 32 for text in texts_in(value) for character in text if character not in "\n\t")

@@ -2,11 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import json
+import math
 import socket
 import time
+import tracemalloc
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import h11
 import pytest
 
 from airflow_wan.api.client import AsyncWanClient, WanClient, tls_context
@@ -18,11 +24,13 @@ from airflow_wan.exceptions import (
     AuthenticationFailed,
     BalanceExhausted,
     GatewayUnavailable,
+    InvalidVideoRequest,
     RateLimited,
     RequestRejected,
     SubmitAmbiguous,
     SubmitNotSent,
     VideoTaskLost,
+    WanConnectionError,
     WanError,
 )
 
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
 
     from conftest import RawServer
 
-    from airflow_wan.api.tasks import WanTask
+    from airflow_wan.api.tasks import ListedTask, WanTask
     from airflow_wan.emulator.testing import MediaServer, RunningEmulator
 
 TASK_ID = "f8ca39a0-6f4b-4ec2-99bf-8b9649d946c4"
@@ -561,6 +569,263 @@ def test_a_network_error_holds_neither_the_key_nor_the_request(
     assert caught.value.__context__ is None
 
 
+# The total time of a call ---------------------------------------------------------------------------------------------
+
+
+def list_tasks(account: Account) -> list[ListedTask]:
+    with WanClient(account) as client:
+        return client.list_tasks("wan2.7-i2v", since=time.time() - 60, until=time.time())
+
+
+def upload(account: Account) -> str:
+    with WanClient(account) as client:
+        return client.upload(io.BytesIO(b"x"), model="wan2.7-i2v", name="x.png", size=1)
+
+
+DRIPS = {
+    "the status line": lambda server: server.drips(b"HTTP/1.1 200 OK" + b"y" * 50_000),
+    "a header": lambda server: server.drips(b"HTTP/1.1 200 OK\r\nA: " + b"b" * 50_000),
+    "informational answers": lambda server: server.drips(b"HTTP/1.1 100 Continue\r\n\r\n" * 9_000),
+    "a body": lambda server: server.drips(b" " * 50_000, before=b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n{"),
+    "a body without an end": lambda server: server.drips(b"{", before=b"HTTP/1.1 400 No\r\n\r\n"),
+    "an error page": lambda server: server.drips(b"<html>", before=b"HTTP/1.1 404 No\r\nConnection: close\r\n\r\n"),
+    "chunks": lambda server: server.drips(
+        b"1\r\n \r\n" * 9_000, before=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ),
+}
+
+
+def is_left_in_time(call: Callable[[Account], Any], account: Account) -> None:
+    expected = SubmitAmbiguous if call is create else GatewayUnavailable
+
+    with pytest.raises(expected, match=r"within 0\.4 s, the total_timeout of the connection") as caught:
+        call(account)
+
+    assert caught.value.http_status is None
+
+
+@pytest.mark.parametrize("call", [create, ask_async], ids=lambda call: call.__name__)
+@pytest.mark.parametrize("drip", DRIPS.values(), ids=DRIPS)
+def test_a_gateway_that_drips_is_left_when_the_total_time_is_over(
+    drip: Callable[[RawServer], None],
+    call: Callable[[Account], Any],
+    raw_server: RawServer,
+    account_at: Callable[..., Account],
+) -> None:
+    drip(raw_server)
+
+    is_left_in_time(call, account_at(raw_server.base_url, DASHSCOPE, total_timeout=0.4))
+
+    assert raw_server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "call", [create, ask, ask_async, cancel, cancel_async, list_tasks, upload], ids=lambda call: call.__name__
+)
+def test_every_call_has_a_total_time(
+    call: Callable[[Account], Any], raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    DRIPS["a header"](raw_server)
+
+    is_left_in_time(call, account_at(raw_server.base_url, DASHSCOPE, total_timeout=0.4))
+
+    assert raw_server.connections == 1
+
+
+def test_a_gateway_that_reads_slowly_is_left_when_the_total_time_is_over(
+    raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    raw_server.reads_slowly()
+    request = VideoRequest(REQUEST.body | {"input": {"prompt": "x" * 20_000_000}})
+
+    with pytest.raises(SubmitAmbiguous, match="total_timeout"):
+        create(account_at(raw_server.base_url, total_timeout=0.4), request)
+
+
+@pytest.mark.parametrize("call", [create, ask, ask_async], ids=lambda call: call.__name__)
+def test_a_tls_handshake_that_drips_is_left_before_anything_is_sent(
+    call: Callable[[Account], Any], raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    raw_server.drips(b"\0" * 16_384, before=b"\x16\x03\x03\x40\x00")  # the beginning of a long record
+    raw_server.reads_no_request()
+
+    with pytest.raises(SubmitNotSent if call is create else GatewayUnavailable, match="total_timeout"):
+        call(account_at(raw_server.base_url.replace("http:", "https:"), total_timeout=0.4))
+
+
+def test_the_second_call_on_a_kept_connection_has_a_total_time_too(
+    raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    answer = json.dumps(RUNNING).encode()
+
+    def answers_once(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
+        connection.recv(65536)
+        for _ in range(5_000):
+            connection.sendall(b"x")
+            time.sleep(0.02)
+
+    raw_server.acts(answers_once)
+    with WanClient(account_at(raw_server.base_url, total_timeout=0.5)) as client:
+        assert client.get_task(TASK_ID).status is TaskStatus.RUNNING
+
+        with pytest.raises(SubmitAmbiguous, match="total_timeout"):
+            client.create(REQUEST)
+
+    assert raw_server.connections == 1
+
+
+def test_a_call_that_is_over_leaves_its_kept_connection_alone(
+    raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    answer = json.dumps(RUNNING).encode()
+
+    def keeps_answering(connection: socket.socket) -> None:
+        while True:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
+            if not connection.recv(65536):
+                return
+
+    raw_server.acts(keeps_answering)
+    with WanClient(account_at(raw_server.base_url, total_timeout=0.3)) as client:
+        for _ in range(3):
+            assert client.get_task(TASK_ID).status is TaskStatus.RUNNING
+            time.sleep(0.2)  # together longer than the time of one call
+
+    assert raw_server.connections == 1
+
+
+# Much of everything ---------------------------------------------------------------------------------------------------
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+FLOODS = {
+    "headers": HEAD + b"a:b\r\n" * 19_000 + b"\r\n",
+    "one header": HEAD + b"a: " + b"b" * 200_000,
+    "informational answers": b"HTTP/1.1 100 C\r\n\r\n" * 30_000,
+    "trailers": HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"a:b\r\n" * 19_000 + b"\r\n",
+    "an extension of a chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"x" * 90_000 + b"\r\na\r\n0\r\n\r\n",
+    "small chunks": HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 100_000,
+    "a body": HEAD + b"Content-Length: 9000000\r\n\r\n" + b" " * 9_000_000,
+    "a body that is packed": HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b" " * 90_000_000),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+@pytest.mark.parametrize("call", [create, ask, ask_async], ids=lambda call: call.__name__)
+def test_a_flood_is_not_read(
+    call: Callable[[Account], Any], flood: bytes, raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    raw_server.sends(flood)
+    account = account_at(raw_server.base_url)
+    tracemalloc.start()
+
+    with pytest.raises(SubmitAmbiguous if call is create else GatewayUnavailable):
+        call(account)
+
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 40_000_000  # of which most is the flood itself, in this process
+    assert raw_server.connections == 1
+
+
+async def test_the_event_loop_takes_little_at_a_time(
+    raw_server: RawServer, account_at: Callable[..., Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received: list[int] = []
+    receive_data = h11.Connection.receive_data
+
+    def counting(connection: h11.Connection, data: bytes) -> None:
+        received.append(len(data))
+        receive_data(connection, data)
+
+    monkeypatch.setattr(h11.Connection, "receive_data", counting)
+    for flood in FLOODS.values():
+        raw_server.sends(flood)
+        async with AsyncWanClient(account_at(raw_server.base_url)) as client:
+            with pytest.raises(GatewayUnavailable):
+                await client.get_task(TASK_ID)
+
+    assert max(received) <= 8192
+    assert sum(received) < len(FLOODS) * 600_000
+
+
+# Cancels --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cancel_task", [cancel, cancel_async], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b""),
+        (200, b"<html>welcome</html>"),
+        (200, b"{}"),
+        (200, b"[]"),
+        (200, json.dumps({"request_id": "r", "code": "UnsupportedOperation", "message": "m"}).encode()),
+        (200, json.dumps({"request_id": "r", "error": {"message": "m"}}).encode()),
+        (200, json.dumps({"request_id": "r", "output": {"task_id": "another"}}).encode()),
+        (200, json.dumps({"request_id": "r", "output": {"task_id": TASK_ID, "task_status": "RUNNING"}}).encode()),
+        (201, json.dumps({"request_id": "r"}).encode()),
+        (202, json.dumps({"request_id": "r"}).encode()),
+        (204, b""),
+        (302, json.dumps({"request_id": "r"}).encode()),
+    ],
+)
+def test_a_cancel_is_believed_only_as_it_is_documented(
+    status: int,
+    body: bytes,
+    cancel_task: Callable[..., None],
+    raw_server: RawServer,
+    account_at: Callable[..., Account],
+) -> None:
+    raw_server.answers(status, body)
+
+    with pytest.raises(WanError) as caught:
+        cancel_task(account_at(raw_server.base_url, DASHSCOPE))
+
+    assert caught.value.wan_task_id == TASK_ID
+
+
+# What cannot be sent --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "unusable", ["", "..", "a b", "a\nb", "a\0b", "half \ud83d", "\ud83d", "x" * 201, "x" * 70_000, "a\x1b[31m"]
+)
+@every_read
+def test_an_id_that_no_task_can_have_is_lost_and_nothing_is_asked(
+    read: Callable[..., Any], unusable: str, raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    with pytest.raises(VideoTaskLost):
+        read(account_at(raw_server.base_url, DASHSCOPE), unusable)
+
+    assert raw_server.connections == 0
+
+
+@pytest.mark.parametrize("prompt", ["half of one: \ud83d", math.nan, object(), {1, 2}])
+def test_a_request_that_is_no_json_is_invalid_and_not_sent(
+    prompt: object, raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    request = VideoRequest(REQUEST.body | {"input": {"prompt": prompt}})
+
+    with pytest.raises(InvalidVideoRequest, match="Nothing was sent"):
+        create(account_at(raw_server.base_url), request)
+
+    assert raw_server.connections == 0
+
+
+@pytest.mark.parametrize("proxy", ["ftp://user:hunter22@127.0.0.1:1", "socks5://user:hunter22@127.0.0.1:1"])
+@pytest.mark.parametrize("call", [create, ask_async], ids=lambda call: call.__name__)
+def test_a_proxy_that_cannot_be_used_is_a_fault_of_the_environment(
+    call: Callable[[Account], Any], proxy: str, account_at: Callable[..., Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+
+    with pytest.raises(WanConnectionError, match="HTTPS_PROXY") as caught:
+        call(account_at("https://gateway.invalid"))
+
+    assert "hunter22" not in str(caught.value)
+
+
 # Lists ---------------------------------------------------------------------------------------------------------------
 
 
@@ -589,3 +854,100 @@ def test_a_list_that_is_too_long_is_not_read(raw_server: RawServer, account_at: 
         client.list_tasks("wan2.7-i2v", since=time.time() - 60, until=time.time())
 
     assert len(raw_server.requests) == 20
+
+
+# APIYI's list, which a system token opens ----------------------------------------------------------------------------
+
+TOKEN = "owner-token-0123456789"
+
+
+def owner(account: Account) -> Account:
+    return replace(account, system_token=TOKEN)
+
+
+def test_a_system_token_opens_the_list(wan_emulator: RunningEmulator, account_at: Callable[..., Account]) -> None:
+    account = account_at(wan_emulator.base_url, APIYI, read_timeout=20.0)
+    before = time.time()
+    created = [create(account).wan_task_id for _ in range(3)]
+
+    with WanClient(owner(account)) as client:
+        listed = client.list_tasks("wan2.7-i2v", since=before, until=time.time())
+        earlier = client.list_tasks("wan2.7-i2v", since=before - 900, until=before - 600)
+        unknown = client.cost_of("no such task")
+
+    assert sorted(row.wan_task_id for row in listed) == sorted(created)
+    assert {row.model for row in listed} == {"wan2.7-i2v"}
+    assert earlier == []
+    assert unknown is None
+
+
+def test_the_token_is_sent_for_the_list_alone_raw_and_without_the_key(
+    raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    row = {"task_id": "a", "status": "completed", "quota": 42_000, "submit_time": 1_775_113_902, "model_name": "m"}
+    raw_server.answers(200, {"data": {"items": [row]}})
+    account = owner(account_at(raw_server.base_url, APIYI))
+
+    with WanClient(account) as client:
+        rows = client.list_tasks("m", since=1_775_113_902, until=1_775_113_903)
+        cost = client.cost_of("a")
+        with suppress(WanError):
+            client.get_task("a")
+
+    assert [row.wan_task_id for row in rows] == ["a"]
+    assert cost == 0.084
+    *lists, poll = raw_server.requests
+    assert len(lists) == 3  # two pages, of which the second has nothing new, and the cost
+    for request in lists:
+        assert f"\r\nauthorization: {TOKEN}\r\n".encode() in request.replace(b"Authorization", b"authorization")
+        assert b"sk-" not in request
+    assert TOKEN.encode() not in poll
+    assert TOKEN not in repr((account, client))
+
+
+@pytest.mark.parametrize("quota", [None, "42000", True, -1, float("inf"), 10**400, {}])
+def test_a_quota_that_is_no_amount_is_no_cost(
+    quota: Any, raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    rows = [{"task_id": "a", "status": "completed", "quota": quota, "submit_time": 1_775_113_902}]
+    raw_server.answers(200, {"data": {"items": rows}})
+
+    with WanClient(owner(account_at(raw_server.base_url, APIYI))) as client:
+        assert client.cost_of("a") is None
+
+
+def test_a_failed_task_still_shows_its_charge_and_costs_nothing(
+    raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    rows = [{"task_id": "a", "status": "failed", "quota": 42_000, "submit_time": 1_775_113_902}]
+    raw_server.answers(200, {"data": {"items": rows}})
+
+    with WanClient(owner(account_at(raw_server.base_url, APIYI))) as client:
+        assert client.cost_of("a") is None
+
+
+@pytest.mark.parametrize("body", [{"data": None}, {"data": {"items": None}}, {"success": False, "message": "no"}, []])
+def test_what_is_no_list_of_an_owner_makes_the_gateway_unavailable(
+    body: Any, raw_server: RawServer, account_at: Callable[..., Account]
+) -> None:
+    raw_server.answers(200, body)
+
+    with WanClient(owner(account_at(raw_server.base_url, APIYI))) as client, pytest.raises(GatewayUnavailable):
+        client.list_tasks("m", since=0, until=1)
+
+
+def test_without_a_token_the_cost_is_not_asked_for(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
+    with WanClient(account_at(raw_server.base_url, APIYI)) as client:
+        assert client.cost_of("a") is None
+
+    assert raw_server.requests == []
+
+
+def test_a_token_that_the_gateway_repeats_is_hidden(raw_server: RawServer, account_at: Callable[..., Account]) -> None:
+    raw_server.answers(401, {"success": False, "message": f"token {TOKEN} is not valid"})
+
+    with WanClient(owner(account_at(raw_server.base_url, APIYI))) as client, pytest.raises(WanError) as caught:
+        client.cost_of("a")
+
+    assert "is not valid" in str(caught.value)
+    assert TOKEN[:8] not in f"{caught.value} {caught.value!r} {vars(caught.value)}"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -367,7 +368,17 @@ def test_a_gateway_that_could_not_reach_its_upstream_has_not_lost_the_task() -> 
 # Retry-After ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("0", 0.0), ("1.5", 1.5), ("-3", 0.0), (" 20 ", 20.0)])
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("-3", 0.0),
+        (" 20 ", 20.0),
+        *((long, 86_400.0) for long in ("1e308", "inf", "9" * 90, "Fri, 31 Dec 9999 23:59:59 GMT")),
+    ],
+)
 def test_retry_after_in_seconds_is_kept(value: str, seconds: float) -> None:
     for error in (error_at_create(answer(429, retry_after=value)), error_at_read(answer(503, retry_after=value))):
         assert isinstance(error, RateLimited | GatewayUnavailable)
@@ -398,6 +409,8 @@ def test_retry_after_as_a_date_without_a_zone_or_in_the_past_is_understood() -> 
         "soon",
         "",
         "  ",
+        "nan",
+        "9" * 101,
         "Wed, 99 Oct 2015 07:28:00 GMT",
         "Wed, 21 Oct 99999 07:28:00 GMT",
         "Wed, 21 Oct 2015 07:28:00 +99999999999999",
@@ -515,6 +528,17 @@ def test_a_failed_task_reaches_the_worker_with_what_it_says_about_retries(*, ret
 @pytest.mark.parametrize("fields", [{}, {"kind": "FromTheFuture", "message": "m"}, {"kind": None}, {"kind": ["x"]}])
 def test_an_error_of_an_unknown_class_becomes_a_plain_one(fields: dict[str, Any]) -> None:
     assert type(error_from_dict(fields)) is WanError
+
+
+def test_an_error_is_clean_whoever_wrote_its_text() -> None:
+    name = os.fsdecode(b"/media/\xff\xfe.png")
+    error = VideoTaskFailed(f"cannot read {name}\0", code="a\ud83d", request_id="r\0", wan_task_id="t\x1b[31m")
+
+    for text in (str(error), repr(error), *map(str, vars(error).values())):
+        text.encode()
+        assert text.isprintable()
+    arrived = error_from_dict({"message": name, "kind": "VideoTaskLost", "code": 7, "wan_task_id": "t\0"})
+    assert (arrived.message, arrived.code, arrived.wan_task_id) == ("/media/�.png", "7", "t�")
 
 
 def test_an_invalid_request_keeps_its_problems_apart() -> None:

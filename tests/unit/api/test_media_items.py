@@ -24,8 +24,10 @@ def row(model: str, gateway: Gateway = DASHSCOPE) -> Model:
     return found
 
 
-def url_problem(url: Any, role: str = "first_frame", base_url: str = PUBLIC) -> str | None:
-    return next(url_problems([MediaReference(role, url)], base_url), None)
+def url_problem(
+    url: Any, role: str = "first_frame", base_url: str = PUBLIC, *, http_allowed: bool = False
+) -> str | None:
+    return next(url_problems([MediaReference(role, url)], base_url, http_allowed=http_allowed), None)
 
 
 # Items ---------------------------------------------------------------------------------------------------------------
@@ -122,7 +124,8 @@ def test_every_file_is_listed_with_its_kind_and_its_limits() -> None:
         ("link", MediaKind.OTHER),
         ("audio_url", MediaKind.AUDIO),
     ]
-    assert [reference.limits for reference in references] == [None, model.limits["reference_voice"], None, None, None]
+    limited = ("reference_image", "reference_voice", "reference_video")
+    assert [reference.limits for reference in references] == [*(model.limits[role] for role in limited), None, None]
     assert references[1].url == VOICE
 
 

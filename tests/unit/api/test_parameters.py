@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from airflow_wan.api.parameters import convert_by_name, convert_parameters
-from airflow_wan.api.rules import Boolean, Choice, Integer, Parameter, Pattern
+from airflow_wan.api.rules import Boolean, Choice, Integer, Parameter
 
 RULES: dict[str, Parameter] = {
     "resolution": Choice(("720P", "1080P")),
     "duration": Integer(2, 10, also=0),
     "seed": Integer(0, 2_147_483_647),
     "watermark": Boolean(),
-    "ratio": Pattern(r"\d{1,2}:\d{1,2}", "16:9"),
+    "ratio": Choice(("16:9", "21:9")),
 }
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from airflow_wan.api.arguments import is_unset
 from airflow_wan.api.catalogue import find_model, known_model_ids
 from airflow_wan.api.gateways import APIYI, DASHSCOPE, Gateway, create_call
 from airflow_wan.api.requests import VideoRequest, build_video_request
-from airflow_wan.api.rules import Integer
+from airflow_wan.api.rules import Integer, MediaKind
 from airflow_wan.exceptions import InvalidVideoRequest
 
 IMAGE = "https://your-cdn.com/rap.png"
@@ -111,6 +112,13 @@ def test_the_create_call_goes_to_the_documented_path_with_the_async_header(gatew
     assert call.headers == {"X-DashScope-Async": "enable"}
 
 
+def test_a_model_of_a_first_and_a_last_frame_has_a_path_of_its_own_at_dashscope() -> None:
+    body = {"model": "wan2.2-kf2v-flash", "input": {}, "parameters": {}}
+
+    assert create_call(DASHSCOPE, body).path == "/api/v1/services/aigc/image2video/video-synthesis"
+    assert create_call(APIYI, body).path == APIYI.create_path
+
+
 @pytest.mark.parametrize("text", [None, "", "  ", "None", " None "])
 def test_none_and_what_a_template_renders_for_it_count_as_not_given(text: str | None) -> None:
     assert is_unset(text)
@@ -127,7 +135,19 @@ def test_falsy_values_count_as_given(value: object) -> None:
     [
         ("wan2.6-t2v", {"parameters": {"resolution": "1080P", "ratio": "1:1"}}, {}, {"size": "1440*1440"}),
         ("wan2.6-t2v", {"audio_url": AUDIO}, {"audio_url": AUDIO}, {"size": "1280*720"}),
-        ("wan2.6-t2v", {"parameters": {"size": "832*480", "resolution": "1080P"}}, {}, {"size": "832*480"}),
+        ("wan2.6-t2v", {"parameters": {"size": "832*1088", "resolution": "1080P"}}, {}, {"size": "832*1088"}),
+        ("wan2.6-t2v", {"parameters": {"resolution": "1080P", "ratio": "4:3"}}, {}, {"size": "1632*1248"}),
+        ("wan2.6-t2v-us", {"parameters": {"resolution": "1080P", "ratio": "3:4"}}, {}, {"size": "1248*1632"}),
+        ("wan2.5-t2v-preview", {"parameters": {"resolution": "480P", "ratio": "1:1"}}, {}, {"size": "624*624"}),
+        ("wan2.2-t2v-plus", {}, {}, {"size": "832*480"}),
+        ("wan2.6-i2v-us", {"media": [FIRST]}, {"img_url": IMAGE}, {"resolution": "720P"}),
+        ("wan2.2-i2v-plus", {"media": [FIRST]}, {"img_url": IMAGE}, {"resolution": "480P"}),
+        (
+            "wan2.2-kf2v-flash",
+            {"media": [FIRST, LAST]},
+            {"first_frame_url": IMAGE, "last_frame_url": IMAGE},
+            {"resolution": "720P"},
+        ),
         ("wan2.6-i2v", {"media": [FIRST, SOUND]}, {"img_url": IMAGE, "audio_url": AUDIO}, {"resolution": "720P"}),
         ("wan2.6-i2v-2025-12-01", {"media": [FIRST]}, {"img_url": IMAGE}, {"resolution": "720P"}),
         ("wan2.6-r2v", {"media": [SCENE, FACE]}, {"reference_urls": [CLIP, IMAGE]}, {"size": "1280*720"}),
@@ -185,16 +205,148 @@ def test_an_argument_that_must_be_a_dict_is_refused_as_anything_else(name: str, 
 
 
 @pytest.mark.parametrize("model", ["wan2.7-i2v", "wan2.6-i2v", "happyhorse-1.1-i2v"])
-def test_a_prompt_over_the_limit_is_refused_because_the_gateway_would_cut_it(model: str) -> None:
+def test_a_prompt_over_the_limit_is_sent_with_a_warning_since_the_gateway_cuts_it(model: str) -> None:
     row = find_model(model, APIYI.name)
     assert row
     for name, longest in (("prompt", row.prompt_chars), ("negative_prompt", row.negative_prompt_chars)):
-        assert build(model=model, **{name: "字" * longest})
+        assert not [warning for warning in build(model=model, **{name: "x" * longest}).warnings if name in warning]
 
-        (problem,) = problems_of(model=model, **{name: "字" * (longest + 1)})
+        request = build(model=model, **{name: "x" * (longest + 1)})
 
-        assert problem.startswith(f"{name} has {longest + 1} characters")
-        assert f"at most {longest} " in problem
+        (warning,) = [warning for warning in request.warnings if warning.startswith(name)]
+        assert f"{longest + 1} characters" in warning
+        assert f"first {longest} " in warning
+        assert request.body["input"][name] == "x" * (longest + 1)
+
+
+def test_a_chinese_character_counts_as_two_in_a_prompt_of_happyhorse() -> None:
+    for prompt, cut in (("字" * 2500, False), ("字" * 2501, True), ("x" * 5000, False), ("字" * 2499 + "ab", False)):
+        request = build(gateway=DASHSCOPE, model="happyhorse-1.1-i2v", prompt=prompt)
+
+        assert bool(request.warnings) is cut
+
+
+def test_the_watermark_of_happyhorse_is_always_sent_because_its_default_is_on(gateway: Gateway) -> None:
+    assert build(gateway=gateway, model="happyhorse-1.1-i2v").parameters["watermark"] is False
+    asked = build(gateway=gateway, model="happyhorse-1.1-i2v", parameters={"watermark": "True"})
+    assert asked.parameters["watermark"] is True
+
+
+@pytest.mark.parametrize("model", ["wan2.7-t2v", "wan2.6-t2v", "happyhorse-1.1-t2v", "wan9-x2v"])
+@pytest.mark.parametrize(("number", "text"), [(5, "5"), (2.5, "2.5"), (-7, "-7")])
+def test_a_number_that_native_rendering_made_is_sent_as_text(model: str, number: float, text: str) -> None:
+    assert build(model=model, media=None, prompt=number).body["input"] == {"prompt": text}
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [
+        ("wan2.7_t2v", "wan2.7-t2v"),
+        ("wan27-i2v", "wan2.7-i2v"),
+        ("Wan2.7-i2v", "wan2.7-i2v"),
+        ("WAN2.7-I2V-2026-04-25", "wan2.7-i2v"),
+        ("wan2.7-i2vv", "wan2.7-i2v"),
+        ("wan2.7-video-edit", "wan2.7-videoedit"),
+        ("happyhorse1.1-t2v", "happyhorse-1.1-t2v"),
+        ("wan-3.0-video", "wan3.0-video"),
+        ("alibaba/wan2.7-i2v", "wan2.7-i2v"),
+    ],
+)
+def test_a_misspelt_model_id_is_told_which_one_may_be_meant(typo: str, meant: str) -> None:
+    (warning,) = build(model=typo).warnings
+
+    assert f"did you mean {meant}?" in warning
+
+
+@pytest.mark.parametrize("model", ["sora-2", "x", "wan" * 1000, "/", "模型"])
+def test_a_model_id_that_is_near_to_none_gets_the_list_of_all(model: str) -> None:
+    (warning,) = build(model=model).warnings
+
+    assert "did you mean" not in warning
+    assert "wan2.7-t2v" in warning
+
+
+def test_media_may_be_paths() -> None:
+    voiced = {"type": "reference_image", "url": Path("/data/a.png"), "reference_voice": Path("/data/a.mp3")}
+    request = build(model="wan2.7-r2v", media=[voiced])
+
+    assert request.body["input"]["media"] == [
+        {"type": "reference_image", "url": "/data/a.png", "reference_voice": "/data/a.mp3"}
+    ]
+    assert build(model="wan2.7-t2v", media=None, audio_url=Path("/a.mp3")).body["input"]["audio_url"] == "/a.mp3"
+    assert problems_of(media=[{"type": "first_frame", "url": Path("a.png")}])
+
+
+@pytest.mark.parametrize(
+    ("gateway", "model", "media", "fine"),
+    [
+        (DASHSCOPE, "wan2.7-i2v", [item("first_frame", "http://cdn.example.com/a.png")], True),
+        (DASHSCOPE, "wan2.6-i2v", [item("first_frame", "http://cdn.example.com/a.png")], True),
+        (DASHSCOPE, "wan9-x2v", [item("first_frame", "http://cdn.example.com/a.png")], True),
+        (DASHSCOPE, "wan2.7-i2v", [item("first_frame", "http://192.168.0.3/a.png")], False),
+        (DASHSCOPE, "wan3.0-video", [item("first_frame", "http://cdn.example.com/a.png")], False),
+        (DASHSCOPE, "wan3.0-video", [item("link", "http://example.com/page")], False),
+        (APIYI, "wan2.7-i2v", [item("first_frame", "http://cdn.example.com/a.png")], False),
+    ],
+)
+def test_media_by_plain_http_pass_where_the_gateway_documents_them(
+    gateway: Gateway, model: str, media: list[dict[str, Any]], fine: bool
+) -> None:
+    if fine:
+        assert build(gateway=gateway, model=model, media=media)
+    else:
+        assert problems_of(gateway=gateway, model=model, media=media)
+
+
+def test_an_image_to_edit_with_is_no_data_uri_at_dashscope() -> None:
+    media = [item("video"), item("reference_image", "data:image/png;base64,iVBORw0KGgo=")]
+
+    (problem,) = problems_of(gateway=DASHSCOPE, model="wan2.7-videoedit", media=media)
+    assert "by URL only" in problem
+    assert build(gateway=APIYI, model="wan2.7-videoedit", media=media)
+
+
+def test_shots_without_a_rewritten_prompt_have_a_warning() -> None:
+    parameters = {"shot_type": "multi", "prompt_extend": False}
+
+    (warning,) = build(gateway=DASHSCOPE, model="wan2.6-i2v", parameters=parameters).warnings
+
+    assert "shot_type has no effect" in warning
+
+
+@pytest.mark.parametrize(
+    ("media", "lengths", "parameters", "fact"),
+    [
+        ([item("reference_video")] * 2, [8.0, 7.0], {}, None),
+        ([item("reference_video")] * 2, [8.0, 8.0], {}, "reference_video: together they last 16.00 s"),
+        ([item("reference_audio", AUDIO)] * 3, [6.0, 6.0, 6.0], {}, "reference_audio: together they last 18.00 s"),
+        ([item("reference_audio", AUDIO)] * 3, [5.0, 5.0, None], {}, None),
+        ([item("reference_video")], [15.0], {"duration": 15}, None),
+        ([item("reference_video")], [15.0], {"duration": 16}, "more than the 30 s"),
+        ([item("reference_video")], [15.0], {"duration": -1}, None),
+        ([item("reference_image")], [None], {"duration": 30}, None),
+        ([item("reference_audio", AUDIO)], [15.0], {"duration": 30}, None),
+    ],
+)
+def test_files_that_last_too_long_together_are_a_problem(
+    media: list[dict[str, Any]], lengths: list[float | None], parameters: dict[str, Any], fact: str | None
+) -> None:
+    request = build(model="wan3.0-video", media=media, parameters=parameters)
+
+    problems = request.length_problems(lengths)
+
+    assert [fact in problem for problem in problems] == ([True] if fact else [])
+
+
+def test_a_duration_that_no_clip_leaves_room_for_is_refused_before_the_clip_is_measured() -> None:
+    assert problems_of(model="wan3.0-video", media=[item("reference_video")], parameters={"duration": 30})
+
+
+def test_a_page_or_document_needs_a_rewritten_prompt() -> None:
+    media = [item("link")]
+
+    assert problems_of(model="wan3.0-video", media=media, parameters={"prompt_extend": False})
+    assert build(model="wan3.0-video", media=media, parameters={"prompt_extend": True})
 
 
 @pytest.mark.parametrize("unset", [None, "", "None"])
@@ -205,7 +357,7 @@ def test_a_prompt_is_required_at_apiyi_only(unset: str | None) -> None:
     assert "prompt" not in build(gateway=DASHSCOPE, prompt=unset).body["input"]
 
 
-@pytest.mark.parametrize("prompt", [7, ["a"], {"a": 1}])
+@pytest.mark.parametrize("prompt", [True, ["a"], {"a": 1}])
 def test_a_prompt_that_is_not_text_is_refused(prompt: Any) -> None:
     (problem,) = problems_of(prompt=prompt)
 
@@ -223,8 +375,8 @@ def test_a_missing_model_is_refused(model: Any) -> None:
 
 def test_all_problems_are_reported_at_once_and_in_full() -> None:
     arguments: dict[str, Any] = {
-        "prompt": "p" * 6000,
-        "negative_prompt": "n" * 600,
+        "prompt": ["p"],
+        "negative_prompt": {"n": 1},
         "media": [item("first_frame", "http://a.example/x.png"), item("driving_audio", "x.mp3"), item("frist_frame")],
         "parameters": {
             "resolution": "720p",
@@ -315,35 +467,61 @@ def test_an_unknown_model_needs_neither_prompt_nor_media() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gateway", "model", "arguments", "seconds", "longest", "follows_source", "billed_input"),
+    ("gateway", "model", "arguments", "lengths", "expected", "billed"),
     [
-        (APIYI, "wan2.7-i2v", {}, 5, 5, False, 0),
-        (APIYI, "wan2.7-i2v", {"parameters": {"duration": "10"}}, 10, 10, False, 0),
-        (DASHSCOPE, "wan2.7-r2v", {"media": [FACE]}, 5, 5, False, 0),
-        (DASHSCOPE, "wan2.7-r2v", {"media": [FACE, SCENE]}, 5, 5, False, 5),
-        (APIYI, "wan2.7-r2v", {"media": [FACE, SCENE]}, 5, 5, False, 0),
-        (DASHSCOPE, "wan2.7-videoedit", EDIT, None, 10, True, 10),
-        (DASHSCOPE, "wan2.7-videoedit", EDIT | {"parameters": {"duration": 0}}, None, 10, True, 10),
-        (DASHSCOPE, "wan2.7-videoedit", EDIT | {"parameters": {"duration": 4}}, 4, 4, False, 10),
-        (DASHSCOPE, "happyhorse-1.0-video-edit", EDIT, None, 15, True, 15),
-        (APIYI, "wan3.0-video", {"media": None, "parameters": {"duration": -1}}, None, 30, False, 0),
-        (APIYI, "wan9-x2v", {}, None, None, False, 0),
-        (APIYI, "wan9-x2v", {"parameters": {"duration": "7"}}, 7, 7, False, 0),
+        (APIYI, "wan2.7-i2v", {}, [], 5, 5),
+        (APIYI, "wan2.7-i2v", {"parameters": {"duration": "10"}}, [], 10, 10),
+        (APIYI, "wan2.7-i2v", {"media": [item("first_clip")]}, [3.0], 5, 9),
+        (DASHSCOPE, "wan2.7-r2v", {"media": [FACE]}, [], 5, 5),
+        (DASHSCOPE, "wan2.7-r2v", {"media": [FACE, SCENE]}, [None], 5, 10),
+        (DASHSCOPE, "wan2.7-r2v", {"media": [SCENE, SCENE]}, [1.2, 1.2], 5, 9),
+        (DASHSCOPE, "wan2.7-r2v", {"media": [SCENE, SCENE]}, [8.0, 8.0], 5, 10),
+        (APIYI, "wan2.7-r2v", {"media": [FACE, SCENE]}, [None], 5, 10),
+        (DASHSCOPE, "wan2.7-videoedit", EDIT, [None], None, 20),
+        (DASHSCOPE, "wan2.7-videoedit", EDIT, [3.5], None, 8),
+        (DASHSCOPE, "wan2.7-videoedit", EDIT | {"parameters": {"duration": 0}}, [None], None, 20),
+        # A duration only cuts the source: what is longer than the source cannot come out.
+        (DASHSCOPE, "wan2.7-videoedit", EDIT | {"parameters": {"duration": 4}}, [None], None, 14),
+        (DASHSCOPE, "wan2.7-videoedit", EDIT | {"parameters": {"duration": 4}}, [8.5], 4, 13),
+        (DASHSCOPE, "wan2.7-videoedit", EDIT | {"parameters": {"duration": 9}}, [3.5], 3.5, 8),
+        (DASHSCOPE, "happyhorse-1.0-video-edit", EDIT, [None], None, 75),
+        (DASHSCOPE, "happyhorse-1.0-video-edit", EDIT, [20.5], None, 36),
+        (APIYI, "wan3.0-video", {"media": None, "parameters": {"duration": -1}}, [], None, 30),
+        (APIYI, "wan3.0-video", {"media": [SCENE]}, [8.0], 5, 14),
+        (APIYI, "wan3.0-video", {"media": [SCENE]}, [None], 5, 20),
+        (APIYI, "wan3.0-video", {"media": [SCENE, SCENE]}, [4.0, None], 5, 20),
+        (APIYI, "wan3.0-video", {"media": [SCENE], "parameters": {"duration": -1}}, [8.0], None, 30),
+        (APIYI, "wan9-x2v", {}, [], None, None),
+        (APIYI, "wan9-x2v", {"parameters": {"duration": "7"}}, [], 7, 7),
+        (APIYI, "wan9-x2v", {"media": [SCENE], "parameters": {"duration": "7"}}, [2.0], 7, 10),
+        (APIYI, "wan9-x2v", {"media": [SCENE], "parameters": {"duration": "7"}}, [None], 7, None),
+        # What extra_body brings cannot be measured.
+        (
+            DASHSCOPE,
+            "wan2.6-r2v",
+            {"media": [FACE], "extra_body": {"input": {"reference_video_urls": [CLIP]}}},
+            [],
+            5,
+            10,
+        ),
+        (DASHSCOPE, "wan2.7-t2v", {"media": None, "extra_body": {"input": {"media": [SCENE]}}}, [], 5, None),
+        (DASHSCOPE, "wan2.7-t2v", {"media": None, "extra_body": {"input": {"audio_url": AUDIO}}}, [], 5, 5),
+        (DASHSCOPE, "wan2.7-t2v", {"media": None, "extra_body": {"model": "wan3.0-video"}}, [], 5, 5),
+        (DASHSCOPE, "wan2.7-t2v", {"media": None, "extra_body": {"model": "wan9-x2v"}}, [], None, None),
     ],
 )
-def test_a_request_knows_how_long_the_video_will_be(
+def test_a_request_knows_how_long_the_video_must_be_and_what_can_be_billed_at_most(
     gateway: Gateway,
     model: str,
     arguments: dict[str, Any],
-    seconds: float | None,
-    longest: float | None,
-    follows_source: bool,
-    billed_input: float,
+    lengths: list[float | None],
+    expected: float | None,
+    billed: float | None,
 ) -> None:
     request = build(gateway=gateway, model=model, **arguments)
 
-    assert (request.seconds, request.longest_seconds) == (seconds, longest)
-    assert (request.follows_source, request.billed_input_seconds) == (follows_source, billed_input)
+    assert request.expected_seconds(lengths) == expected
+    assert request.billed_seconds(lengths) == billed
 
 
 @pytest.mark.parametrize(
@@ -355,13 +533,16 @@ def test_a_request_knows_how_long_the_video_will_be(
         ("wan2.6-t2v", {}, "720P"),
         ("wan2.6-t2v", {"resolution": "1080P", "ratio": "1:1"}, "1080P"),
         ("wan2.6-t2v", {"resolution": "1080P", "ratio": "3:4"}, "1080P"),
-        ("wan2.6-t2v", {"size": "832*480"}, "480P"),
+        ("wan2.5-t2v-preview", {"size": "832*480"}, "480P"),
         ("wan2.6-t2v", {"size": "832*1088"}, "720P"),
         ("wan2.6-t2v", {"size": "1440*1440", "resolution": "720P"}, "1080P"),
-        ("wan9-x2v", {}, "720P"),
+        ("wan9-x2v", {}, None),
+        ("wan9-x2v", {"resolution": "4K"}, "4K"),
     ],
 )
-def test_a_size_counts_as_the_nearest_resolution(model: str, parameters: dict[str, Any], resolution: str) -> None:
+def test_a_size_counts_as_the_nearest_resolution(
+    model: str, parameters: dict[str, Any], resolution: str | None
+) -> None:
     assert build(gateway=DASHSCOPE, model=model, media=None, parameters=parameters).resolution == resolution
 
 
@@ -574,7 +755,11 @@ def test_whatever_is_given_becomes_a_request_that_can_be_sent_or_a_list_of_probl
     if refusal is None:
         json.dumps(request.body, ensure_ascii=False, allow_nan=False).encode()
         assert str(request)
-        assert request.with_urls({IMAGE: AUDIO}).resolution
+        assert request.with_urls({IMAGE: AUDIO}).resolution == request.resolution
+        videos = [reference for reference in request.media if reference.kind is MediaKind.VIDEO]
+        for length in (None, 2.5):
+            billed = request.billed_seconds([length] * len(videos))
+            assert billed is None or billed > 0
         assert request.longest_seconds is None or request.longest_seconds > 0
     else:
         assert refusal.problems

@@ -250,6 +250,64 @@ def test_a_task_cannot_be_changed() -> None:
         task.status = TaskStatus.FAILED  # type: ignore[misc]
 
 
+OTHER = "00000000-0000-4000-8000-000000000001"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"task_id": OTHER, "status": "completed", "result_url": URL},
+        {"task_id": OTHER, "status": "failed", "fail_reason": "why"},
+        {"output": {"task_id": OTHER, "task_status": "SUCCEEDED", "video_url": URL}},
+        {"output": {"task_id": OTHER, "task_status": "FAILED", "code": "InvalidParameter"}},
+        {"output": {"task_id": OTHER, "task_status": "UNKNOWN"}},
+        {"task_id": OTHER, "output": {"task_status": "SUCCEEDED", "video_url": URL}},
+        {"code": "success", "data": {"task_id": OTHER, "status": "SUCCESS", "result_url": URL}},
+        {"status": "completed", "result_url": URL, "output": {"task_id": OTHER}},
+        {"task_id": OTHER, "status": "completed", "result_url": URL, "output": {"task_id": TASK_ID}},
+        {"code": "InvalidParameter", "message": "m", "output": {"task_id": OTHER}},
+        {"task_id": 4711, "status": "completed", "result_url": URL},
+    ],
+)
+def test_an_answer_about_another_task_is_not_believed(payload: dict[str, Any]) -> None:
+    with pytest.raises(GatewayUnavailable) as caught:
+        read(payload)
+
+    assert caught.value.wan_task_id == TASK_ID
+    assert "TOPSECRET" not in str(caught.value)
+
+
+def test_the_id_that_the_upstream_of_a_gateway_has_for_a_task_may_differ() -> None:
+    upstream = {"output": {"task_id": OTHER, "task_status": "SUCCEEDED", "video_url": URL}, "usage": {"SR": 720}}
+
+    for payload in (
+        {"task_id": TASK_ID, "status": "completed", "result": {"data": upstream}},
+        {"data": {"task_id": TASK_ID, "status": "SUCCESS", "data": upstream}},
+    ):
+        task = read(payload)
+
+        assert (task.wan_task_id, task.status, task.video_url, task.usage) == (
+            TASK_ID,
+            TaskStatus.SUCCEEDED,
+            URL,
+            {"SR": 720},
+        )
+
+
+def test_what_an_answer_says_of_another_task_beside_ours_does_not_count() -> None:
+    ours = {"task_id": TASK_ID, "task_status": "SUCCEEDED"}
+
+    task = read({"output": ours, "data": {"task_id": OTHER, "status": "FAILURE", "result_url": URL, "progress": 7}})
+
+    assert (task.status, task.video_url, task.progress) == (TaskStatus.SUCCEEDED, None, None)
+
+
+@pytest.mark.parametrize("status", [201, 202, 203, 206, 302, 304])
+def test_a_task_is_believed_only_with_status_200(status: int) -> None:
+    with pytest.raises(GatewayUnavailable):
+        read_task(answer({"task_id": TASK_ID, "status": "failed"}, status=status), TASK_ID)
+
+
 @pytest.mark.parametrize(
     "payload", [None, {}, [], "completed", 3, {"status": 200}, {"status": ""}, {"output": {}}, {"data": []}]
 )
@@ -268,6 +326,14 @@ def test_an_error_code_in_an_answer_with_status_200_counts() -> None:
 def test_a_task_status_in_a_failed_answer_does_not_count() -> None:
     with pytest.raises(GatewayUnavailable):
         read_task(answer({"status": "completed", "result_url": URL}, status=502), TASK_ID)
+
+
+def test_the_prompt_is_read_from_the_request_that_apiyi_repeats_in_its_record() -> None:
+    record = {"input": {"prompt": "a kite", "media": []}, "output": {}}
+
+    task = read_task(answer({"status": "completed", "task_id": TASK_ID, "result": {"data": record}}), TASK_ID)
+
+    assert task.orig_prompt == "a kite"
 
 
 # Lists ---------------------------------------------------------------------------------------------------------------

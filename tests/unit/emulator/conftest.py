@@ -120,6 +120,8 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
     (folder / "tone.wav").write_bytes(tone(3.0))
     (folder / "blip.wav").write_bytes(tone(0.5))
     (folder / "clip.mp4").write_bytes(clip(3))
+    (folder / "smooth.mp4").write_bytes(clip(3, fps=24))
+    (folder / "long.mp4").write_bytes(clip(9, fps=16))
     (folder / "notes.txt").write_text("neither picture nor sound")
     with MediaServer(folder) as server:
         yield server
@@ -139,13 +141,14 @@ def picture(size: tuple[int, int], colour: str) -> Image.Image:
     return Image.blend(Image.new("RGB", size, colour), Image.linear_gradient("L").resize(size).convert("RGB"), 0.3)
 
 
-def clip(seconds: int) -> bytes:
+def clip(seconds: int, fps: int = 10) -> bytes:
     target = io.BytesIO()
     with av.open(target, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=10)
+        stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
-        for number in range(seconds * 10):
-            frame = av.VideoFrame.from_image(picture((640, 360), "orange"))
+        still = picture((640, 360), "orange")
+        for number in range(seconds * fps):
+            frame = av.VideoFrame.from_image(still)
             frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -6,13 +6,12 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from airflow_wan.emulator.testing import AT_ONCE
 
 if TYPE_CHECKING:
-    import httpx
-
     from airflow_wan.emulator.testing import RunningEmulator
 
 CREATE = "/wan/api/v1/services/aigc/video-generation/video-synthesis"
@@ -272,3 +271,47 @@ def test_a_path_that_does_not_exist_is_404_in_its_envelope(apiyi: Any, method: s
     assert answer.status_code == 404
     assert answer.json()["error"]["type"] == "invalid_request_error"
     assert "X-Shellapi-Request-Id" in answer.headers
+
+
+class TestTheTaskTable:
+    """``GET /api/task/self``, which a system token opens."""
+
+    @pytest.fixture
+    def wan_emulator_settings(self) -> Any:
+        return replace(AT_ONCE, system_token="owner-token")
+
+    @pytest.fixture
+    def table(self, wan_emulator: Any) -> Any:
+        def get(token: str = "owner-token", **query: Any) -> Any:
+            return httpx.get(
+                f"{wan_emulator.base_url}/api/task/self", headers={"Authorization": token}, params=query, timeout=30
+            )
+
+        return get
+
+    def test_it_has_the_documented_fields_and_the_cost(self, apiyi: Any, i2v: Any, table: Any) -> None:
+        i2v["parameters"] = {"resolution": "720P", "duration": 2}
+        task_id = apiyi.created(i2v)
+        apiyi.ended(task_id)
+
+        (row,) = table(task_id=task_id).json()["data"]["items"]
+
+        assert set(row) == {"task_id", "status", "quota", "submit_time", "finish_time", "model_name"}
+        assert (row["task_id"], row["status"], row["model_name"]) == (task_id, "completed", "wan2.7-i2v")
+        assert row["quota"] / 500_000 == 0.168
+        assert row["submit_time"] <= row["finish_time"]
+
+    def test_it_is_filtered_and_comes_in_pages(self, apiyi: Any, i2v: Any, table: Any) -> None:
+        created = [apiyi.created(i2v) for _ in range(3)]
+
+        pages = [table(p=page, page_size=2).json()["data"]["items"] for page in (1, 2, 3)]
+
+        assert [row["task_id"] for page in pages for row in page] == created[::-1]
+        assert [len(page) for page in pages] == [2, 1, 0]
+        assert table(model_name="wan2.7-t2v").json()["data"]["items"] == []
+        assert table(end_timestamp=1).json()["data"]["items"] == []
+        assert table(p="first").status_code == 400
+
+    @pytest.mark.parametrize("token", ["", "another-token", "Bearer owner-token", "sk-0123456789abcdef"])
+    def test_it_opens_to_the_raw_token_alone(self, token: str, table: Any) -> None:
+        assert table(token).status_code == 401

@@ -203,7 +203,8 @@ def test_happyhorse_asks_for_larger_images_and_longer_videos(dashscope: Any, i2v
     i2v["model"] = "happyhorse-1.0-i2v"
     too_short = dashscope.create(i2v)
     i2v["parameters"]["duration"] = 3
-    i2v["input"]["media"][0]["url"] = media.url("below-happyhorse.png")
+    i2v["model"] = "happyhorse-1.0-r2v"
+    i2v["input"]["media"] = [{"type": "reference_image", "url": media.url("below-happyhorse.png")}]
     too_small = dashscope.ended(dashscope.created(i2v))
 
     assert too_short.status_code == 400
@@ -244,7 +245,6 @@ def test_a_missing_or_wrong_key_is_invalid_api_key(
         ({"parameters": {"seed": 2**31}}, 400, "InvalidParameter"),
         ({"input": {"prompt": "x", "media": [{"url": "https://a.b/c"}]}}, 400, "InvalidParameter"),
         ({"input": {"prompt": "x", "media": ["https://a.b/c"]}}, 400, "InvalidParameter"),
-        ({"input": {"prompt": "x", "negative_prompt": "y" * 501}}, 400, "InvalidParameter"),
     ],
 )
 def test_an_invalid_create_is_refused_at_once(dashscope: Any, i2v: Any, change: Any, status: int, code: str) -> None:

@@ -141,9 +141,19 @@ def test_a_form_that_differs_from_its_policy_is_refused_in_xml(
     assert wan_emulator.uploads() == []
 
 
+def test_each_policy_has_a_folder_of_its_own_and_figures_that_are_numbers(http: httpx.Client) -> None:
+    first, second = policy(http), policy(http)
+
+    assert first["upload_dir"] != second["upload_dir"]
+    assert first["upload_dir"].rpartition("/")[0] == second["upload_dir"].rpartition("/")[0]
+    for name in ("expire_in_seconds", "max_file_size_mb", "capacity_limit_mb"):
+        assert isinstance(first[name], int)
+
+
 def test_nothing_is_overwritten(http: httpx.Client, wan_emulator: RunningEmulator) -> None:
-    post(policy(http), b"first")
-    again = post(policy(http), b"second, by another policy for the same folder")
+    granted = policy(http)
+    post(granted, b"first")
+    again = post(granted, b"second, by the same policy")
 
     assert (again.status_code, "<Code>FileAlreadyExists</Code>" in again.text) == (409, True)
     assert [row["bytes"] for row in wan_emulator.uploads()] == [5]

@@ -185,10 +185,10 @@ class TestOtherModels:
         body = {
             "model": "wan2.6-t2v",
             "input": {"prompt": "a kite"},
-            "parameters": {"size": "832*480", "duration": 2},
+            "parameters": {"size": "832*1088", "duration": 2},
         }
 
-        assert probe(dashscope.video(body))["size"] == (832, 480)
+        assert probe(dashscope.video(body))["size"] == (832, 1088)
 
     def test_an_edit_lasts_as_its_source_does(self, gateway: Any, media: Any) -> None:
         clip = {"type": "video", "url": media.url("clip.mp4")}

@@ -69,7 +69,7 @@ def test_a_key_alone_leads_to_apiyi(look_up: Callable[[], Account], define: Call
 @either_way
 def test_every_field_of_the_connection_counts(look_up: Callable[[], Account], define: Callable[..., None]) -> None:
     figures = {"connect_timeout": 2, "read_timeout": "30.5", "total_timeout": 90, "least_speed": "2e3"}
-    extra = {"gateway": "dashscope", "workspace": " ws-1 ", **figures}
+    extra = {"gateway": "dashscope", "workspace": " ws-1 ", "system_token": " token-1 ", **figures}
     define(host="https://proxy.example/wan/", extra=extra)
 
     assert look_up() == Account(
@@ -77,6 +77,7 @@ def test_every_field_of_the_connection_counts(look_up: Callable[[], Account], de
         "https://proxy.example/wan",
         KEY,
         "ws-1",
+        system_token="token-1",
         connect_timeout=2.0,
         read_timeout=30.5,
         total_timeout=90.0,
@@ -213,6 +214,7 @@ def test_a_missing_connection_says_how_to_set_it(
         ({"extra": {"gateway": "openai"}}, "the gateway 'openai' in its extra; it must be apiyi or dashscope"),
         ({"extra": {"gateway": 7}}, "the gateway 7 in its extra"),
         ({"extra": {"workspace": "ws\n1"}}, "which is not a workspace id"),
+        ({"extra": {"system_token": "hunter2 and more"}}, "has a system_token with a space"),
         *(
             ({"extra": {name: value}}, f"has {name}={value!r} in its extra; it must be a positive number of {unit}")
             for name, unit in (
@@ -322,6 +324,10 @@ def test_a_client_for_a_worker_and_one_for_the_event_loop(define: Callable[..., 
     asyncio.run(open_and_close())
 
 
+def read_account(hook: WanHook) -> None:
+    assert hook.account
+
+
 def open_client(hook: WanHook) -> None:
     with hook.get_conn():
         pass
@@ -335,11 +341,10 @@ def open_async_client(hook: WanHook) -> None:
     asyncio.run(opening())
 
 
-# Airflow masks a password as it is stored. Stripped of spaces it is another text, which get_conn masks too.
+# Airflow masks a password as it is stored. Stripped of spaces it is another text, which the hook masks too.
 @pytest.mark.parametrize(
     ("connect", "padding"),
-    [(open_client, ""), (open_client, " "), (open_async_client, "")],
-    ids=["sync", "padded", "async"],
+    [(connect, padding) for connect in (read_account, open_client, open_async_client) for padding in ("", " ")],
 )
 def test_the_key_is_masked_in_airflows_logs(
     connect: Callable[[WanHook], None], padding: str, define: Callable[..., None]

@@ -99,6 +99,12 @@ def test_every_problem_of_a_file_is_reported() -> None:
         (ClipFacts(61.0, 640, 360, 5), ClipLimits(None, 60.0), ["lasts 61.00 s; at most 60 s are allowed"]),
         (ClipFacts(None, None, None, 5), ClipLimits(), []),
         (ClipFacts(5.0, 5000, 360, 5), ClipLimits(), ["is 5000x360 px; 240 to 4096 px a side are allowed"]),
+        (
+            ClipFacts(5.0, 2600, 300, 5),
+            ClipLimits(widest_ratio=8),
+            ["is 2600x300 px, so 1:8.7; at most 1:8 is allowed"],
+        ),
+        (ClipFacts(5.0, 2600, 300, 5), ClipLimits(), []),
         (ClipFacts(5.0, 640, 360, 101 * MB), ClipLimits(), ["has 101.0 MB; at most 100 MB are allowed"]),
         (AudioFacts("FLAC", None, 5), AudioLimits(), ["is FLAC; WAV or MP3 is allowed"]),
         (AudioFacts("MP3", 5.0, 99 * MB), AudioLimits(largest_bytes=None), []),

@@ -24,7 +24,7 @@ from PIL import Image
 from airflow_wan.api.client import WanClient
 from airflow_wan.api.gateways import GATEWAYS, Account, GatewayName
 from airflow_wan.api.media_items import MediaReference
-from airflow_wan.api.requests import VideoRequest
+from airflow_wan.api.requests import VideoRequest, build_video_request
 from airflow_wan.api.rules import AudioLimits, ImageLimits
 from airflow_wan.exceptions import InvalidVideoRequest, RequestRejected
 from airflow_wan.media import gateway_access, inspection
@@ -780,3 +780,21 @@ class CountingStore:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def test_files_that_last_too_long_together_are_refused_before_they_are_sent(
+    dashscope: Account, wan_emulator: RunningEmulator, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        (tmp_path / f"{number}.wav").write_bytes(tone(8.0))
+    request = build_video_request(
+        gateway=dashscope.gateway,
+        base_url=dashscope.base_url,
+        model="wan3.0-video",
+        media=[{"type": "reference_audio", "url": tmp_path / f"{number}.wav"} for number in (1, 2)],
+    )
+
+    with pytest.raises(InvalidVideoRequest, match=r"together they last 16\.00 s; wan3\.0-video takes at most 15 s"):
+        prepare(request, dashscope)
+    assert wan_emulator.uploads() == []
+    assert prepare(request, dashscope, preflight=False)

@@ -12,7 +12,6 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from PIL import Image
 
 from airflow_wan.exceptions import VideoRejected
-from airflow_wan.purchases.record import STATE_STORE_KEY
 from airflow_wan.sensors.wan import WanVideoSensor
 from airflow_wan.videos import acceptance
 
@@ -256,7 +255,30 @@ def test_a_video_that_is_not_what_was_ordered_is_kept_beside_and_only_downloaded
     assert [path.name for path in tmp_path.iterdir()] == ["film.rejected.mp4"]
     assert str(tmp_path / "film.rejected.mp4") in str(raised.value)
     assert "paid for" in str(raised.value)
-    assert STATE_STORE_KEY in runner.store.rows
+    assert runner.store.record
+
+
+@pytest.mark.usefixtures("another_length_is_ordered")
+@pytest.mark.parametrize(("acceptance", "named"), [("warn", 1), ("off", 0)])
+def test_a_video_that_was_rejected_comes_home_once_differences_do_not_matter(
+    film: Callable[..., Any],
+    gateway: Any,
+    runner: Any,
+    tmp_path: Path,
+    acceptance: str,
+    named: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(VideoRejected):
+        runner.run(film())
+
+    assert runner.run(film(acceptance=acceptance)) == str(tmp_path / "film.mp4")
+
+    record = json.loads((tmp_path / "film.mp4.json").read_text())
+    said = [text for text in caplog.messages if "accepted all the same" in text]
+    assert len(record["inspection"]["shortcomings"]) == len(said) == named
+    assert all("7 s were requested" in text for text in (*said, *record["inspection"]["shortcomings"]))
+    assert submitted(gateway) == 1
 
 
 def test_a_file_that_is_no_video_at_all_is_kept_beside(

@@ -19,7 +19,6 @@ from airflow_wan.exceptions import (
     WanConnectionError,
 )
 from airflow_wan.operators.wan import WanGenerateVideoOperator, WanImageToVideoOperator, WanSubmitVideoOperator
-from airflow_wan.purchases.record import STATE_STORE_KEY
 from airflow_wan.videos.job import VideoJob
 
 if TYPE_CHECKING:
@@ -47,6 +46,21 @@ def test_a_video_is_bought_once_and_lands_at_its_path(
     assert (video["model"], video["seed"], video["duration_s"], video["has_audio"]) == ("wan2.7-i2v", 7, 2.0, True)
     assert runner.instance.xcoms["wan_task_id"] == video["wan_task_id"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "film.mp4.json"]
+
+
+@pytest.mark.parametrize(("fault", "usd"), [(None, 0.168), ({"on": "list", "kind": "server_error"}, None)])
+def test_what_apiyi_charged_is_told_where_a_system_token_opens_its_list(
+    fault: Any, usd: float | None, film: Callable[..., Any], connect_to: Any, runner: Any, connect: Callable[..., None]
+) -> None:
+    emulator = connect_to("apiyi").emulator
+    connect(emulator.base_url, gateway="apiyi", system_token="owner-token-0123456789")
+    if fault is not None:
+        emulator.add_fault(**fault)
+
+    runner.run(film())
+
+    assert runner.instance.xcoms["wan_video"]["settled_cost_usd"] == usd
+    assert "owner-token" not in repr((runner.trigger_kwargs, runner.events, runner.instance.xcoms))
 
 
 @pytest.mark.takes_time
@@ -281,9 +295,8 @@ def test_a_forged_record_sends_no_key_to_a_stranger(
         stranger.listen()
         stranger.settimeout(0)
         port = stranger.getsockname()[1]
-        record = runner.store.get(STATE_STORE_KEY)
         forgery = {name: value.format(port=port) for name, value in forged.items()}
-        runner.store.set(STATE_STORE_KEY, record | forgery)
+        runner.store.replace_record(runner.store.record | forgery)
 
         with pytest.raises(WanConnectionError) as raised:
             runner.run(film())
@@ -355,7 +368,7 @@ def leave_an_intent(film: Callable[..., Any], gateway: Any, runner: Any) -> None
     with pytest.raises(Killed):
         runner.run(film())
     runner.store.set = put
-    assert runner.store.get(STATE_STORE_KEY)["state"] == "intent"
+    assert runner.store.record["state"] == "intent"
 
 
 def test_the_submit_operator_returns_the_same_id_on_a_retry(gateway: Any, runner: Any, media: MediaServer) -> None:
@@ -408,10 +421,13 @@ def test_media_and_parameters_by_argument_come_before_those_by_dict() -> None:
     )
 
     assert [item["type"] for item in task.request_media()] == ["first_frame", "last_frame"]
-    assert task.request_parameters() == {"resolution": "720P", "duration": 5, "seed": 3}
+    assert task.request_parameters() == {"resolution": "1080P", "duration": 5, "seed": 3}
 
 
-@pytest.mark.parametrize("arguments", [{"timeout": 0}, {"poll_interval": -1}, {"on_ambiguous_submit": "perhaps"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"timeout": 0}, {"poll_interval": -1}, {"on_ambiguous_submit": "perhaps"}, {"acceptance": "perhaps"}],
+)
 def test_senseless_arguments_are_refused_when_the_dag_is_read(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each has a message of its own
         WanGenerateVideoOperator(task_id="x", model="wan2.7-i2v", **arguments)

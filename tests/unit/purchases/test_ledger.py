@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,7 +13,15 @@ from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_wan.exceptions import LedgerUnreadable
 from airflow_wan.purchases.ledger import open_ledger
-from airflow_wan.purchases.record import RECORD_VERSION, STATE_STORE_KEY, Intent, Order, Purchase, read_record
+from airflow_wan.purchases.record import (
+    RECORD_VERSION,
+    STATE_STORE_KEY,
+    Intent,
+    Order,
+    Purchase,
+    intent_of,
+    read_record,
+)
 from airflow_wan.purchases.submitted_order import find_order
 from airflow_wan.purchases.variable_ledger import VariableLedger
 
@@ -34,6 +43,42 @@ INTENT = Intent(
 )
 
 PURCHASE = Purchase(INTENT, wan_task_id="abc", request_id="r-1", submitted_at=1_800_000_001.0)
+
+
+FORGED: list[dict[str, Any]] = [
+    {"wan_task_id": 7},
+    {"wan_task_id": ["abc"]},
+    {"wan_task_id": ""},
+    {"wan_task_id": None},
+    {"wan_task_id": "half a character \ud83d"},
+    {"submitted_at": "yesterday"},
+    {"submitted_at": -62135596800.0},  # the year 1
+    {"submitted_at": 1e300},
+    {"submitted_at": True},
+    {"intent_at": None},
+    {"intent_at": float("nan")},
+    {"intent_at": 10**400},
+    {"wan_conn_id": {"id": "wan_default"}},
+    {"gateway": "another"},
+    {"gateway": ["apiyi"]},
+    {"base_url": 5},
+    {"fingerprint": None},
+    {"nonce": 5},
+    {"request_id": {"a": 1}},
+]
+FORGED_ORDERS: list[dict[str, Any]] = [
+    {"request": "text"},
+    {"request": {"model": 7, "input": {}}},
+    {"request": {"model": "wan2.7-i2v", "input": ["prompt"]}},
+    {"request": {"model": "wan2.7-i2v", "input": {}, "parameters": [1]}},
+    {"sources": "text"},
+    {"sources": [{"role": "first_frame"}]},
+    {"sources": [{"role": "first_frame", "url": "a.png", "digest": 5}]},
+    {"seconds": "five"},
+    {"resolution": 720},
+    {"driven_by_audio": "yes"},
+    {"estimated_usd": [1]},
+]
 
 
 @pytest.fixture(params=["task state store", "variable"])
@@ -71,6 +116,26 @@ def test_what_is_read_can_be_written_as_it_is(ledger: Ledger, record: Intent | P
     assert ledger.read() == record
 
 
+@pytest.mark.parametrize("record", [INTENT, PURCHASE], ids=["intent", "purchase"])
+def test_airflows_own_store_takes_what_was_read_from_it_and_completed_by_a_rescue(
+    ledger: Ledger, record: Intent | Purchase
+) -> None:
+    """By the models that Airflow's task and its API server validate with, the second of which reads JSON."""
+    comms = pytest.importorskip("airflow.sdk.execution_time.comms")
+    bodies = pytest.importorskip("airflow.api_fastapi.execution_api.datamodels.task_state_store")
+    ledger.write(record)
+    read = ledger.read()
+    assert read is not None
+    rescued = Purchase(intent_of(read), "found in the list", request_id=None, submitted_at=intent_of(read).intent_at)
+
+    for written in (read, rescued):
+        message = comms.SetTaskStateStore(
+            ti_id=uuid.uuid4(), key=STATE_STORE_KEY, value=written.to_record(), expires_at=None
+        )
+        body = bodies.TaskStateStorePutBody.model_validate_json(json.dumps({"value": message.model_dump()["value"]}))
+        assert read_record(body.value) == written
+
+
 def test_an_order_tells_the_model_and_the_prompt() -> None:
     assert (INTENT.order.model, INTENT.order.prompt) == ("wan2.7-i2v", "一个少年")
 
@@ -92,10 +157,14 @@ def test_a_record_says_how_far_the_purchase_came() -> None:
         INTENT.to_record() | {"order": None},
         INTENT.to_record() | {"order": {}},
         INTENT.to_record() | {"state": "submitted"},
+        INTENT.to_record() | {"state": "bought"},
+        *(PURCHASE.to_record() | forged for forged in FORGED),
+        *(PURCHASE.to_record() | {"order": PURCHASE.to_record()["order"] | forged} for forged in FORGED_ORDERS),
     ],
 )
 def test_a_record_that_is_not_understood_is_not_taken_for_none(ledger: Ledger, runner: Any, record: Any) -> None:
-    runner.store.set(STATE_STORE_KEY, record)
+    ledger.write(INTENT)
+    runner.store.replace_record(record)
 
     with pytest.raises(LedgerUnreadable):
         ledger.read()
@@ -179,6 +248,7 @@ def test_a_record_has_these_fields_and_no_room_for_secrets() -> None:
         "gateway",
         "base_url",
         "order",
+        "nonce",
         "wan_task_id",
         "request_id",
         "submitted_at",

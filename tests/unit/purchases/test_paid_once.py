@@ -6,7 +6,6 @@ The operator, the ledger, the client and the wire are real; the gateway is the e
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from airflow_wan.api.client import WanClient
 from airflow_wan.emulator.testing import FAST
 from airflow_wan.operators.wan import WanImageToVideoOperator
-from airflow_wan.purchases.record import STATE_STORE_KEY
 from airflow_wan.videos import sidecar
 from airflow_wan.videos.destination import Destination
 
@@ -171,7 +169,7 @@ class OneWish(RuleBasedStateMachine):
     def teardown(self) -> None:
         """With the trouble over, what was bought lands; what is uncertain stops and says so."""
         self.connect(PATIENT_READ_TIMEOUT)
-        record = json.loads(self.runner.store.rows.get(STATE_STORE_KEY, "{}"))
+        record = self.runner.store.record
         for _ in range(3):
             if self.done:
                 break

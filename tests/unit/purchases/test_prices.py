@@ -50,7 +50,7 @@ def edit(**parameters: object) -> VideoRequest:
 
 
 def test_an_edit_is_as_long_as_its_source_and_pays_for_both() -> None:
-    estimate = estimate_request("dashscope", edit(), [4.0])
+    estimate = estimate_request("dashscope", edit(), [3.8])
 
     assert estimate is not None
     assert (estimate.seconds, estimate.usd) == (8.0, 0.8)
@@ -79,6 +79,9 @@ def test_a_model_without_a_rate_has_no_estimate() -> None:
         ({"duration": True}, None),
         ({"duration": "a while"}, None),
         ({"duration": 10**400}, None),
+        ({"duration": 5.0, "input_video_duration": 8, "output_video_duration": 5, "SR": 720}, 1.3),
+        ({"duration": 13.0, "input_video_duration": 8, "output_video_duration": 5, "SR": 720}, 1.3),
+        ({"duration": 5, "SR": "1080P"}, 0.75),
         ({}, None),
     ],
 )

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import msgspec
 import pytest
+from airflow.triggers.base import TriggerEvent
 
 from airflow_wan.exceptions import WanConnectionError, error_from_dict
 from airflow_wan.triggers import wan as trigger_module
 from airflow_wan.triggers.wan import WanVideoTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow_wan.emulator.testing import MediaServer, RunningEmulator
 
@@ -132,6 +136,60 @@ async def longest_step(waiting: WanVideoTrigger) -> float:
         patch.setattr(asyncio.Handle, "_run", timed)
         await events_of(waiting)
     return longest
+
+
+@pytest.fixture
+def nasty() -> Iterator[str]:
+    """A gateway whose task failed, with texts and numbers that nothing can hold."""
+    output = {"task_status": "FAILED", "code": "half \ud83d", "message": "cut \ud83d\0\x1b[31m", "usage": 10**400}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = json.dumps({"output": output, "request_id": "\ud83d\0"}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+async def test_what_a_gateway_says_of_a_failure_survives_the_triggerers_own_messages(
+    nasty: str, connect: Callable[..., None]
+) -> None:
+    connect(nasty, gateway="dashscope")
+
+    (event,) = await events_of(trigger("abc"))
+
+    assert msgspec.msgpack.encode(TriggerEvent(event).model_dump())  # what the triggerer sends its supervisor
+    assert "\\u0000" not in json.dumps(event)  # which PostgreSQL refuses
+    assert event["error"]["message"] == "The Wan task ended failed: cut �[31m."
+
+
+async def test_a_foreign_error_of_a_read_is_survived_like_a_gateway_that_is_away(
+    gateway: Any, media: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_wan.api.client import AsyncWanClient
+
+    wan_task_id = submit(gateway.emulator, media, gateway.name)
+    get_task, failures = AsyncWanClient.get_task, iter([ValueError("half \ud83d"), RuntimeError("\0")])
+
+    async def sometimes(self: AsyncWanClient, asked: str) -> Any:
+        for failure in failures:
+            raise failure
+        return await get_task(self, asked)
+
+    monkeypatch.setattr(AsyncWanClient, "get_task", sometimes)
+
+    (event,) = await events_of(trigger(wan_task_id))
+
+    assert event["status"] == "success"
 
 
 @pytest.mark.takes_time

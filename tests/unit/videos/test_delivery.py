@@ -109,12 +109,12 @@ def film() -> bytes:
 def bring_home(host: Host, tmp_path: Path, no_pauses: None) -> Any:
     """Brings the host's video home to ``film.mp4``, in an emptied folder."""
 
-    def bring(**limits: float) -> Any:
+    def bring(acceptance: Any = "strict", **limits: float) -> Any:
         for path in tmp_path.iterdir():
             path.unlink()
         host.reads = host.downloads = 0
         account = Account(gateway=GATEWAYS[GatewayName.DASHSCOPE], base_url=host.url, api_key=KEY, **limits)
-        delivery = Delivery(Destination(str(tmp_path / "film.mp4")), account, airflow=AIRFLOW)
+        delivery = Delivery(Destination(str(tmp_path / "film.mp4")), account, acceptance=acceptance, airflow=AIRFLOW)
         with WanClient(account) as client:
             return delivery.deliver(client, "x")
 
@@ -181,6 +181,21 @@ def test_a_file_that_is_no_video_is_fetched_once_more_and_then_kept_aside(
         bring_home()
 
     assert host.downloads == 2
+    assert names(tmp_path) == {"film.rejected.mp4"}
+
+
+@pytest.mark.parametrize("acceptance", ["strict", "warn", "off"])
+def test_a_file_that_is_not_whole_is_never_accepted(
+    bring_home: Any, host: Host, film: bytes, tmp_path: Path, acceptance: str
+) -> None:
+    # The index of the frames is intact, and the frames are gone.
+    start, end = film.index(b"mdat") + 4, film.index(b"moov") - 4
+    assert start < end
+    host.task, host.file = host.succeeded(), film[:start] + bytes(end - start) + film[end:]
+
+    with pytest.raises(VideoRejected):
+        bring_home(acceptance)
+
     assert names(tmp_path) == {"film.rejected.mp4"}
 
 

@@ -1,0 +1,61 @@
+"""Which Wan tasks the other task instances of the same DAG run hold, as far as XCom tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+WAN_TASK_ID_KEY = "wan_task_id"
+"""XCom key under which each task that buys pushes the Wan task's id as soon as it has it."""
+
+
+class Siblings:
+    """The task instances of this DAG run that may have bought a video, this one included.
+
+    :param context: the running task's context.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._instance: Any = context["ti"]
+        task: Any = context["task"]
+        self._task_ids = [node.task_id for node in task.dag.tasks if _buys(node)] if task.has_dag() else []
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether this task instance is one of several that a mapped task was expanded to."""
+        return self._instance.map_index is not None and self._instance.map_index >= 0
+
+    def claim(self, wan_task_id: str) -> bool:
+        """Hold a Wan task, and return whether no other task instance holds it.
+
+        It is first held and then asked for: of two instances that claim one Wan task, at least one sees the other.
+        """
+        self._instance.xcom_push(key=WAN_TASK_ID_KEY, value=wan_task_id)
+        if not self._task_ids or self._held(self._task_ids).count(wan_task_id) == 1:
+            return True
+        self._instance.xcom_push(key=WAN_TASK_ID_KEY, value="")
+        return False
+
+    def held(self) -> list[str]:
+        """Return the Wan tasks that task instances of this DAG run hold."""
+        return self._held(self._task_ids)
+
+    def all_others_hold_one(self) -> bool:
+        """Return whether each other instance of this mapped task holds a Wan task of its own."""
+        instance = self._instance
+        count: int = instance.get_ti_count(
+            dag_id=instance.dag_id, task_ids=[instance.task_id], run_ids=[instance.run_id]
+        )
+        return len(self._held([instance.task_id])) >= count - 1
+
+    def _held(self, task_ids: list[str]) -> list[str]:
+        if not task_ids:
+            return []
+        return [str(held) for held in self._instance.xcom_pull(task_ids=task_ids, key=WAN_TASK_ID_KEY) or () if held]
+
+
+def _buys(task: Any) -> bool:
+    """Return whether a task, mapped or not, is of an operator that buys videos."""
+    return hasattr(getattr(task, "operator_class", task), "leaves_wan_order")

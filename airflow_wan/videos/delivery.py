@@ -32,9 +32,10 @@ from airflow_wan.purchases.record import NOTHING_KNOWN, Order, Purchase
 from airflow_wan.redaction import shareable
 from airflow_wan.telemetry.metrics import count_video
 from airflow_wan.videos import sidecar
-from airflow_wan.videos.acceptance import Expected, examine, leave_poster
+from airflow_wan.videos.acceptance import Expected, examine
 from airflow_wan.videos.download import download
 from airflow_wan.videos.ownership import NewVideo, files_of, is_one_of, task_instance
+from airflow_wan.videos.poster import leave_poster
 from airflow_wan.videos.wan_video import FinishedVideo, finished_video
 
 if TYPE_CHECKING:

@@ -246,7 +246,7 @@ def prepare_job(task: WaitingTask, context: Context, hook: WanHook, ledger: Ledg
 
 
 def _check_poster() -> None:
-    from airflow_wan.videos.acceptance import check_poster  # noqa: PLC0415 - PyAV is heavy, and only on a worker
+    from airflow_wan.videos.poster import check_poster  # noqa: PLC0415 - PyAV is heavy, and only on a worker
 
     try:
         check_poster()

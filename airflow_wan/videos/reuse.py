@@ -9,8 +9,8 @@ from airflow_wan.exceptions import DestinationError, GatewayUnavailable
 from airflow_wan.media.prepare import identify
 from airflow_wan.purchases.record import Intent, Purchase, fingerprint_of
 from airflow_wan.telemetry.metrics import count_reuse
-from airflow_wan.videos.acceptance import leave_poster
 from airflow_wan.videos.ownership import files_of, is_one_of
+from airflow_wan.videos.poster import leave_poster
 from airflow_wan.videos.sidecar import read_sidecar, video_matches, write_sidecar
 from airflow_wan.videos.wan_video import FinishedVideo, finished_video
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ from PIL import Image
 
 from airflow_wan.exceptions import VideoRejected
 from airflow_wan.sensors.wan import WanVideoSensor
-from airflow_wan.videos import acceptance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -332,7 +332,7 @@ def test_a_video_that_is_there_gets_the_poster_it_lacks(
 def test_a_poster_that_cannot_be_made_is_told_before_anything_is_bought(
     film: Callable[..., Any], gateway: Any, runner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acceptance, "_pyav", lambda: None)
+    monkeypatch.setitem(sys.modules, "av", None)
 
     with pytest.raises(AirflowFailException, match=r"airflow-provider-wan\[inspection\]"):
         runner.run(film(poster=True))

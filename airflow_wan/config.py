@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from configparser import RawConfigParser
 from pathlib import Path
 
 from airflow.providers.common.compat.sdk import conf
@@ -40,17 +39,12 @@ def poll_interval() -> float:
 def deferrable() -> bool:
     """Return whether a task waits in the triggerer, for tasks that do not say so themselves: ``[wan] deferrable``.
 
-    When that is not set, ``[operators] default_deferrable`` decides, but only where the installation sets it: Airflow's
-    own default of it is False, and a wait of minutes should not hold a worker.
+    When that is not set, the environment variable of ``[operators] default_deferrable`` decides. A False in
+    ``airflow.cfg`` does not: Airflow writes its own default there when it creates the file. A wait of minutes should
+    not hold a worker only because nobody changed it.
     """
     if conf.get("wan", "deferrable", fallback=""):
         return bool(conf.getboolean("wan", "deferrable"))
-    if conf.getboolean("operators", "default_deferrable", fallback=False):
-        return True
-    return not _is_set("operators", "default_deferrable")
-
-
-def _is_set(section: str, option: str) -> bool:
-    """Return whether the environment or the configuration file sets an option, rather than Airflow's default."""
-    # Airflow's own `has_option` counts its defaults too; the parser below it holds what the file says.
-    return f"AIRFLOW__{section}__{option}".upper() in os.environ or RawConfigParser.has_option(conf, section, option)
+    if "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE" in os.environ:
+        return bool(conf.getboolean("operators", "default_deferrable"))
+    return True

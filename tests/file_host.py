@@ -1,4 +1,4 @@
-"""A file host that answers as a test says, with and without TLS; and real mp4 files."""
+"""A file host whose answers a test defines, with and without TLS; and a maker of real mp4 files."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 
 
 class FileHost:
-    """Answers each path with the function that a test set for it, and records the requests.
+    """An HTTP server that answers each path with the function that a test set for it, and records the requests.
 
-    :ivar body_bytes: number of bytes that were sent of the objects it `keeps`.
+    :ivar requests: path and headers of each request; header names are in lower case.
+    :ivar answers: the function that answers a path.
+    :ivar body_bytes: the number of bytes sent from objects that were set with `keeps`.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -56,7 +58,7 @@ class FileHost:
                     host.answers[self.path.partition("?")[0]](self)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Do not log requests."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         if self._tls is not None:
@@ -73,11 +75,14 @@ class FileHost:
         self._thread.join()
 
     def url(self, path: str) -> str:
-        """A signed URL of a path."""
+        """Return a signed URL of a path."""
         return f"{self.base_url}{path}?Expires=1&OSSAccessKeyId=LTAIxyz&Signature=TOPSECRET"
 
     def serves(self, path: str, status: int, body: bytes, *, announced: int | None = None, **headers: str) -> None:
-        """Answer a path with this status and body; `announced` is the Content-Length, -1 for none."""
+        """Answer a path with this status and body.
+
+        :param announced: the Content-Length in bytes; the length of the body if None, no such header if -1.
+        """
 
         def answer(handler: BaseHTTPRequestHandler) -> None:
             length = len(body) if announced is None else announced
@@ -111,19 +116,20 @@ class FileHost:
         self.answers[path] = answer
 
     def keeps(
-        self, path: str, content: bytes, told: dict[str, str] | None = None, *, breaks: Iterable[int] = ()
+        self, path: str, content: bytes, headers: dict[str, str] | None = None, *, breaks: Iterable[int] = ()
     ) -> None:
         """Answer a path as an object store does, with the given headers of the object.
 
-        Each of the first answers breaks off after the number of bytes that `breaks` has for it.
+        :param headers: the validators and checksums of the object.
+        :param breaks: for each of the first answers, the number of bytes after which the connection is reset.
         """
-        stored, cuts = Stored(content, told or {}), iter(breaks)
+        stored, cuts = Stored(content, headers or {}), iter(breaks)
 
         def answer(handler: BaseHTTPRequestHandler) -> None:
-            status, headers, body = stored.answer(handler.headers.get("Range"), handler.headers.get("If-Range"))
+            status, answered, body = stored.answer(handler.headers.get("Range"), handler.headers.get("If-Range"))
             cut = next(cuts, None)
             handler.send_response(status)
-            for name, value in headers.items():
+            for name, value in answered.items():
                 handler.send_header(name, value)
             handler.send_header("Content-Length", str(len(body)))
             handler.end_headers()
@@ -151,23 +157,23 @@ class Stored:
     """An object in an object store, with the validators and checksums in its headers."""
 
     content: bytes
-    told: dict[str, str]
+    headers: dict[str, str]
 
     def answer(self, wanted: str | None, on_condition: str | None) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body for a request of one range with an open end (RFC 9110)."""
-        is_same = on_condition in (None, self.told.get("ETag"), self.told.get("Last-Modified"))
+        """Return status, headers and body for a request of one range with an open end (RFC 9110)."""
+        is_same = on_condition in (None, self.headers.get("ETag"), self.headers.get("Last-Modified"))
         if wanted is None or not is_same:
-            return 200, self.told, self.content
+            return 200, self.headers, self.content
         start, size = int(wanted.removeprefix("bytes=").removesuffix("-")), len(self.content)
         if start >= size:
             return 416, {"Content-Range": f"bytes */{size}"}, b""
-        return 206, self.told | {"Content-Range": f"bytes {start}-{size - 1}/{size}"}, self.content[start:]
+        return 206, self.headers | {"Content-Range": f"bytes {start}-{size - 1}/{size}"}, self.content[start:]
 
 
 def reset(handler: BaseHTTPRequestHandler) -> None:
-    """Reset the TCP connection after the other side has received everything that was written."""
+    """Reset the TCP connection after the client has received everything that was written."""
     handler.wfile.flush()
-    # A reset discards what is still to be sent, and the kernel gives no notice when nothing is.
+    # A reset discards bytes that are not yet sent, and the kernel does not report when all are sent.
     while struct.unpack("i", fcntl.ioctl(handler.connection, termios.TIOCOUTQ, bytes(4)))[0]:
         time.sleep(0.001)
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -176,7 +182,7 @@ def reset(handler: BaseHTTPRequestHandler) -> None:
 
 @pytest.fixture
 def host() -> Iterator[FileHost]:
-    """A file host on loopback with plain http."""
+    """Start a file host on loopback with plain http."""
     with FileHost() as server:
         yield server
 
@@ -220,13 +226,13 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
 
 @pytest.fixture
 def tls_hosts(tls: Tls) -> Iterator[Callable[[], FileHost]]:
-    """Starts file hosts with https."""
+    """Return a function that starts a file host with https."""
     with ExitStack() as running:
         yield lambda: running.enter_context(FileHost(tls.server))
 
 
 class Proxy:
-    """A proxy that connects every CONNECT request to one file host, and records the requests."""
+    """A proxy that connects every CONNECT request to the same file host, and records the requests."""
 
     def __init__(self, target: FileHost) -> None:
         self.requests: list[tuple[str, str | None]] = []
@@ -247,7 +253,7 @@ class Proxy:
                     pump.join()
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Do not log requests."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
@@ -263,7 +269,7 @@ class Proxy:
 
 @pytest.fixture
 def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[FileHost], Proxy]]:
-    """Starts a proxy to one file host, and names it in the environment."""
+    """Return a function that starts a proxy to a file host, and sets HTTPS_PROXY to it."""
     with ExitStack() as running:
 
         def through(target: FileHost, scheme: str = "http://") -> Proxy:
@@ -283,7 +289,10 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
-    """Addresses of host names, one list for each look-up; the last one stays. Other names cannot be resolved."""
+    """Return a dict in which a test sets the addresses of host names; other names cannot be resolved.
+
+    It has one list of addresses for each look-up; the last list is used from then on.
+    """
     known: dict[str, list[list[str]]] = {}
     real = socket.getaddrinfo
 
@@ -307,9 +316,15 @@ def make_mp4(
     audio: bool = True,
     options: dict[str, str] | None = None,
 ) -> bytes:
+    """Return an mp4 file whose frames have one shade of grey each; it has a silent sound track unless `audio` is false.
+
+    :param seconds: its duration.
+    :param size: width and height in pixels.
+    :param options: of the muxer.
+    """
     rate = 24
     folder = tempfile.TemporaryDirectory()
-    target = Path(folder.name) / "made.mp4"  # a real file: to put the header first, the muxer opens it again
+    target = Path(folder.name) / "made.mp4"  # a real file, because the muxer opens it again to put the header first
     with folder, av.open(str(target), "w", format="mp4", options=options or {}) as container:
         video = container.add_stream("libx264", rate=rate)
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
@@ -324,10 +339,10 @@ def make_mp4(
         container.mux(video.encode(None))
         if sound is not None:
             for number in range(round(seconds * 48_000 / 1024)):
-                noise = av.AudioFrame(format="fltp", layout="mono", samples=1024)
-                noise.planes[0].update(bytes(noise.planes[0].buffer_size))
-                noise.sample_rate, noise.pts, noise.time_base = 48_000, number * 1024, Fraction(1, 48_000)
-                container.mux(sound.encode(noise))
+                silence = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+                silence.planes[0].update(bytes(silence.planes[0].buffer_size))
+                silence.sample_rate, silence.pts, silence.time_base = 48_000, number * 1024, Fraction(1, 48_000)
+                container.mux(sound.encode(silence))
             container.mux(sound.encode(None))
         container.close()
         return target.read_bytes()
@@ -335,13 +350,13 @@ def make_mp4(
 
 @pytest.fixture(scope="session")
 def mp4() -> Callable[..., bytes]:
-    """Makes mp4 files; see `make_mp4`."""
+    """Return a function that makes mp4 files; see `make_mp4`."""
     return make_mp4
 
 
 @pytest.fixture(scope="session")
 def film() -> bytes:
-    """A second of video with sound."""
+    """Return an mp4 file: one second of video with sound."""
     return make_mp4()
 
 

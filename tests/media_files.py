@@ -13,21 +13,28 @@ from PIL import Image
 
 
 def image(mode: str = "RGB", kind: str = "PNG", size: tuple[int, int] = (640, 360), **options: Any) -> bytes:
-    """An image of one colour."""
+    """Return the file of an image that has one colour.
+
+    :param kind: the file format, as Pillow names it.
+    :param size: width and height in pixels.
+    """
     target = io.BytesIO()
     Image.new(mode, size).save(target, kind, **options)
     return target.getvalue()
 
 
 def noise(size: tuple[int, int], kind: str, **options: Any) -> bytes:
-    """An image that does not compress."""
+    """Return the file of an image that cannot be compressed."""
     target = io.BytesIO()
     Image.frombytes("RGB", size, random.Random(1).randbytes(size[0] * size[1] * 3)).save(target, kind, **options)
     return target.getvalue()
 
 
 def tone(seconds: float, rate: int = 16_000) -> bytes:
-    """A sine wave of 440 Hz, as a WAV file."""
+    """Return a WAV file with a sine wave of 440 Hz.
+
+    :param rate: samples per second.
+    """
     target = io.BytesIO()
     with wave.open(target, "wb") as sound:
         sound.setnchannels(1)

@@ -1,7 +1,7 @@
-"""As much of Alibaba's OSS as its clients need for a few objects: put, get by range or signed URL, list, bucket info.
+"""The part of Alibaba's OSS that its clients need for a few objects: put, get, get by signed URL, list, bucket info.
 
-Written from OSS's API reference (PutObject, GetObject, ListObjects, GetBucketInfo); signatures are not checked, their
-times are.
+It follows OSS's API reference (PutObject, GetObject, ListObjects, GetBucketInfo). It does not check signatures; it
+records for how long a signed URL was still valid.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from xml.sax.saxutils import escape
 
 
 class OssServer:
-    """Buckets of objects over loopback http, addressed by path, as `oss2` does where the endpoint is an IP address.
+    """Buckets of objects over loopback http. Paths begin with the bucket, as `oss2` sends them to an IP address.
 
-    :ivar objects: content by ``bucket/key``.
-    :ivar signed_for: for each download by a signed URL, how many seconds that URL had left.
+    :ivar objects: the content of each object by ``bucket/key``.
+    :ivar signed_for: for each download by a signed URL, the seconds for which that URL was still valid.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class OssServer:
         self._http.server_close()
 
     def listing(self, bucket: str, prefix: str) -> bytes:
-        """A list of the objects whose names begin so."""
+        """Return OSS's list of the objects whose names begin with `prefix`."""
         names = [name.partition("/")[2] for name in self.objects if name.startswith(f"{bucket}/{prefix}")]
         rows = "".join(
             f"<Contents><Key>{escape(name)}</Key><LastModified>2026-11-25T00:00:00.000Z</LastModified>"
@@ -87,8 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, content, ETag=_etag(content), Last_Modified="Wed, 25 Nov 2026 00:00:00 GMT")
             return
         start, end = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)
-        told = f"bytes {start}-{end}/{len(content)}"
-        self._answer(206, content[start : end + 1], ETag=_etag(content), Content_Range=told)
+        content_range = f"bytes {start}-{end}/{len(content)}"
+        self._answer(206, content[start : end + 1], ETag=_etag(content), Content_Range=content_range)
 
     def _name(self) -> str:
         return unquote(urlsplit(self.path).path).lstrip("/")
@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do not log requests."""
 
 
 def _bucket_info(bucket: str) -> bytes:

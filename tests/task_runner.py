@@ -1,7 +1,7 @@
-"""Runs a task's code as Airflow's task runner does, try after try, without the rest of Airflow around it.
+"""Run a task's code as Airflow's task runner does, try after try, without the rest of Airflow.
 
-Only Airflow is stood in for here: the operator, the ledger, the client and the trigger are the real ones, and the
-gateway is the emulator. Whole Airflows are in tests/dags and tests/system.
+Only Airflow is replaced here: the operator, the ledger, the client and the trigger are the real ones, and the gateway
+is the emulator. tests/dags and tests/system use a whole Airflow.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ API_KEY = "sk-unit-tests-0123456789"
 
 
 class StateStore:
-    """What Airflow keeps for tasks, in memory: what it is given comes back as the JSON that the database keeps."""
+    """What Airflow keeps for tasks, in memory. It keeps values as JSON, as Airflow's database does."""
 
     def __init__(self) -> None:
         self.rows: dict[str, str] = {}
@@ -41,7 +41,7 @@ class StateStore:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The purchase record that was written last, in whatever row; empty if there is none."""
+        """The purchase record that was written last, in any row; empty if there is none."""
         return json.loads(list(self.rows.values())[-1]) if self.rows else {}
 
     def replace_record(self, record: Any) -> None:
@@ -77,7 +77,7 @@ class TryStateStore:
 
 
 class SupervisorComms:
-    """The task's line to Airflow; before Airflow 3.3, the record is a Variable."""
+    """The task's channel to Airflow. Before Airflow 3.3, the record is a Variable."""
 
     def __init__(self, runner: TaskRunner) -> None:
         self.runner = runner
@@ -153,7 +153,7 @@ _RUNNERS: list[TaskRunner] = []
 
 @dataclass
 class TaskInstance:
-    """The parts of Airflow's task instance that tasks use."""
+    """The parts of Airflow's task instance that the operators use."""
 
     dag_id: str = "films"
     run_id: str = "manual__2026-11-22T00:00:00+00:00"
@@ -194,7 +194,7 @@ class TaskInstance:
 
 
 class TaskRunner:
-    """One task instance over its tries: XCom goes before each, the state store stays.
+    """One task instance over all its tries. XComs are deleted before each try; the state store is kept.
 
     :param has_state_store: whether there is a task state store, as in Airflow 3.3 and later.
     """
@@ -209,9 +209,11 @@ class TaskRunner:
         self.trigger_kwargs: list[dict[str, Any]] = []
 
     def run(self, task: Any, *, killed_before_success: bool = False) -> Any:
-        """One try: execute, run the trigger and resume if the task defers, then the success callbacks.
+        """Run one try: execute; if the task defers, run the trigger and resume; then call the success callbacks.
 
-        A worker that is killed before Airflow has recorded the success never comes to the callbacks.
+        :param killed_before_success: end before the callbacks, like a worker that is killed before Airflow has
+            recorded the success.
+        :return: what the task returns.
         """
         instance = self.instance = copy.copy(self.instance)
         instance.task_id, instance.try_number = task.task_id, instance.try_number + 1
@@ -235,7 +237,7 @@ class TaskRunner:
             result = task.execute(context)
         except TaskDeferred as deferral:
             event = self._fire(deferral.trigger)
-            task = copy.copy(task)  # Airflow resumes in a new process, with a task made afresh
+            task = copy.copy(task)  # Airflow resumes in a new process, with a new task object
             result = getattr(task, deferral.method_name)(context, event=event)
         if not killed_before_success:
             for callback in task.on_success_callback or ():
@@ -243,7 +245,7 @@ class TaskRunner:
         return result
 
     def _fire(self, trigger: Any) -> dict[str, Any]:
-        """Run a trigger as the triggerer does: made anew from what the database keeps."""
+        """Run a trigger as the triggerer does: rebuild it from what the database keeps."""
         path, kwargs = trigger.serialize()
         assert path == f"{type(trigger).__module__}.{type(trigger).__name__}"
         kwargs = json.loads(json.dumps(kwargs))
@@ -262,12 +264,12 @@ class TaskRunner:
 
 @pytest.fixture
 def runner(monkeypatch: pytest.MonkeyPatch) -> TaskRunner:
-    """A task instance that has not run yet."""
+    """Return a task instance that has not run yet."""
     from airflow.sdk.bases.operator import ExecutorSafeguard
     from airflow.sdk.execution_time import task_runner
 
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
-    monkeypatch.setattr("airflow_wan.triggers.wan.FIRST_READ_S", 0.0)  # there is no scheduler that has to keep up
+    monkeypatch.setattr("airflow_wan.triggers.wan.FIRST_READ_S", 0.0)  # no scheduler has to record the deferral first
     _RUNNERS.clear()
     runner = TaskRunner()
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SupervisorComms(runner), raising=False)
@@ -276,7 +278,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> TaskRunner:
 
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Defines the Airflow connection `wan_default`."""
+    """Return a function that defines the Airflow connection `wan_default`."""
 
     def define(base_url: str, conn_id: str = "wan_default", password: str = API_KEY, **extra: Any) -> None:
         connection = {"conn_type": "wan", "password": password, "host": base_url, "extra": extra}

@@ -1,4 +1,4 @@
-"""Whole DAG runs inside the test process, by `dag.test()`, against the emulator."""
+"""Run whole DAGs inside the test process, with `dag.test()` and the emulator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A DAG run that came to its end: its state, and what its task instances left behind."""
+    """A DAG run that has ended: its state, its task instances and their errors."""
 
     state: str
     _instances: dict[tuple[str, int], Any]
@@ -38,7 +38,7 @@ class FinishedRun:
         return str(self._instances[task_id, map_index].state)
 
     def error(self, task_id: str) -> BaseException | None:
-        """What ended the task's last try."""
+        """Return the exception that ended the task's last try."""
         return self._errors[task_id]
 
     def tries(self, task_id: str, map_index: int = -1) -> int:
@@ -48,7 +48,7 @@ class FinishedRun:
         return self._instances[task_id, map_index].xcom_pull(task_ids=task_id, key=key, map_indexes=map_index)
 
     def rendered(self, task_id: str, map_index: int = -1) -> dict[str, Any]:
-        """What the UI shows as the task's rendered fields."""
+        """Return the task's rendered fields, as the UI shows them."""
         from airflow.models.renderedtifields import RenderedTaskInstanceFields
 
         return dict(RenderedTaskInstanceFields.get_templated_fields(self._instances[task_id, map_index]) or {})
@@ -56,7 +56,7 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class Film:
-    """What a player would find in an mp4."""
+    """What a video player finds in an mp4 file."""
 
     seconds: float
     width: int
@@ -66,16 +66,16 @@ class Film:
 
 @pytest.fixture
 def run_dag(airflow_db: Path, wan_connection: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., FinishedRun]:
-    """Runs a DAG to its end in this process."""
+    """Return a function that runs a DAG to its end in this process."""
     from airflow.sdk.execution_time import supervisor
 
-    monkeypatch.setattr("airflow_wan.triggers.wan.FIRST_READ_S", 0.0)  # there is no scheduler that has to keep up
+    monkeypatch.setattr("airflow_wan.triggers.wan.FIRST_READ_S", 0.0)  # no scheduler has to record the deferral first
 
     def run(dag: DAG, **conf: Any) -> FinishedRun:
         _register(dag)
         errors: dict[str, BaseException | None] = {}
 
-        # The one place where every version lets go of the exception; 3.0's `dag.test()` calls no callbacks.
+        # The only place where every Airflow version gives the exception away: `dag.test()` of 3.0 calls no callbacks.
         def run_and_record(ti: Any, task: Any) -> Any:
             result = run_task_in_process(ti, task)
             errors[ti.task_id] = result.error
@@ -91,7 +91,7 @@ def run_dag(airflow_db: Path, wan_connection: None, monkeypatch: pytest.MonkeyPa
 
 
 def _register(dag: DAG) -> None:
-    """Enter a DAG into the metadata database, where Airflow 3.1 and later want to find what they run."""
+    """Write a DAG to the metadata database. Airflow 3.1 and later run only DAGs that are in it."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
 
     try:
@@ -116,7 +116,7 @@ def examples() -> Path:
 
 @pytest.fixture
 def example(examples: Path) -> Callable[[str], DAG]:
-    """Loads an example DAG from its file, as the DAG processor does."""
+    """Return a function that loads an example DAG from its file, as the DAG processor does."""
 
     def load(name: str) -> DAG:
         spec = importlib.util.spec_from_file_location(name, examples / f"{name}.py")
@@ -137,12 +137,12 @@ def wan_api_key() -> str:
 
 @pytest.fixture
 def wan_connection(
-    wan_emulator: RunningEmulator,  # noqa: F811 - pytest's way of asking for it
+    wan_emulator: RunningEmulator,  # noqa: F811 - a parameter of this name requests the fixture
     wan_api_key: str,
     videos: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`wan_default` leads to the emulator, and videos go to a folder of the test's own."""
+    """Define the connection `wan_default` for the emulator, and deliver videos to the test's own folder."""
     connection = {"conn_type": "wan", "password": wan_api_key, "host": wan_emulator.base_url}
     monkeypatch.setenv("AIRFLOW_CONN_WAN_DEFAULT", json.dumps(connection))
     monkeypatch.setenv("AIRFLOW__WAN__OUTPUT_BASE", str(videos))
@@ -155,7 +155,7 @@ def videos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def wan_emulator_settings(wan_emulator_settings: Settings, media: MediaServer) -> Settings:
-    """Add that the public addresses of the documentation lead to the test media."""
+    """Let the emulator read media from the test's server where a DAG names an address of the documentation."""
     return replace(wan_emulator_settings, media_mirrors=(("https://your-cdn.com/", media.url("")),))
 
 
@@ -182,7 +182,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
 
 @pytest.fixture
 def watch_film() -> Callable[[str], Film]:
-    """Opens a video with a decoder that shares no code with this package."""
+    """Return a function that opens a video with a decoder that shares no code with this package."""
 
     def watch(path: str) -> Film:
         with av.open(path) as container:

@@ -1,4 +1,4 @@
-"""A real S3 server on loopback, an Airflow connection that leads to it, and a wire to it that can be cut."""
+"""A real S3 server on loopback, an Airflow connection to it, and a TCP proxy between them that can be cut."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ACCESS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing-secr
 
 
 class Wire:
-    """Forwards TCP to an endpoint; breaks every connection once so many bytes have gone up, when told to."""
+    """A TCP proxy to a local port. On request, it resets every connection after a number of upstream bytes."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -42,11 +42,11 @@ class Wire:
         self._listener.close()
 
     def cut_after(self, upstream_bytes: int) -> None:
-        """Let so many bytes pass; what comes after them resets its connection, and so does all that follows."""
+        """Let so many bytes pass in all; each connection that sends more than that is reset."""
         self._left = upstream_bytes
 
     def mend(self) -> None:
-        """Let everything pass again."""
+        """Let all bytes pass again."""
         self._left = None
 
     def _serve(self) -> None:
@@ -106,7 +106,7 @@ def wire(s3_port: int) -> Iterator[Wire]:
 
 @pytest.fixture
 def s3(s3_port: int, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A client of the server, with an empty bucket; `aws_default` leads there over the wire."""
+    """Return a client of the server, which has an empty bucket; `aws_default` reaches it through the wire."""
     from airflow.sdk.io import store
 
     connection = {
@@ -116,7 +116,7 @@ def s3(s3_port: int, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[An
         "extra": {
             "region_name": ACCESS["region_name"],
             "endpoint_url": wire.url,
-            # The wire is cut in earnest: no need to see it five times.
+            # The wire stays cut: five retries would only take time.
             "config_kwargs": {"retries": {"total_max_attempts": 1}},
         },
     }

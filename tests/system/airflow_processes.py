@@ -1,4 +1,4 @@
-"""A real Airflow on its own database, each component a process that a test can kill, freeze and restart."""
+"""A real Airflow with its own database. Each component is a process that a test can kill, freeze and restart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ START_S = 240.0
 STOP_S = 10.0
 REST_TIMEOUT_S = 60.0
 
-# LocalExecutor forks its workers from the scheduler: what is loaded there, no task has to load.
+# LocalExecutor forks its workers from the scheduler, so a module that the scheduler has loaded is loaded in every task.
 PRELOAD = """
 import sys
 
@@ -42,17 +42,23 @@ if "scheduler" in sys.argv:
 """
 
 
-def wait_for(what: str, told: Callable[[], Any], timeout: float = 60.0, pause: float = 0.2) -> Any:
-    """Ask until the answer is true, and return it."""
+def wait_for(what: str, condition: Callable[[], Any], timeout: float = 60.0, pause: float = 0.2) -> Any:
+    """Call `condition` until it returns something true, and return that.
+
+    :param what: what the caller waits for, for the error message.
+    :param timeout: seconds after which TimeoutError is raised.
+    :param pause: seconds between two calls.
+    """
     deadline = time.monotonic() + timeout
-    while not (answer := told()):
+    while not (answer := condition()):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout:.0f} s in vain for {what}")
+            raise TimeoutError(f"waited {timeout:.0f} s for {what}, which did not come")
         time.sleep(pause)
     return answer
 
 
 def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nothing listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -60,7 +66,7 @@ def free_port() -> int:
 
 @dataclass
 class Component:
-    """One long-running command and all processes under it."""
+    """A long-running command and all its child processes."""
 
     name: str
     command: list[str]
@@ -75,7 +81,7 @@ class Component:
             )
 
     def family(self) -> list[psutil.Process]:
-        """The command's process and all below it; nothing if it does not run."""
+        """Return the command's process and all its descendants; an empty list if it does not run."""
         if self._process is None:
             return []
         try:
@@ -85,19 +91,21 @@ class Component:
             return []
 
     def kill(self) -> None:
-        """SIGKILL to all of it at once, as when its machine goes down."""
+        """Send SIGKILL to all its processes at once, as when its machine goes down."""
         self._signal_all(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
 
     def freeze(self) -> None:
+        """Stop all its processes with SIGSTOP until they are thawed."""
         self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
+        """Let frozen processes run again."""
         self._signal_all(signal.SIGCONT)
 
     def stop(self) -> None:
-        """Ask it to end, and end it."""
+        """Ask it to end, and kill what is left after `STOP_S` seconds."""
         if self._process is None:
             return
         family = self.family()
@@ -117,14 +125,14 @@ class Component:
 
 @dataclass
 class Airflow:
-    """API server, DAG processor, scheduler with LocalExecutor, and triggerer, from `with` to its end.
+    """API server, DAG processor, scheduler with LocalExecutor, and triggerer; they run inside a `with` block.
 
-    The database is PostgreSQL, from a wheel: on SQLite the API server blocks itself as soon as it answers a person and
-    a worker at the same time, and what fails then says nothing about this package.
+    The database is PostgreSQL, which comes as a wheel. With SQLite, the API server blocks itself when it answers a
+    person and a worker at the same time, and such a failure would say nothing about this package.
 
-    :param home: AIRFLOW_HOME; made, and left for the caller to take away.
+    :param home: AIRFLOW_HOME. It is created here; the caller removes it.
     :param dags: the folder of DAG files.
-    :param options: further environment.
+    :param options: further environment variables of every component.
     """
 
     home: Path
@@ -168,7 +176,7 @@ class Airflow:
             "LOGGING__WORKER_LOG_SERVER_PORT": free_port(),
             "DAG_PROCESSOR__REFRESH_INTERVAL": 3600,
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 3600,
-            # Everything that finds out about the dead does so within seconds, not minutes.
+            # Airflow notices a dead process within seconds instead of minutes.
             "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": 1,
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.5,
             "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": 10,
@@ -207,7 +215,7 @@ class Airflow:
         self.database.cleanup()
 
     def rows(self) -> Iterator[str]:
-        """Every row of every table, as text."""
+        """Yield every row of every table as text."""
         with psycopg2.connect(self.database.get_uri()) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
             for (table,) in cursor.fetchall():
@@ -215,14 +223,14 @@ class Airflow:
                 yield from (f"{table}: {row}" for (row,) in cursor.fetchall())
 
     def run(self, *arguments: str) -> None:
-        """An `airflow` command, to its end."""
+        """Run an `airflow` command to its end."""
         command = [sys.executable, "-m", "airflow", *arguments]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"`airflow {' '.join(arguments)}` failed:\n{done.stdout}\n{done.stderr}")
 
     def component(self, name: str, instance: str = "") -> Component:
-        """A component by its command; a second instance of one by a name of its own."""
+        """Return the component that runs this `airflow` command; `instance` names a second one of the same command."""
         title = f"{name}{instance}"
         if title not in self.components:
             command = [sys.executable, "-m", "airflow", name]
@@ -231,16 +239,17 @@ class Airflow:
         return self.components[title]
 
     def workers(self) -> list[tuple[str, int]]:
-        """The title of each of the executor's processes, and how many it has below it: one for each task it runs."""
+        """Return the title of each process of the executor, and how many children it has: one for each running task."""
         alive = [one for one in self.component("scheduler").family() if one.status() != psutil.STATUS_ZOMBIE]
         titled = [(" ".join(process.cmdline()), process) for process in alive]
         return [(title, len(process.children())) for title, process in titled if title.startswith("airflow worker")]
 
     def tasks_connected_to(self, url: str) -> list[psutil.Process]:
-        """The processes of running tasks that talk to a server."""
+        """Return the processes of running tasks that have a TCP connection to a server."""
         return [process for process in self.component("scheduler").family() if _is_connected(process, url)]
 
     def is_healthy(self, *components: str) -> bool:
+        """Return whether Airflow reports these components as healthy; all of them if none is named."""
         try:
             health = self.rest.get("/api/v2/monitor/health")
         except httpx.HTTPError:
@@ -252,14 +261,14 @@ class Airflow:
 def _is_connected(process: psutil.Process, url: str) -> bool:
     try:
         connections = process.net_connections("tcp4")
-    except psutil.Error:  # gone in the meantime
+    except psutil.Error:  # the process has ended in the meantime
         return False
     port = int(url.rpartition(":")[2])
     return any(one.status == psutil.CONN_ESTABLISHED and one.raddr.port == port for one in connections)
 
 
 class Rest:
-    """Airflow's public REST API, as an administrator."""
+    """A client of Airflow's public REST API that acts as an administrator."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=REST_TIMEOUT_S, verify=False)

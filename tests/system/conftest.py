@@ -1,4 +1,4 @@
-"""One real Airflow and two emulators for the whole session, all of them processes of their own."""
+"""One real Airflow and two emulators for the whole test session. Each is a process of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-# Test folders are no packages: what these tests share lies beside them.
+# Test folders are not packages: the modules that these tests share lie in this folder.
 sys.path.insert(0, str(Path(__file__).parent))
 
 from airflow_processes import Airflow, wait_for
@@ -27,7 +27,7 @@ CASE_TIMEOUT_S = 400
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """More time for tests that wait for others to die, and the scan for secrets after all that could leak some."""
+    """Give these tests more time, and run the scan for secrets after all tests that could leak one."""
     ours = [item for item in items if item.path.parent == Path(__file__).parent]
     for item in ours:
         item.add_marker(pytest.mark.timeout(CASE_TIMEOUT_S))
@@ -37,11 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """Start Airflow, the emulators and a media server; keep their logs if a test fails."""
     folder = Path(tempfile.mkdtemp(prefix="airflow-wan-system-"))
     for name in ("media", "pauses"):
         (folder / name).mkdir()
     light = Image.radial_gradient("L").resize((640, 360)).convert("RGB")
-    Image.blend(Image.new("RGB", (640, 360), "purple"), light, 0.4).save(folder / "media" / "first.png")
+    for name, colour in {"first": "purple", "red": "red", "green": "lime", "blue": "blue"}.items():
+        Image.blend(Image.new("RGB", (640, 360), colour), light, 0.4).save(folder / "media" / f"{name}.png")
     options = {"AIRFLOW__WAN__POLL_INTERVAL": "0.5", "AIRFLOW__WAN__OUTPUT_BASE": str(folder / "videos")}
     with ExitStack() as running:
         media = running.enter_context(MediaServer(folder / "media"))
@@ -54,8 +56,8 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         dags = Path(__file__).parent / "dags"
         airflow = running.enter_context(Airflow(folder / "airflow", dags, options))
         wait_for("the DAGs", lambda: len(airflow.rest.get("/api/v2/dags")["dags"]) >= 4, 60)
-        yield Stage(airflow, quick, slow, media.url("first.png"), folder)
+        yield Stage(airflow, quick, slow, media, folder)
     if request.session.testsfailed:
-        sys.stderr.write(f"\nWhat all processes wrote is kept in {folder}.\n")
+        sys.stderr.write(f"\nThe logs of all processes are kept in {folder}.\n")
     else:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""One wish for a video on its way through Airflow and a gateway, and all that can be told about it from outside."""
+"""One DAG run that orders a video, followed from outside: at Airflow, at the gateway and on disk."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ import httpx
 import psutil
 from airflow_processes import Airflow, free_port, wait_for
 
+from airflow_wan.purchases.record import STATE_STORE_KEY
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from hostile_gateway import HostileGateway
+
+    from airflow_wan.emulator.testing import MediaServer
 
 SLOW_S = 1800.0
 REFUSED_KEY = "sk-a-key-that-the-gateway-refuses-9999"
@@ -29,39 +35,43 @@ FINAL_STATES = {"success", "failed"}
 
 @dataclass
 class Emulator:
-    """An emulator, seen from outside."""
+    """An emulator in another process or thread, controlled by its HTTP interface."""
 
     url: str
 
     def __post_init__(self) -> None:
         self.http = httpx.Client(base_url=self.url, timeout=10, verify=False)
 
-    def add_fault(self, on: str, kind: str, **words: Any) -> None:
-        self.http.post("/_emulator/faults", json={"on": on, "kind": kind, **words}).raise_for_status()
+    def add_fault(self, on: str, kind: str, **settings: Any) -> None:
+        """Make it answer the next request of this kind with a fault; see docs/emulator.md."""
+        self.http.post("/_emulator/faults", json={"on": on, "kind": kind, **settings}).raise_for_status()
 
     def ledger(self, key: str) -> list[dict[str, Any]]:
+        """Return the create requests that it accepted with this API key."""
         rows = self.http.get("/_emulator/ledger").json()
         return [row for row in rows if row["key_last4"] == key[-4:]]
 
     def advance(self, seconds: float) -> None:
-        """Turn its clock forward."""
+        """Turn its clock forward by so many seconds."""
         self.http.post("/_emulator/clock", json={"advance_s": seconds}).raise_for_status()
 
-    def turn_clock_until(self, told: Callable[[], bool]) -> None:
-        """Turn it forward again and again, for whatever is bought in the meantime, too."""
+    def turn_clock_until(self, condition: Callable[[], bool]) -> None:
+        """Turn its clock forward again and again, so that a video that is bought meanwhile is finished, too."""
 
-        def turned() -> bool:
+        def is_met_after_a_turn() -> bool:
             self.advance(2 * SLOW_S)
-            return told()
+            return condition()
 
-        wait_for("the end", turned, END_S, pause=END_S / 20)  # within the 24 h for which a task is kept
+        wait_for("the end", is_met_after_a_turn, END_S, pause=END_S / 20)  # the turns stay within 24 h, a task's life
 
     def task(self, gateway: str, key: str, wan_task_id: str) -> dict[str, Any]:
+        """Return the gateway's answer about a task."""
         path = f"/v1/tasks/{wan_task_id}" if gateway == "apiyi" else f"/api/v1/tasks/{wan_task_id}"
         answer = self.http.get(path, headers={"Authorization": f"Bearer {key}"})
         return dict(answer.raise_for_status().json())
 
     def video(self, gateway: str, key: str, wan_task_id: str) -> bytes:
+        """Download the finished video of a task."""
         task = self.task(gateway, key, wan_task_id)
         url = task.get("result_url") or task["output"]["video_url"]
         return httpx.get(url, verify=False).raise_for_status().content
@@ -69,7 +79,7 @@ class Emulator:
 
 @contextmanager
 def running_emulator(log: Path, *options: str) -> Iterator[Emulator]:
-    """An emulator as a process of its own."""
+    """Run an emulator as a process of its own."""
     port = free_port()
     command = [sys.executable, "-m", "airflow_wan.emulator", "--port", str(port), "--no-qps-limit", *options]
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
@@ -90,7 +100,7 @@ def _answers(emulator: Emulator) -> bool:
 
 @dataclass
 class Journey:
-    """One DAG run with a key, a connection and a prompt of its own; see `Stage.start`."""
+    """A DAG run with an API key, a connection and a prompt of its own; `Stage.start` makes one."""
 
     name: str
     airflow: Airflow
@@ -103,7 +113,7 @@ class Journey:
     output_path: Path
     marker: Path
 
-    # What Airflow says
+    # What Airflow reports
 
     def instance(self, task_id: str = "video") -> dict[str, Any]:
         return dict(self.airflow.rest.get(f"{self._run_path}/taskInstances/{task_id}"))
@@ -123,8 +133,7 @@ class Journey:
         return False
 
     def wait_for_end(self, timeout: float = END_S) -> str:
-        """The run's final state."""
-
+        """Wait for the end of the DAG run, and return its final state."""
         try:
             wait_for(f"the end of {self.name}", self.has_ended, timeout)
         except TimeoutError as error:
@@ -137,7 +146,7 @@ class Journey:
         return False
 
     def wait_for_log(self, sentence: str, *, by: str = "*") -> None:
-        """Wait for a sentence in its log, or in that of its triggerers only (`TRIGGERERS`)."""
+        """Wait for a sentence in the log of its tasks; with `by=TRIGGERERS`, in what triggerers wrote there."""
         try:
             wait_for(f"{sentence!r} in the log of {self.name}", lambda: sentence in self.log(by), END_S)
         except TimeoutError as error:
@@ -145,6 +154,17 @@ class Journey:
 
     def xcom(self, key: str = "return_value", task_id: str = "video") -> Any:
         return self.airflow.rest.get(f"{self._run_path}/taskInstances/{task_id}/xcomEntries/{key}")["value"]
+
+    def record(self, task_id: str = "video") -> dict[str, Any]:
+        """Return the purchase record, which Airflow's users can read."""
+        return dict(self.airflow.rest.get(self._record_path(task_id))["value"])
+
+    def edit_record(self, task_id: str = "video", **changes: Any) -> None:
+        """Change fields of the purchase record, as a user can who may edit the state of tasks."""
+        self.airflow.rest.patch(self._record_path(task_id), {"value": self.record(task_id) | changes})
+
+    def _record_path(self, task_id: str) -> str:
+        return f"{self._run_path}/taskInstances/{task_id}/state-store/{STATE_STORE_KEY}"
 
     def mark(self, state: str, task_id: str = "video") -> None:
         self.airflow.rest.patch(f"{self._run_path}/taskInstances/{task_id}", {"new_state": state})
@@ -158,22 +178,23 @@ class Journey:
         return f"/api/v2/dags/{self.dag_id}/dagRuns/{self.run_id}"
 
     def log(self, by: str = "*") -> str:
-        """All lines of all tries, workers' and triggerers', as a reader of the UI sees them."""
+        """Return the lines of all tries, by workers and triggerers, as a reader of the UI sees them."""
         folder = self.airflow.logs / f"dag_id={self.dag_id}" / f"run_id={self.run_id}"
         files = sorted((path for path in folder.rglob(by) if path.is_file()), key=lambda path: path.stat().st_mtime)
         return "\n".join(_readable(line) for file in files for line in file.read_text().splitlines())
 
-    # What the gateway says
+    # What the gateway reports
 
     def creates(self) -> list[dict[str, Any]]:
-        """The create requests it accepted."""
+        """Return the create requests that the gateway accepted."""
         return self.emulator.ledger(self.key)
 
     def billed(self) -> int:
+        """Return how many of them the gateway bills."""
         return sum(row["billed"] for row in self.creates())
 
     def has_whole_video(self) -> bool:
-        """Whether the file at its place is, byte for byte, what the gateway made, and every picture of it plays."""
+        """Return whether the file at `output_path` has the gateway's bytes and every frame of it can be decoded."""
         wan_task_id = self.creates()[-1]["task_id"]
         if self.output_path.read_bytes() != self.emulator.video(self.gateway, self.key, wan_task_id):
             return False
@@ -181,14 +202,14 @@ class Journey:
             return sum(1 for _ in container.decode(video=0)) == container.streams.video[0].frames > 0
 
     def files(self) -> list[str]:
-        """What lies in the folder of the video. A killed download leaves a hidden ``.part`` file, which nobody sees."""
+        """Return the names in the video's folder, without hidden ones: a killed download leaves a ``.part`` file."""
         folder = self.output_path.parent
         return sorted(path.name for path in folder.glob("[!.]*")) if folder.exists() else []
 
-    # Killing
+    # Killing processes
 
     def wait_for_pause(self, timeout: float = END_S) -> dict[str, int]:
-        """The ids of the held task's process and of its worker's."""
+        """Wait until the task is held, and return the ids of its process (``task``) and of its ``worker``."""
         try:
             wait_for(f"the pause of {self.name}", self.marker.exists, timeout, pause=0.05)
         except TimeoutError as error:
@@ -196,15 +217,16 @@ class Journey:
         return dict(json.loads(self.marker.read_text()))
 
     def release(self) -> None:
+        """Let the held task go on."""
         self.marker.with_suffix(".released").touch()
 
     def kill_at_pause(self, victim: str) -> None:
-        """SIGKILL to the held task (``task``), or to its worker and then to it (``worker``)."""
+        """Kill the held task with SIGKILL (``task``), or its worker and then the task (``worker``)."""
         held = self.wait_for_pause()
         self._kill(victim, psutil.Process(held["task"]))
 
     def kill_once_accepted(self, victim: str, timeout: float = END_S) -> None:
-        """The same for a task that waits for the answer to its create, which its gateway has accepted and holds."""
+        """Kill the task, or its worker and it, while the gateway has accepted its create and holds back the answer."""
         wait_for(f"the create of {self.name}", self.creates, timeout, pause=0.05)
         (task,) = self.airflow.tasks_connected_to(self.emulator.url)
         self._kill(victim, task)
@@ -235,14 +257,17 @@ def _readable(line: str) -> str:
 class Stage:
     """An Airflow, its gateways and its media, shared by all tests of a session.
 
-    :param quick: a gateway whose videos take some three seconds.
-    :param slow: a gateway whose videos stay `SLOW_S` in the queue and run as long, unless a test turns its clock.
+    :param quick: a gateway that needs about three seconds for a video.
+    :param slow: a gateway that queues a video for `SLOW_S` seconds and then needs as long to make it, unless a test
+        turns its clock.
+    :param media: a server of images: ``first.png``, and one of each colour, such as ``red.png``.
+    :param folder: for videos, logs and marker files.
     """
 
     airflow: Airflow
     quick: Emulator
     slow: Emulator
-    first_frame: str
+    media: MediaServer
     folder: Path
     journeys: list[Journey] = field(default_factory=list)
 
@@ -253,12 +278,24 @@ class Stage:
         gateway: str = "apiyi",
         dag_id: str = "system_video",
         on: Emulator | None = None,
+        through: HostileGateway | None = None,
         key: str | None = None,
         read_timeout: float = 20.0,
         pause_at: str | None = None,
+        output_path: Path | None = None,
         **conf: Any,
     ) -> Journey:
-        """Trigger a run, on a connection of its own in Airflow's database."""
+        """Start a DAG run that has its own connection in Airflow's database.
+
+        :param name: a short name for the run id and the prompt.
+        :param on: the gateway; `quick` if none is given.
+        :param through: what stands between Airflow and the gateway, if anything does.
+        :param key: the API key; a new one if none is given.
+        :param read_timeout: seconds that the client waits for each read of an answer.
+        :param pause_at: the step at which the task is held; see `dags/pauses.py`.
+        :param output_path: where the video goes; a new folder if none is given.
+        :param conf: further params of the DAG run.
+        """
         number = len(self.journeys)
         key = key or f"sk-{secrets.token_hex(16)}{number:04d}"
         slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
@@ -272,26 +309,26 @@ class Stage:
             run_id=f"{number:02d}_{slug}",
             key=key,
             wan_conn_id=f"wan_{number}",
-            output_path=self.folder / "videos" / f"{number:02d}_{slug}" / "video.mp4",
+            output_path=output_path or self.folder / "videos" / f"{number:02d}_{slug}" / "video.mp4",
             marker=self.folder / "pauses" / f"{number:02d}_{slug}",
         )
         connection = {
             "connection_id": journey.wan_conn_id,
             "conn_type": "wan",
-            "host": emulator.url,
+            "host": through.url if through else emulator.url,
             "password": key,
             "extra": json.dumps({"gateway": gateway, "read_timeout": read_timeout}),
         }
         self.airflow.rest.post("/api/v2/connections", connection)
-        wish = {
+        order = {
             "prompt": f"a kite over the sea, {name}",
-            "first_frame": self.first_frame,
+            "first_frame": self.media.url("first.png"),
             "wan_conn_id": journey.wan_conn_id,
             "output_path": str(journey.output_path),
             **conf,
         }
         pause = {"pause_at": pause_at, "pause_marker": str(journey.marker)} if pause_at else {}
-        body = {"dag_run_id": journey.run_id, "logical_date": None, "conf": wish | pause}
+        body = {"dag_run_id": journey.run_id, "logical_date": None, "conf": order | pause}
         self.airflow.rest.post(f"/api/v2/dags/{dag_id}/dagRuns", body)
         self.journeys.append(journey)
         return journey

@@ -1,4 +1,4 @@
-"""A person marks a task failed, or clears it: what becomes of the video at the gateway, and what the log says of it."""
+"""A person marks a task failed or clears it: what happens to the video at the gateway, and what the log says."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def waiting_at(stage: Stage) -> Callable[..., Journey]:
+    """Return a function that starts a run and waits until the triggerer has seen its video queued (or running)."""
+
     def start(gateway: str, name: str, *, state: str = "queued") -> Journey:
         journey = stage.start(f"{name}, {gateway}", gateway=gateway, on=stage.slow)
         journey.wait_for_log(": queued", by=TRIGGERERS)
@@ -55,7 +57,7 @@ def test_a_running_video_marked_failed_goes_on_and_the_log_says_that_it_may_be_b
     assert journey.state() == "failed"
 
 
-def test_a_video_marked_failed_goes_on_at_apiyi_which_cannot_cancel(waiting_at: Callable[..., Journey]) -> None:
+def test_a_video_marked_failed_goes_on_at_apiyi_because_apiyi_cannot_cancel(waiting_at: Callable[..., Journey]) -> None:
     journey = waiting_at("apiyi", "marked failed")
 
     journey.mark("failed")
@@ -75,7 +77,7 @@ def test_a_queued_video_marked_failed_is_canceled_by_the_worker_that_waits_for_i
     assert status_at_gateway(journey) == "CANCELED"
 
 
-def test_clearing_a_waiting_task_waits_on_for_the_same_video_at_apiyi(
+def test_a_cleared_task_at_apiyi_waits_for_the_video_that_it_has_bought(
     stage: Stage, waiting_at: Callable[..., Journey]
 ) -> None:
     journey = waiting_at("apiyi", "cleared while waiting")
@@ -89,10 +91,8 @@ def test_clearing_a_waiting_task_waits_on_for_the_same_video_at_apiyi(
     assert journey.has_whole_video()
 
 
-def test_clearing_a_waiting_task_on_dashscope_pays_for_one_video(
-    stage: Stage, waiting_at: Callable[..., Journey]
-) -> None:
-    """Clearing cancels the queued video, unless the next try waits for it already; who is first is for Airflow."""
+def test_a_cleared_task_on_dashscope_pays_for_one_video(stage: Stage, waiting_at: Callable[..., Journey]) -> None:
+    """Clearing cancels the queued video unless the next try already waits for it. Airflow decides which comes first."""
     journey = waiting_at("dashscope", "cleared while waiting")
 
     journey.clear()
@@ -105,7 +105,7 @@ def test_clearing_a_waiting_task_on_dashscope_pays_for_one_video(
     assert journey.has_whole_video()
 
 
-def test_clearing_a_failed_task_fetches_the_video_it_had_bought(
+def test_a_failed_task_that_is_cleared_delivers_the_video_that_it_had_bought(
     stage: Stage, waiting_at: Callable[..., Journey]
 ) -> None:
     journey = waiting_at("apiyi", "cleared after it was marked failed")
@@ -122,7 +122,7 @@ def test_clearing_a_failed_task_fetches_the_video_it_had_bought(
     assert journey.has_whole_video()
 
 
-def test_clearing_a_successful_task_hands_on_the_video_that_is_there(stage: Stage) -> None:
+def test_a_successful_task_that_is_cleared_reuses_the_delivered_video(stage: Stage) -> None:
     journey = stage.start("cleared after success")
     assert journey.wait_for_end() == "success", journey.log()
 

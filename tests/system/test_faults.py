@@ -1,6 +1,6 @@
-"""A gateway that goes wrong on demand, in a real Airflow with `retries=3`: what is bought, what arrives, what is said.
+"""A gateway with a fault, in a real Airflow with `retries=3`: what is bought, what is delivered, what the log says.
 
-All journeys run at the same time, each with a gateway of its own, since a fault strikes whoever comes next.
+All runs go on at the same time. Each has a gateway of its own, because a fault hits the next request of anybody.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ TROUBLE, TROUBLE_OVER = "polling failed, trying again until the deadline", "the 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault, and what has to come of it.
+    """One fault, and the outcome that it must have.
 
-    :param bought: billed creates at the end.
-    :param accepted: accepted creates, where that is another number: a failed task is not billed.
+    :param state: the final state of the run.
+    :param bought: the number of billed creates at the end.
+    :param says: sentences of the log.
+    :param settings: further settings of the fault.
+    :param accepted: the number of accepted creates where it is not `bought`: a failed task is not billed.
     """
 
     on: str
@@ -45,23 +48,23 @@ class Fault:
     state: str
     bought: int
     says: tuple[str, ...]
-    words: dict[str, Any] = field(default_factory=dict, hash=False)
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)
     accepted: int | None = None
 
     def __str__(self) -> str:
-        words = " ".join(f"{name} {value}" for name, value in self.words.items())
-        return f"{self.on} {self.kind}{f' {words}' if words else ''}, {self.gateway}"
+        settings = " ".join(f"{name} {value}" for name, value in self.settings.items())
+        return f"{self.on} {self.kind}{f' {settings}' if settings else ''}, {self.gateway}"
 
 
 FAULTS = [
-    # The create was accepted and its answer lost: only DashScope can tell by itself which task it was.
+    # The create was accepted and its answer was lost: only DashScope has a list in which the task can be found.
     Fault("create", "drop_connection", "apiyi", "failed", 1, (NOT_RESENT, UNCERTAIN, NO_LIST)),
     Fault("create", "drop_connection", "dashscope", "success", 1, (NOT_RESENT, RESCUED)),
     Fault("create", "bad_gateway", "apiyi", "failed", 1, (NOT_RESENT, UNCERTAIN, NO_LIST)),
     Fault("create", "gateway_timeout", "dashscope", "success", 1, (NOT_RESENT, RESCUED)),
     Fault("create", "html", "dashscope", "success", 1, (NOT_RESENT, RESCUED)),
     Fault("create", "delay", "dashscope", "success", 1, (NOT_RESENT, RESCUED), {"delay_s": 3 * READ_TIMEOUT_S}),
-    # Nothing was accepted, which only some answers prove.
+    # The create was not accepted, but only some answers prove that.
     Fault("create", "server_error", "apiyi", "failed", 0, (NOT_RESENT, UNCERTAIN, NO_LIST)),
     Fault("create", "server_error", "dashscope", "failed", 0, (NOT_RESENT, UNCERTAIN, LIST_DOES_NOT_TELL)),
     Fault("create", "throttled", "apiyi", "success", 1, ("Submitted as wan task",), {"times": 2, "retry_after": 1}),
@@ -73,10 +76,10 @@ FAULTS = [
         0,
         (TOP_UP,),
     ),
-    # A failed task is not billed, so the next try may buy, unless the same would happen again.
+    # A failed task is not billed, so the next try may buy again, unless the task would fail in the same way.
     Fault("create", "task_failed", "apiyi", "success", 1, (), {"code": "InternalError"}, accepted=2),
     Fault("create", "task_failed", "dashscope", "failed", 0, ("A failed task is not billed",), accepted=1),
-    # The first ask is the worker's, before it defers; the others are the triggerer's.
+    # The worker sends the first poll before it defers; the triggerer sends the others.
     Fault("poll", "server_error", "apiyi", "success", 1, (TROUBLE, TROUBLE_OVER), {"times": 3}),
     Fault("poll", "drop_connection", "dashscope", "success", 1, (TROUBLE, TROUBLE_OVER), {"times": 3}),
     Fault("poll", "malformed_json", "apiyi", "success", 1, (TROUBLE, TROUBLE_OVER), {"times": 3}),
@@ -93,12 +96,13 @@ FAULTS = [
 
 @pytest.fixture(scope="module")
 def journeys(stage: Stage) -> Iterator[dict[str, Journey]]:
+    """Start a run for each fault."""
     with ExitStack() as running:
         started = {}
         for fault in FAULTS:
             emulator = Emulator(running.enter_context(RunningEmulator(SETTINGS)).base_url)
             running.callback(emulator.http.close)
-            emulator.add_fault(fault.on, fault.kind, **fault.words)
+            emulator.add_fault(fault.on, fault.kind, **fault.settings)
             started[str(fault)] = stage.start(
                 str(fault), gateway=fault.gateway, on=emulator, read_timeout=READ_TIMEOUT_S
             )
@@ -106,7 +110,7 @@ def journeys(stage: Stage) -> Iterator[dict[str, Journey]]:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_a_fault_buys_no_second_video_and_loses_none_that_can_be_told(
+def test_after_a_fault_no_video_is_bought_twice_and_no_known_video_is_lost(
     fault: Fault, journeys: dict[str, Journey]
 ) -> None:
     journey = journeys[str(fault)]

@@ -1,6 +1,6 @@
-"""A worker killed with SIGKILL at each step of the journey: how often the video is bought, and whether it arrives.
+"""A worker is killed with SIGKILL at each step: how often the video is bought, and whether it is delivered.
 
-All journeys run at the same time; each is held at its step, killed there, and left to Airflow's retries.
+All runs go on at the same time. Each is held at its step and killed there; then Airflow retries it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,15 @@ SUBMITTED_AGAIN = "submitting again, as on_ambiguous_submit='resubmit' says. It 
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill, and what has to come of it.
+    """One kill, and the outcome that it must have.
 
-    :param step: where the task is held.
-    :param victim: ``task``, its own process, whose end the worker sees; or ``worker``, both, as when a machine dies.
-    :param bought: billed creates at the end; the video must arrive unless the run has to fail.
+    :param step: the step at which the task is held.
+    :param victim: ``task`` kills the task's own process, and its worker sees that; ``worker`` kills both, as when a
+        machine goes down.
+    :param state: the final state of the run. If it is ``success``, the video must be delivered.
+    :param bought: the number of billed creates at the end.
     :param says: sentences of the task's log.
+    :param task: the task that is killed.
     """
 
     step: str
@@ -44,8 +47,8 @@ class Kill:
     task: str = "video"
 
     def __str__(self) -> str:
-        way = self.dag_id.removeprefix("system_")
-        return f"{self.victim} killed {self.step}, {self.gateway}, {way}"
+        dag = self.dag_id.removeprefix("system_")
+        return f"{self.victim} killed {self.step}, {self.gateway}, {dag}"
 
 
 HELD_POST = "during the POST"
@@ -75,11 +78,12 @@ KILLS = [
 
 @pytest.fixture(scope="module")
 def journeys(stage: Stage) -> Iterator[dict[Kill, Journey]]:
+    """Start a run for each kill, and kill it."""
     with ExitStack() as running:
         started = {}
         for number, kill in enumerate(KILLS):
             if kill.step == HELD_POST:
-                # A gateway of its own: a fault strikes whoever comes next.
+                # It has a gateway of its own, because a fault hits the next request of anybody.
                 emulator = running.enter_context(
                     running_emulator(stage.folder / f"holding-{number}.log", "--pending-s", "1", "--running-s", "2")
                 )
@@ -98,7 +102,7 @@ def journeys(stage: Stage) -> Iterator[dict[Kill, Journey]]:
 
 
 @pytest.mark.parametrize("kill", KILLS, ids=str)
-def test_a_killed_worker_buys_at_most_once_and_loses_no_video_it_knows_of(
+def test_after_a_kill_no_video_is_bought_twice_and_no_known_video_is_lost(
     kill: Kill, journeys: dict[Kill, Journey]
 ) -> None:
     journey = journeys[kill]
@@ -111,7 +115,7 @@ def test_a_killed_worker_buys_at_most_once_and_loses_no_video_it_knows_of(
         assert sentence in log, log
     if kill.state == "failed":
         assert journey.files() == []
-        assert journey.instance(kill.task)["try_number"] == 2, "what a retry cannot mend is not retried"
+        assert journey.instance(kill.task)["try_number"] == 2, "a failure that a retry cannot repair is not retried"
     else:
         assert journey.has_whole_video()
         assert journey.files() == ["video.mp4", "video.mp4.json"]

@@ -1,4 +1,4 @@
-"""Airflow's own processes killed with SIGKILL while a video is in the making, and started again."""
+"""Airflow's own processes are killed with SIGKILL while the gateway makes a video, and are started again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ API_OUTAGE_S = 10.0
 
 @pytest.fixture
 def waiting(stage: Stage) -> list[Journey]:
-    """A video at each gateway that is waited for in the triggerer and is not done."""
+    """Start a run at each gateway, and wait until the triggerer waits for its unfinished video."""
     return start_waiting(stage, "system_video")
 
 
@@ -30,25 +30,27 @@ def start_waiting(stage: Stage, dag_id: str) -> list[Journey]:
     return started
 
 
-def assert_arrived_having_been_bought_once(journey: Journey) -> None:
+def assert_bought_once_and_delivered(journey: Journey) -> None:
     assert journey.wait_for_end() == "success", journey.log()
     assert journey.billed() == len(journey.creates()) == 1
     assert journey.has_whole_video()
     assert journey.files() == ["video.mp4", "video.mp4.json"]
 
 
-def test_a_video_outlives_the_triggerer_that_waits_for_it(stage: Stage, waiting: list[Journey]) -> None:
+def test_a_video_is_delivered_after_its_triggerer_was_killed(stage: Stage, waiting: list[Journey]) -> None:
     triggerer = stage.airflow.component("triggerer")
     triggerer.kill()
     stage.slow.advance(2 * SLOW_S)
     triggerer.start()
 
     for journey in waiting:
-        assert_arrived_having_been_bought_once(journey)
+        assert_bought_once_and_delivered(journey)
         assert journey.instance()["try_number"] == 1
 
 
-def test_a_video_outlives_the_scheduler_and_its_workers(stage: Stage, waiting: list[Journey]) -> None:
+def test_a_video_is_delivered_after_the_scheduler_and_its_workers_were_killed(
+    stage: Stage, waiting: list[Journey]
+) -> None:
     scheduler = stage.airflow.component("scheduler")
     scheduler.kill()
     stage.slow.advance(2 * SLOW_S)
@@ -57,11 +59,11 @@ def test_a_video_outlives_the_scheduler_and_its_workers(stage: Stage, waiting: l
     scheduler.start()
 
     for journey in waiting:
-        assert_arrived_having_been_bought_once(journey)
+        assert_bought_once_and_delivered(journey)
         assert journey.instance()["try_number"] == 1
 
 
-def test_a_video_that_is_done_while_the_api_server_is_away_arrives(stage: Stage) -> None:
+def test_a_video_that_is_finished_while_the_api_server_is_down_is_delivered(stage: Stage) -> None:
     waiting = start_waiting(stage, "system_video_patient")
     api_server = stage.airflow.component("api-server")
     api_server.kill()
@@ -72,27 +74,27 @@ def test_a_video_that_is_done_while_the_api_server_is_away_arrives(stage: Stage)
     api_server.start()
 
     for journey in waiting:
-        assert_arrived_having_been_bought_once(journey)
+        assert_bought_once_and_delivered(journey)
 
 
 @pytest.fixture
 def patient_scheduler(stage: Stage) -> Iterator[None]:
-    """A scheduler that gives a worker Airflow's own 300 s to be heard of again, not the few of these tests."""
+    """Let the scheduler wait 300 s for a worker's heartbeat, Airflow's default, not the few of these tests."""
     scheduler = stage.airflow.component("scheduler")
-    hasty = scheduler.environment
-    scheduler.environment = hasty | {"AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "300"}
+    impatient = scheduler.environment
+    scheduler.environment = impatient | {"AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "300"}
     scheduler.kill()
     scheduler.start()
     yield
-    scheduler.environment = hasty
+    scheduler.environment = impatient
     scheduler.kill()
     scheduler.start()
 
 
 @pytest.mark.usefixtures("patient_scheduler")
-def test_a_task_id_is_written_down_after_all_when_the_api_server_is_back(stage: Stage) -> None:
+def test_a_task_id_is_recorded_as_soon_as_the_api_server_is_back(stage: Stage) -> None:
     journey = stage.start(
-        "api server away between answer and ledger",
+        "api server down between answer and ledger",
         dag_id="system_video_patient",
         pause_at="between answer and ledger",
     )
@@ -103,14 +105,16 @@ def test_a_task_id_is_written_down_after_all_when_the_api_server_is_back(stage: 
     time.sleep(API_OUTAGE_S)
     api_server.start()
 
-    assert_arrived_having_been_bought_once(journey)
+    assert_bought_once_and_delivered(journey)
     assert "The task state store cannot be written" in journey.log()
     assert "Attempt 2 of 6 follows in" in journey.log()
     assert journey.instance()["try_number"] == 1
 
 
-def test_a_trigger_that_moves_to_another_triggerer_leaves_its_video_alone(stage: Stage, waiting: list[Journey]) -> None:
-    """Airflow 3.3.0 to 3.3.2 call its `on_kill` when the first triggerer, taken for dead, finds it gone."""
+def test_a_trigger_that_moves_to_another_triggerer_does_not_cancel_its_video(
+    stage: Stage, waiting: list[Journey]
+) -> None:
+    """Airflow 3.3.0 to 3.3.2 call `on_kill` when a triggerer that was taken for dead finds its trigger moved."""
     first = stage.airflow.component("triggerer")
     second = stage.airflow.component("triggerer", "-second")
     second.start()
@@ -127,6 +131,6 @@ def test_a_trigger_that_moves_to_another_triggerer_leaves_its_video_alone(stage:
         assert all(row["status"] == "PENDING" for journey in waiting for row in journey.creates())
         stage.slow.advance(2 * SLOW_S)
         for journey in waiting:
-            assert_arrived_having_been_bought_once(journey)
+            assert_bought_once_and_delivered(journey)
     finally:
         second.kill()

@@ -1,6 +1,6 @@
-"""No key, bearer header or signature is found in anything that Airflow keeps, after runs that went well and badly.
+"""After runs that succeeded and failed, nothing that Airflow keeps holds an API key, a bearer header or a signature.
 
-It runs last, and so looks at what all other system tests of the session have left behind, too.
+This module runs last, so it also scans what all other system tests of the session have left behind.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ MEDIA_SIGNATURE = "m3d1aSignatureOfThePicture00"
 FAILED_REQUEST_SIGNATURE = "m3d1aSignatureOfABadRequest0"
 PRESIGNED = "Expires=1999999999&OSSAccessKeyId=LTAI0123456789abcdef&Signature="
 
-# The emulator signs its result URLs as OSS does.
+# The emulator signs its result URLs in the way that OSS does.
 SIGNED_RESULT = re.compile(r"OSSAccessKeyId=|Signature=|/result/[^\s\"']+\?")
 BEARER = re.compile(r"Bearer\s+\S")
 
 
 def leaks(text: str, secrets: list[str]) -> list[str]:
-    """What a text gives away."""
+    """Return the secrets that a text holds."""
     found = [secret for secret in secrets if secret in text or secret.encode().hex() in text]
     return found + [match[0] for pattern in (SIGNED_RESULT, BEARER) for match in pattern.finditer(text)]
 
 
 @pytest.fixture(scope="module")
 def journeys(stage: Stage) -> Iterator[dict[str, Journey]]:
-    """One run that goes well, and one for each way to fail with something secret at hand."""
+    """Run one DAG run that succeeds, and one for each kind of failure that has a secret at hand."""
     variables = {
-        "signed_picture": f"{stage.first_frame}?{PRESIGNED}{MEDIA_SIGNATURE}",
+        "signed_picture": f"{stage.media.url('first.png')}?{PRESIGNED}{MEDIA_SIGNATURE}",
         "signed_picture_without_tls": f"http://cdn.example.com/picture.png?{PRESIGNED}{FAILED_REQUEST_SIGNATURE}",
     }
     for name, value in variables.items():
@@ -67,8 +67,8 @@ def journeys(stage: Stage) -> Iterator[dict[str, Journey]]:
         yield started
 
 
-def test_the_runs_ended_as_they_should(journeys: dict[str, Journey]) -> None:
-    said = {
+def test_the_runs_end_as_expected(journeys: dict[str, Journey]) -> None:
+    expected = {
         "success": "The video is at",
         "invalid request": "Nothing was sent.",
         "wrong key": "AuthenticationFailed",
@@ -76,9 +76,9 @@ def test_the_runs_ended_as_they_should(journeys: dict[str, Journey]) -> None:
         "failed at the gateway": "[InternalError]",
         "expired result": "answered HTTP 403",
     }
-    for name, sentence in said.items():
+    for name, sentence in expected.items():
         assert sentence in journeys[name].log(), (name, journeys[name].log())
-    assert [journeys[name].wait_for_end() for name in said] == [
+    assert [journeys[name].wait_for_end() for name in expected] == [
         "success",
         "failed",
         "failed",
@@ -92,7 +92,7 @@ def test_the_runs_ended_as_they_should(journeys: dict[str, Journey]) -> None:
     assert journeys["failed at the gateway"].billed() == 1
 
 
-def test_the_scan_finds_what_it_looks_for() -> None:
+def test_the_scan_finds_each_kind_of_secret() -> None:
     secrets = ["sk-0123456789"]
 
     assert leaks("key: sk-0123456789", secrets)
@@ -103,20 +103,20 @@ def test_the_scan_finds_what_it_looks_for() -> None:
     assert not leaks("nothing to see", secrets)
 
 
-def test_nothing_that_airflow_keeps_gives_a_secret_away(stage: Stage, journeys: dict[str, Journey]) -> None:
+def test_nothing_that_airflow_keeps_holds_a_secret(stage: Stage, journeys: dict[str, Journey]) -> None:
     secrets = [journey.key for journey in stage.journeys] + [MEDIA_SIGNATURE, FAILED_REQUEST_SIGNATURE]
     rows = list(stage.airflow.rows())
-    found = {row: given for row in rows if (given := leaks(row, secrets))}
+    found = {row: leaked for row in rows if (leaked := leaks(row, secrets))}
     for file in [*_files(stage.airflow.logs), *_files(stage.airflow.console)]:
-        if given := leaks(file.read_text(errors="replace"), secrets):
-            found[str(file)] = given
+        if leaked := leaks(file.read_text(errors="replace"), secrets):
+            found[str(file)] = leaked
 
     assert found == {}
     assert_scanned(rows, journeys["success"])
 
 
 def assert_scanned(rows: list[str], journey: Journey) -> None:
-    """That the tables hold what the scan is about."""
+    """Assert that the scanned tables hold the rows of a run."""
     for table in ("connection", "variable", "xcom", "rendered_task_instance_fields", "trigger", "task_state_store"):
         assert any(row.startswith(f"{table}: ") for row in rows) or table in {"trigger", "task_state_store"}, table
     assert any(row.startswith("xcom: ") and str(journey.output_path) in row for row in rows)

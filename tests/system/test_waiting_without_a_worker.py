@@ -1,4 +1,4 @@
-"""Deferred: no slot and no worker is held while a video is in the making."""
+"""A deferred task holds no pool slot and no worker while the gateway makes its video."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from journeys import SLOW_S, TRIGGERERS, Stage
 
 
 def is_idle(title: str, children: int) -> bool:
+    """Return whether a process of the executor runs no task."""
     return "<idle>" in title and children == 0
 
 
-def test_a_pool_of_one_slot_and_idle_workers_wait_for_three_videos_at_once(stage: Stage) -> None:
+def test_three_videos_are_waited_for_with_one_pool_slot_and_idle_workers(stage: Stage) -> None:
     rest = stage.airflow.rest
     rest.post("/api/v2/pools", {"name": "one_slot", "slots": 1})
     journeys = [stage.start(f"in a pool of one {n}", dag_id="system_video_one_slot", on=stage.slow) for n in range(3)]

@@ -47,14 +47,14 @@ class TestWhereATaskWaits:
         assert waits_in_the_triggerer(deferrable=True)
         assert not waits_in_the_triggerer(deferrable=False)
 
-    @pytest.mark.usefixtures("deferrable_off_in_the_file")
-    def test_where_the_configuration_file_says(self) -> None:
-        assert not waits_in_the_triggerer()
+    @pytest.mark.usefixtures("file_that_airflow_has_written")
+    def test_in_the_triggerer_although_airflow_writes_its_own_default_to_its_file(self) -> None:
+        assert waits_in_the_triggerer()
 
 
 @pytest.fixture
-def deferrable_off_in_the_file() -> Iterator[None]:
-    """Put the option where Airflow puts what it reads from ``airflow.cfg``."""
+def file_that_airflow_has_written() -> Iterator[None]:
+    """Read what Airflow writes to ``airflow.cfg`` when it creates the file: all its defaults."""
     conf.read_string("[operators]\ndefault_deferrable = False\n")
     yield
     conf.remove_option("operators", "default_deferrable", remove_default=False)

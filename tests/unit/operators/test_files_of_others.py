@@ -321,3 +321,19 @@ def test_what_is_bought_already_is_brought_home_to_a_folder_of_one_machine(
     assert path.startswith(str(tmp_path / "home"))
     assert runner.run(sensor).startswith(str(tmp_path / "home"))
     assert len(gateway.emulator.ledger()) == 1
+
+
+@pytest.mark.parametrize("name", ["latest.mp4.json", "latest.jpg"])
+def test_a_sensor_is_not_held_up_by_a_pipe_beside_its_video(
+    name: str, film: Callable[..., Any], gateway: Any, runner: Any, tmp_path: Path
+) -> None:
+    runner.run(film())
+    os.mkfifo(tmp_path / name)
+    bought = gateway.emulator.ledger()[0]["task_id"]
+    latest = tmp_path / "latest.mp4"
+
+    runner.run(WanVideoSensor(task_id="wait", wan_task_id=bought, output_path=latest, poster=True, poke_interval=0.05))
+
+    assert latest.read_bytes() == (tmp_path / "film.mp4").read_bytes()
+    assert (tmp_path / name).is_fifo()
+    assert runner.instance.xcoms["wan_video"]["spent_usd"] is None

@@ -12,7 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup clients demo ui test coverage test-system test-system-older test-wheel test-matrix test-preview check format bench bench-download bench-paid-once constraints clean
+.PHONY: help setup clients demo ui check format test coverage test-system test-system-older test-wheel test-hostile \
+	test-matrix test-preview bench bench-download bench-paid-once constraints clean
 
 help: ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +67,9 @@ coverage: $(READY) ## Run the tests that reach every line, with branch coverage;
 	$(BIN)/coverage run -m pytest --quiet $(MEASURED)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+test-hostile: $(READY) ## Answer the product with lies from a server of plain sockets, on two cores
+	$(BIN)/pytest --quiet -n 2 tests/hostile
 
 test-wheel: $(READY) ## Build the wheel and use it in an environment of its own
 	$(BIN)/pytest tests/wheel

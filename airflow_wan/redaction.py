@@ -3,7 +3,7 @@
 ============== ============================================================================================
 `redact`       free text, for logs and errors; leaves a mark where something was cut
 `shareable`    JSON, for records that go with the video
-`identity`     JSON, for comparing requests: only signatures are left out, for they differ at every rendering
+`identity`     JSON, for comparing requests: of a URL, only what names a file; see `airflow_wan.web_urls`
 `secrets_in`   the secrets themselves, for Airflow to mask
 `KeyMask`      one known key, in text of any kind
 `clean_text`   hides nothing: it replaces the characters that a log, a database or JSON cannot take
@@ -24,20 +24,18 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, unquote, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
+
+from airflow_wan.web_urls import file_identity, has_signing_name, is_signed, is_web_url, signed_segments
 
 __all__ = ["KeyMask", "clean_text", "identity", "redact", "redact_beginning", "secrets_in", "shareable"]
 
 MAX_DEPTH = 50
 """Levels of containers in shareable JSON; Python itself gives up at some hundreds."""
 
-# Query parameters that sign a URL, in lower case: S3, CloudFront, Google, OSS, and Azure's shared access signatures.
-_SIGNING = (
-    r"(?:x-amz-|x-goog-|x-oss-)[^=&?#;]*|signature|expires|ossaccesskeyid|awsaccesskeyid|googleaccessid|"
-    r"security-token|policy|key-pair-id|sig|se|sp|sv|sr|st|spr|sks?|skoid|sktid|skt|ske|skv|token|access_token"
-)
-_SIGNING_NAME = re.compile(_SIGNING, re.IGNORECASE)
-_SIGNING_PAIR = re.compile(rf"(?:^|[&?#;])(?:{_SIGNING})=", re.IGNORECASE)
+# Stores in whose URIs nothing but a key follows the host; a key may hold a question mark.
+_STORES = frozenset({"s3", "s3a", "gs", "gcs", "oss", "abfs", "abfss", "wasb", "wasbs", "az", "adl", "file", "memory"})
+_SCHEME = re.compile(r"(?:^|[^a-z0-9+.-])([a-z][a-z0-9+.-]*)$", re.IGNORECASE)
 
 # A URL from its "://" on, up to a character that no URL may hold. JSON may escape its slashes; a URL within a URL is
 # percent-encoded, once or more. An apostrophe may be part of a URL, and ends one that begins after an apostrophe.
@@ -46,6 +44,7 @@ _URL = re.compile(
     r"[^\s\"'<>]*(?:'(?(quote)(?=[\w%&=]))[^\s\"'<>]*)*",
     re.IGNORECASE,
 )
+_LONGEST_SCHEME = 10
 _QUERY_START = re.compile(r"[?#]|%(?:25)*3f", re.IGNORECASE)
 
 # From a "://" to the last "@" before the path; what ends it is percent-encoded as often as the "://" is. Each
@@ -72,9 +71,9 @@ _API_KEY = re.compile(
 _DATA_URI = re.compile(r"data:(?=[\w;])(?P<type>[\w.+-]+/[\w.+-]+)?(?P<options>;[^,\s]*)?,", re.IGNORECASE)
 
 
-# What msgpack, JSON and PostgreSQL cannot hold, and what moves the cursor of a terminal: half a character, and control
-# characters other than a tab and a line feed.
-_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
+# What msgpack, JSON and PostgreSQL cannot hold, what moves the cursor of a terminal, and what reorders a line: half a
+# character, control characters other than a tab and a line feed, separators of lines, and changes of the direction.
+_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
 def clean_text(text: str) -> str:
@@ -94,7 +93,7 @@ def redact(text: str) -> str:
 
 
 def redact_beginning(text: str, max_chars: int) -> str:
-    """Return the beginning of a text of any length, without secrets.
+    """Return the beginning of a text of any length, without secrets and in one line: a second could look like a log's.
 
     A cut in the middle of a URL or key would hide that it is one, so the word that is cut is left out.
 
@@ -104,15 +103,16 @@ def redact_beginning(text: str, max_chars: int) -> str:
     head = text[: 20 * max_chars]
     if len(head) < len(text):
         head = head.rpartition(" ")[0] or head.partition("://")[0].partition("sk-")[0]
-    return redact(head)[:max_chars]
+    return redact(head)[:max_chars].replace("\n", " ")
 
 
 def shareable(value: Any) -> Any:
     """Return JSON in a form that may be shown to anyone.
 
-    URLs lose their query, fragment, user and password; the connection id of an object store URI (``s3://id@bucket``)
-    stays. Keys are hidden. A data URI becomes ``data:image/png;sha256=…``. Texts are clean. NaN, an integer of more
-    than 64 bits, and what is nested deeper than `MAX_DEPTH` become None: JSON, msgpack or a database cannot hold them.
+    URLs lose their query, fragment, user and password; the connection id and the key of an object store URI
+    (``s3://id@bucket/a?.png``) stay. Keys are hidden. A data URI becomes ``data:image/png;sha256=…``. Texts are clean.
+    NaN, an integer of more than 64 bits, and what is nested deeper than `MAX_DEPTH` become None: JSON, msgpack or a
+    database cannot hold them.
 
     :param value: JSON of any shape, such as a request's body. It is not changed.
     """
@@ -120,15 +120,17 @@ def shareable(value: Any) -> Any:
 
 
 def identity(value: Any) -> Any:
-    """Return JSON without what signs its URLs, so that two requests for the same content are equal.
+    """Return JSON in which a web address is what identifies its file: requests for the same files are then equal.
 
     :param value: JSON of any shape, such as a request's body. It is not changed.
     """
-    return _map_leaves(value, _unsigned_leaf)
+    return _map_leaves(value, lambda leaf: file_identity(leaf) if isinstance(leaf, str) else leaf)
 
 
 def secrets_in(value: Any) -> Iterator[str]:
-    """Yield the secrets in JSON: queries that sign a URL, passwords in URLs, and API keys.
+    """Yield the secrets in JSON: queries of web addresses, passwords in URLs, and API keys.
+
+    Within a longer text, such as a prompt, only a query that holds a signature is one.
 
     :param value: JSON of any shape, such as a task's rendered fields.
     """
@@ -136,10 +138,13 @@ def secrets_in(value: Any) -> Iterator[str]:
         for url in _USER_INFO.finditer(text):
             if _is_secret(url):
                 yield url["user"].partition(":")[2] or url["user"]
-        for url in _URL.finditer(_without_users(text)):
-            _, _, query = _cut_query(url[0])
-            if _is_signed(query):
+        plain = _without_users(text)
+        for url in _URL.finditer(plain):
+            address, _, query = _cut_query(url)
+            is_whole_text = is_web_url(plain) and plain[: url.start()].isalpha()
+            if is_signed(query) or (is_whole_text and len(query) >= _SHORTEST_MASKED):
                 yield query
+            yield from signed_segments(address)
         for key in _API_KEY.finditer(text):
             yield key[0]
 
@@ -175,6 +180,9 @@ class KeyMask:
         return text
 
 
+_SHORTEST_MASKED = 5
+"""Length of the shortest text that Airflow masks, in characters."""
+
 _SHORTEST_SECRET = 8
 """Length of the shortest secret that is hidden, and of the shortest beginning of one, in characters."""
 
@@ -205,11 +213,13 @@ def _forms_of(secret: str) -> Iterator[str]:
 
 def _scrubbed(text: str, *, mark: str) -> str:
     def without_query(url: re.Match[str]) -> str:
-        address, start, _ = _cut_query(url[0])
+        address, start, _ = _cut_query(url)
+        if signed := signed_segments(address):
+            address = "/".join("…" if segment in signed else segment for segment in address.split("/"))
         return address + mark if start else address
 
     def without_signed_query(query: re.Match[str]) -> str:
-        return mark if _is_signed(query[0][1:]) else query[0]
+        return mark if is_signed(query[0][1:]) else query[0]
 
     text = _URL.sub(without_query, _without_users(clean_text(text)))
     text = _BARE_QUERY.sub(without_signed_query, text)
@@ -227,15 +237,20 @@ def _is_secret(user_info: re.Match[str]) -> bool:
     return scheme.endswith(("http", "https")) or _COLON.search(user_info["user"]) is not None
 
 
-def _cut_query(url: str) -> tuple[str, str, str]:
-    """Return the address, the character that starts the query or fragment ("" if there is none), and the rest."""
-    start = _QUERY_START.search(url)
-    return (url[: start.start()], start[0], url[start.end() :]) if start else (url, "", "")
+def _cut_query(url: re.Match[str]) -> tuple[str, str, str]:
+    """Return the address, the character that starts the query or fragment ("" if there is none), and the rest.
 
-
-def _is_signed(query: str) -> bool:
-    once_encoded = re.sub("%(?:25)+", "%", query)
-    return _SIGNING_PAIR.search(unquote(once_encoded)) is not None
+    The key of an object is not cut, unless something in it signs.
+    """
+    text = url[0]
+    start = _QUERY_START.search(text)
+    if start is None:
+        return text, "", ""
+    scheme = _SCHEME.search(url["quote"] or url.string[max(0, url.start() - _LONGEST_SCHEME) : url.start()])
+    rest = text[start.end() :]
+    if scheme and scheme[1].lower() in _STORES and "//" not in rest and not has_signing_name(rest):
+        return text, "", ""
+    return text[: start.start()], start[0], rest
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -273,14 +288,6 @@ def _shareable_leaf(leaf: Any) -> Any:
     if not isinstance(leaf, str):
         return leaf
     return _scrubbed(_digested(leaf.encode(errors="replace").decode()), mark="")
-
-
-def _unsigned_leaf(leaf: Any) -> Any:
-    if not isinstance(leaf, str) or not leaf.lower().startswith(("http://", "https://")):
-        return leaf
-    address, _, query = leaf.partition("?")
-    kept = [pair for pair in query.split("&") if pair and not _SIGNING_NAME.fullmatch(pair.partition("=")[0])]
-    return f"{address}?{'&'.join(kept)}" if kept else address
 
 
 def _digested(text: str) -> str:

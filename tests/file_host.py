@@ -134,8 +134,8 @@ class FileHost:
             handler.send_header("Content-Length", str(len(body)))
             handler.end_headers()
             sent = body if cut is None else body[:cut]
+            self.body_bytes += len(sent)  # before the client can have them all
             handler.wfile.write(sent)
-            self.body_bytes += len(sent)
             if cut is not None:
                 reset(handler)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -146,7 +147,15 @@ def url_problems(references: Sequence[MediaReference], base_url: str, *, http_al
     for reference in references:
         problem = _url_problem(reference, loopback_allowed=loopback_allowed, http_allowed=http_allowed)
         if problem:
-            yield f"{reference.role}: {show(reference.url)} {problem}."
+            yield f"{reference.role}: {_shown(reference.url)} {problem}."
+
+
+def _shown(url: object) -> str:
+    """Return what was given as a URL, for a message: without what may be a query, as it may be a mistyped URL."""
+    if not isinstance(url, str) or is_source(url):
+        return show(url)
+    beginning = re.split("[?#]", url, maxsplit=1)[0]
+    return show(beginning if beginning == url else f"{beginning}?…")
 
 
 def length_problems(

@@ -32,7 +32,7 @@ from airflow_wan.api.media_items import (
 )
 from airflow_wan.api.parameters import convert_by_name, convert_parameters, to_integer
 from airflow_wan.api.resolutions import SIZES, nearest_resolution
-from airflow_wan.api.rules import MediaKind, Model
+from airflow_wan.api.rules import Integer, MediaKind, Model
 from airflow_wan.exceptions import InvalidVideoRequest
 
 if TYPE_CHECKING:
@@ -40,6 +40,12 @@ if TYPE_CHECKING:
 
 DEFAULT_RATIO = "16:9"
 """Used for a legacy body's ``size`` if the author gives no ratio; the default of both gateways."""
+
+DURATION_OF_AUDIO = "audio"
+"""The ``duration`` with which an author asks for a video as long as its sound track; see `as_long_as_its_audio`."""
+
+_TRACKS = ("driving_audio", "audio_url")
+"""Roles of the file that is the sound track of a video."""
 
 _NO_VIDEO_FIELDS = frozenset({*TEXT_FIELDS, "audio_url", "img_url", "first_frame_url", "last_frame_url"})
 """Fields of ``input`` that are no video, so that ``extra_body`` may bring them without a length to pay for."""
@@ -180,7 +186,44 @@ class VideoRequest:
         """Whether the request has a sound track, so that the video must have one too."""
         if self.parameters.get("audio") is False:
             return False
-        return any(reference.role in ("driving_audio", "audio_url") for reference in self.media)
+        return any(reference.role in _TRACKS for reference in self.media)
+
+    def as_long_as_its_audio(self, lengths: Sequence[float | None]) -> VideoRequest:
+        """Return the request with a number as its duration, if that is ``audio``: whole seconds, so that all is heard.
+
+        :param lengths: the length of each file in `media`, in seconds; None for one that has none, or is not measured.
+        :raises InvalidVideoRequest: when the track was not measured, or the model makes no video as long as that.
+        """
+        if self.parameters.get("duration") != DURATION_OF_AUDIO:
+            return self
+        track_s = self.track_seconds(lengths)
+        if track_s is None:
+            why = "duration='audio' needs a sound track that can be measured from here, with preflight=True"
+            raise InvalidVideoRequest([f"{why}; give the duration in seconds."])
+        seconds = max(math.ceil(track_s - DURATION_TOLERANCE_S), self._shortest_duration_s)
+        longest = self.longest_seconds
+        if longest is not None and seconds > longest:
+            raise InvalidVideoRequest(
+                [f"duration='audio': the sound track lasts {track_s:.2f} s; {self.model} makes at most {longest:g} s."]
+            )
+        return replace(self, body={**self.body, "parameters": {**self.parameters, "duration": seconds}})
+
+    def track_seconds(self, lengths: Sequence[float | None]) -> float | None:
+        """Return the length of the sound track, in seconds; None if there is none, or it was not measured.
+
+        :param lengths: as for `as_long_as_its_audio`.
+        """
+        tracks = [
+            length
+            for reference, length in zip(self.media, lengths, strict=True)
+            if reference.role in _TRACKS and length
+        ]
+        return max(tracks, default=None)
+
+    @property
+    def _shortest_duration_s(self) -> int:
+        rule = self.row.parameters.get("duration") if self.row else None
+        return rule.minimum if isinstance(rule, Integer) else 1
 
     def __str__(self) -> str:
         """Return the request in a few words without URLs: ``wan2.7-i2v, 720P, 10 s, first_frame + driving_audio``."""
@@ -246,8 +289,8 @@ def build_video_request(
     :param prompt: what should happen in the video.
     :param media: ``input.media``: dicts with ``type`` and ``url``: a public https URL (DashScope also fetches http://
         for most models), a data URI (images), an object store URI or an absolute path.
-    :param parameters: ``resolution``, ``duration`` (in seconds) and so on. Text that a template rendered ("10",
-        "True") becomes the integer or boolean that the API needs.
+    :param parameters: ``resolution``, ``duration`` (in seconds, or `DURATION_OF_AUDIO`) and so on. Text that a template
+        rendered ("10", "True") becomes the integer or boolean that the API needs.
     :param negative_prompt: what should not be in the video.
     :param audio_url: the sound track of a text-to-video request, given like the URL of a media item.
     :param extra_body: merged into the body unchecked, for fields that this package does not know.
@@ -269,6 +312,10 @@ def build_video_request(
     given = read_mapping("parameters", parameters, problems)
     given = {name: value for name, value in given.items() if not is_unset(value)}
     extra = read_mapping("extra_body", extra_body, problems)
+    follows_audio = given.get("duration") == DURATION_OF_AUDIO
+    if follows_audio:
+        del given["duration"]
+        problems += _track_problems(model, row, references)
     warnings: list[str] = []
 
     if row is None:
@@ -287,6 +334,8 @@ def build_video_request(
         warnings += _effect_warnings(row, gateway, prompt, negative_prompt, converted)
     if problems:
         raise InvalidVideoRequest(problems)
+    if follows_audio:
+        converted["duration"] = DURATION_OF_AUDIO
 
     texts = {"prompt": prompt, "negative_prompt": negative_prompt, "audio_url": audio_url}
     inputs = {name: text for name, text in texts.items() if not is_unset(text)} | _media_fields(items, row)
@@ -373,6 +422,14 @@ def _role_problems(
     duration, longest = parameters.get("duration"), row.longest_with_video_s
     if longest and "reference_video" in roles and isinstance(duration, int) and duration > longest:
         yield f"duration must be at most {longest:g} with a reference_video, got {duration}."
+
+
+def _track_problems(model_id: str, row: Model | None, references: Sequence[MediaReference]) -> Iterator[str]:
+    """Yield why a video cannot be as long as its sound track."""
+    if row is None or not isinstance(row.parameters.get("duration"), Integer):
+        yield f"duration: it is not known which durations {model_id} takes; 'audio' needs a model that takes one."
+    elif not any(reference.role in _TRACKS for reference in references):
+        yield f"duration='audio' needs a sound track ({' or '.join(_TRACKS)})."
 
 
 def _set_resolution(model_id: str, row: Model, parameters: dict[str, Any]) -> Iterator[str]:

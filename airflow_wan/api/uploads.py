@@ -13,7 +13,7 @@ import mimetypes
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
@@ -209,8 +209,11 @@ def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
 
 
 def _policy_error(answer: Answer) -> WanError:
-    """Return the error for an answer without a policy; it is never ambiguous, since a policy costs nothing."""
-    error = submit_error(answer)
+    """Return the error for an answer without a policy; it is never ambiguous, since a policy costs nothing.
+
+    It quotes nothing of an answer that cannot be read: a policy may be in it.
+    """
+    error = submit_error(replace(answer, text=""))
     if not isinstance(error, SubmitAmbiguous):
         return error
     return GatewayUnavailable(

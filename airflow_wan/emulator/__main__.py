@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
+from airflow_wan.emulator.clock import LONGEST_S, is_seconds
 from airflow_wan.emulator.dependencies import missing_extra
 from airflow_wan.emulator.faults import Fault
 from airflow_wan.emulator.settings import Settings
+from airflow_wan.emulator.validation import parse_json
 
 try:
     import uvicorn
@@ -22,6 +23,8 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_LAST_PORT = 65_535
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,11 +43,18 @@ def _parser() -> argparse.ArgumentParser:
         description="A stand-in for the Wan video gateways of APIYI and DashScope. It never costs money.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8765, help="port to listen on")
-    parser.add_argument("--pending-s", type=float, default=defaults.pending_s, help="seconds that a task stays PENDING")
     parser.add_argument(
-        "--running-s", type=float, default=defaults.running_s, help="seconds that it then stays RUNNING"
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on. 0.0.0.0 lets everyone in your network create tasks, make this machine fetch any "
+        "URL that it can reach, and use all controls under /_emulator: use it only in a network that you trust.",
+    )
+    parser.add_argument("--port", type=_port, default=8765, help="port to listen on")
+    parser.add_argument(
+        "--pending-s", type=_seconds, default=defaults.pending_s, help="seconds that a task stays PENDING"
+    )
+    parser.add_argument(
+        "--running-s", type=_seconds, default=defaults.running_s, help="seconds that it then stays RUNNING"
     )
     parser.add_argument("--api-key", help="the only key that is accepted (default: every sk-... key)")
     parser.add_argument(
@@ -76,9 +86,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not is_seconds(seconds):
+        raise argparse.ArgumentTypeError(f"expected a number of seconds from 0 to {LONGEST_S}, got {text!r}")
+    return seconds
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not int(text) <= _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to {_LAST_PORT}, got {text!r}")
+    return int(text)
+
+
 def _fault(text: str) -> Fault:
     try:
-        return Fault.from_json(json.loads(text))
+        return Fault.from_json(parse_json(text.encode(errors="replace")))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

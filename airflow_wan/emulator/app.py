@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import re
 import uuid
 from dataclasses import dataclass, replace
@@ -13,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from airflow_wan.emulator import faulty_answers, records, results
 from airflow_wan.emulator.apiyi import Apiyi
+from airflow_wan.emulator.bodies import BodyTooLargeError, BoundedBodies
 from airflow_wan.emulator.clock import Clock
 from airflow_wan.emulator.connections import DroppedResponse
 from airflow_wan.emulator.dashscope import DashScope
@@ -27,8 +28,8 @@ from airflow_wan.emulator.media import Fetcher
 from airflow_wan.emulator.rendering import RenderPool
 from airflow_wan.emulator.tasks import Caller, State, Task, TaskStore
 from airflow_wan.emulator.throttle import Throttle
-from airflow_wan.emulator.uploads import UploadStore
-from airflow_wan.emulator.validation import Failure, Refusal, RefusalKind, validate_create
+from airflow_wan.emulator.uploads import LARGEST_FORM_BYTES, UploadStore
+from airflow_wan.emulator.validation import Failure, Refusal, RefusalKind, parse_json, validate_create
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -47,6 +48,10 @@ _BEARER = re.compile(r"Bearer\s+(\S+)")
 _KEY_PREFIX = "sk-"
 # How long a poll may wait for an mp4: well below the read timeout of any client.
 _LONGEST_POLL_S = 10.0
+_MB = 1024 * 1024
+# Neither gateway documents a limit. Ten images of 10 MB as base64 have 134 MB.
+_LARGEST_CREATE_BYTES = 150 * _MB
+_LARGEST_CONTROL_BYTES = _MB
 
 _APIYI = Apiyi()
 _DASHSCOPE = DashScope()
@@ -85,7 +90,11 @@ class Emulator:
         self._render_pool = RenderPool(self.clock)
         self._signer = results.Signer()
         self._throttle = Throttle()
-        self.app = Starlette(routes=self._routes(), exception_handlers={HTTPException: _no_route})
+        self.app = Starlette(
+            routes=self._routes(),
+            middleware=[Middleware(BoundedBodies, limit_bytes=_limit_bytes)],
+            exception_handlers={HTTPException: _no_route, BodyTooLargeError: _too_large},
+        )
 
     def reset(self) -> None:
         """Forget all tasks, requests, uploads, faults and clock changes."""
@@ -326,15 +335,15 @@ class Emulator:
 
     async def _advance(self, request: Request) -> Response:
         try:
-            seconds = float((await request.json())["advance_s"])
-        except (ValueError, TypeError, KeyError, json.JSONDecodeError):
-            return JSONResponse({"error": 'POST {"advance_s": <seconds>}'}, 400)
-        self.clock.advance(seconds)
+            body = parse_json(await request.body())
+            self.clock.advance(body.get("advance_s") if isinstance(body, dict) else None)
+        except ValueError as error:
+            return JSONResponse({"error": f'POST {{"advance_s": <seconds>}}. {error}'}, 400)
         return JSONResponse({"now": self.clock.now()})
 
     async def _add_faults(self, request: Request) -> Response:
         try:
-            body = await request.json()
+            body = parse_json(await request.body())
             faults = [Fault.from_json(value) for value in (body if isinstance(body, list) else [body])]
         except ValueError as error:
             return JSONResponse({"error": str(error)}, 400)
@@ -357,6 +366,17 @@ class Emulator:
 
 def _json(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
     return JSONResponse(dict(answer.body), answer.status, headers)
+
+
+def _limit_bytes(path: str) -> int:
+    if path.startswith("/_emulator/"):
+        return _LARGEST_CONTROL_BYTES
+    return LARGEST_FORM_BYTES if path == _STORE_PATH else _LARGEST_CREATE_BYTES
+
+
+async def _too_large(_: Request, error: Exception) -> Response:
+    assert isinstance(error, BodyTooLargeError)  # noqa: S101  # the handler of this class
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
 async def _no_route(request: Request, _: Exception) -> Response:

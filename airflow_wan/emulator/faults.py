@@ -58,12 +58,13 @@ Kinds for download; byte counts refer to the answer, which a Range makes shorter
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_wan.emulator.clock import is_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -227,6 +228,9 @@ class Fault:
         return value | ({"accepted": self.is_accepted} if "accepted" in value else {})
 
 
+_GREATEST_WHOLE = 2**53
+"""Greatest whole number that is taken: every JSON reader keeps it exact."""
+
 _DEFAULTS = {known.name: known.default for known in fields(Fault) if known.name not in ("on", "kind", *_COMMON)}
 
 
@@ -236,12 +240,8 @@ class _ValueRule:
     expected: str
 
 
-def _is_whole(value: object, least: float = -math.inf) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_seconds(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+def _is_whole(value: object, least: int = -_GREATEST_WHOLE) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _GREATEST_WHOLE
 
 
 def _is_header(value: object) -> bool:
@@ -252,7 +252,7 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-_SECONDS = _ValueRule(_is_seconds, "a number of seconds, 0 or more")
+_SECONDS = _ValueRule(is_seconds, "a number of seconds, 0 or more")
 _TEXT = _ValueRule(_is_text, "a text")
 
 _VALUE_RULES = {

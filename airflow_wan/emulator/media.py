@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import time
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _MB = 1024 * 1024
 _FETCH_TIMEOUT_S = 10.0
+# For a whole file: a timeout of httpx counts from the last byte.
+_LONGEST_FETCH_S = 60.0
+_MOST_REDIRECTS = 20
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 # Encoding changes the duration of a file a little.
@@ -98,17 +102,29 @@ class Fetcher:
         return url
 
     def _download(self, url: str, item: MediaItem, *, loopback: bool) -> bytes:
-        content = bytearray()
+        ends_at = time.monotonic() + _LONGEST_FETCH_S
         # A proxy that the environment names cannot reach the loopback of this machine.
-        client = httpx.Client(verify=_tls(), timeout=_FETCH_TIMEOUT_S, follow_redirects=True, trust_env=not loopback)
-        with client, client.stream("GET", url) as response:
-            if response.status_code != httpx.codes.OK:
-                raise self._unreachable(
-                    item, "InvalidFile.DownloadFailed", f"Download failed with status {response.status_code}"
-                )
-            for chunk in response.iter_bytes():
-                content += chunk
-                _check_bytes(item, len(content))
+        with httpx.Client(verify=_tls(), timeout=_FETCH_TIMEOUT_S, trust_env=not loopback) as client:
+            # httpx would read the body of a redirect, however long it is.
+            for _ in range(_MOST_REDIRECTS + 1):
+                # Nothing is unpacked: a few compressed bytes may stand for a thousand times as many.
+                with client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
+                    if response.next_request is None:
+                        return self._content(response, item, ends_at)
+                    url = str(response.next_request.url)
+        raise self._unreachable(item, "InvalidURL", "The media url is redirected too often")
+
+    def _content(self, response: httpx.Response, item: MediaItem, ends_at: float) -> bytes:
+        if response.status_code != httpx.codes.OK:
+            raise self._unreachable(
+                item, "InvalidFile.DownloadFailed", f"Download failed with status {response.status_code}"
+            )
+        content = bytearray()
+        for chunk in response.iter_raw():
+            content += chunk
+            _check_bytes(item, len(content))
+            if time.monotonic() > ends_at:
+                raise self._unreachable(item, "InvalidURL.Timeout", "Download the media timed out")
         return bytes(content)
 
     def _inline(self, item: MediaItem) -> bytes:
@@ -135,6 +151,14 @@ class Fetcher:
 def _tls() -> ssl.SSLContext:
     # Cached, because reading the certificates takes longer than fetching a picture over loopback.
     return httpx.create_ssl_context()
+
+
+def open_sound_or_video(content: bytes) -> InputContainer:
+    """Return an opened WAV, MP3, MP4 or MOV file.
+
+    Playlists and the like are no such file: FFmpeg would open what they name, on this machine's disk or on the web.
+    """
+    return av.open(io.BytesIO(content), "r", options={"format_whitelist": "mov,mp3,wav"})
 
 
 def is_image(item: MediaItem) -> bool:
@@ -184,7 +208,7 @@ def first_picture(content: bytes, item: MediaItem) -> tuple[Image.Image, float]:
     :raises MediaFailedError: if it cannot be decoded or exceeds a documented limit.
     """
     try:
-        with av.open(io.BytesIO(content), "r") as container:
+        with open_sound_or_video(content) as container:
             rate = float(container.streams.video[0].average_rate or 0)
             frame = next(container.decode(video=0))
             seconds = _duration_s(container)
@@ -204,7 +228,7 @@ def check_audio(content: bytes, item: MediaItem) -> float:
     :raises MediaFailedError: if not.
     """
     try:
-        with av.open(io.BytesIO(content), "r") as container:
+        with open_sound_or_video(content) as container:
             if not container.streams.audio:
                 raise MediaFailedError("InvalidFile.Format", f"{item.role} contains no sound")
             seconds = _duration_s(container)

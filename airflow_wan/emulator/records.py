@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _KEPT_REQUESTS = 1000
+# The limit for the bodies of all requests together; beyond it, the oldest requests are removed.
+_KEPT_BYTES = 256 * 1024 * 1024
 # Without `authorization`: an API key must not end up in a test report.
 _KEPT_HEADERS = (
     "accept",
@@ -30,7 +32,8 @@ class RequestLog:
     """The last create requests, oldest first."""
 
     def __init__(self) -> None:
-        self._entries: deque[dict[str, Any]] = deque(maxlen=_KEPT_REQUESTS)
+        self._entries: deque[dict[str, Any]] = deque()
+        self._sizes: deque[int] = deque()
 
     def add(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
         """Record one create request.
@@ -46,6 +49,10 @@ class RequestLog:
             "status": None,
         }
         self._entries.append(entry)
+        self._sizes.append(len(body))
+        while len(self._entries) > _KEPT_REQUESTS or sum(self._sizes) > _KEPT_BYTES:
+            self._entries.popleft()
+            self._sizes.popleft()
         return entry
 
     def entries(self) -> list[dict[str, Any]]:
@@ -55,6 +62,7 @@ class RequestLog:
     def clear(self) -> None:
         """Remove every entry."""
         self._entries.clear()
+        self._sizes.clear()
 
 
 def ledger(tasks: TaskStore, now: float) -> list[dict[str, Any]]:

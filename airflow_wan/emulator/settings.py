@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from airflow_wan.emulator.clock import LONGEST_S, is_seconds
+
 _DAY_S = 24 * 60 * 60
 
 
@@ -21,6 +23,7 @@ class Settings:
     :param system_token: the only token that opens APIYI's list of tasks; None accepts every one that is no `sk-…` key.
     :param qps_limit: whether each key may send only 20 reads a second to DashScope.
     :param media_mirrors: pairs of a public URL prefix and the prefix to fetch from instead.
+    :raises ValueError: if one of the times is no number of seconds from 0 to ten years.
     """
 
     pending_s: float = 2.0
@@ -33,3 +36,8 @@ class Settings:
     system_token: str | None = None
     qps_limit: bool = True
     media_mirrors: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("pending_s", "running_s", "task_ttl_s", "url_ttl_s"):
+            if not is_seconds(value := getattr(self, name)):
+                raise ValueError(f"{name} must be a number of seconds from 0 to {LONGEST_S}, got {value!r}.")

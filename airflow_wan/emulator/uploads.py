@@ -20,6 +20,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from airflow_wan.emulator.bodies import BodyTooLargeError
 from airflow_wan.emulator.results import xml_error
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _FILE_TTL_S = 48 * 60 * 60.0
 _POLICY_TTL_S = 300.0
 # Documented is 1 GB; the emulator keeps the files in memory, and no model accepts more than 100 MB.
 _LARGEST_FILE_MB = 100
+LARGEST_FORM_BYTES = (_LARGEST_FILE_MB + 1) * _MB
+"""Maximum size of an upload form; its other fields take far less than 1 MB."""
 # The limit for all files together; beyond it, the oldest files are removed.
 _KEPT_BYTES = 256 * _MB
 _FORM = {"x-oss-object-acl": "private", "x-oss-forbid-overwrite": "true"}
@@ -63,9 +66,10 @@ class _File:
 
 
 class _RefusedError(Exception):
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.response = xml_error(status, code, message, uuid.uuid4().hex.upper()[:24])
+        self.response.headers.update(headers or {})
 
 
 class UploadStore:
@@ -116,6 +120,8 @@ class UploadStore:
                 grant = self._granted(fields)
                 key = self._key(fields, grant)
                 self._keep(key, await _content(form["file"]), grant)
+        except BodyTooLargeError as error:
+            return _too_large(error.headers).response
         except (
             HTTPException,
             ValueError,
@@ -185,5 +191,9 @@ class UploadStore:
 async def _content(file: UploadFile | str) -> bytes:
     assert isinstance(file, UploadFile)  # noqa: S101  # the last field of a checked form
     if (file.size or 0) > _LARGEST_FILE_MB * _MB:
-        raise _RefusedError(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size.")
+        raise _too_large()
     return await file.read()
+
+
+def _too_large(headers: Mapping[str, str] | None = None) -> _RefusedError:
+    return _RefusedError(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size.", headers)

@@ -98,7 +98,12 @@ _LENGTHENING_ROLES = frozenset({"reference_video", "video"})
 _LOOPBACK_URLS = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 _VIDEO_SUFFIXES = (".mp4", ".mov")
 
-_SIZE = re.compile(r"(\d{2,4})\*(\d{2,4})")
+_SIZE = re.compile(r"(\d{2,4})\*(\d{2,4})", re.ASCII)
+_LARGEST_SIDE_PX = 2048
+"""Longest side of a `size`; the longest that is documented has 1920 px."""
+
+_DEEPEST = 100
+"""Deepest nesting of JSON that is read: far more than any request has, and no work for whoever writes it again."""
 
 # JSON types of the documented fields; other fields are ignored, because a create is said to validate little.
 _FIELD_TYPES: tuple[tuple[tuple[str, ...], type], ...] = (
@@ -183,14 +188,24 @@ def _read(raw: bytes, gateway: GatewayName) -> Order:
 def parse_json(raw: bytes) -> object:
     """Return the value of strict JSON.
 
-    :raises ValueError: if it is not JSON, or contains NaN, half a surrogate pair or too deep nesting.
+    :raises ValueError: if it is not JSON, or contains NaN, a number beyond all floats, half a surrogate pair or too
+        deep nesting.
     """
     try:
         value: object = json.loads(raw, parse_constant=_refuse_constant)
-        json.dumps(value, ensure_ascii=False).encode()
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    _check_depth(value, _DEEPEST)
     return value
+
+
+def _check_depth(value: object, deepest: int) -> None:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if inner and not deepest:
+        raise ValueError("nested too deeply")
+    for one in inner:
+        _check_depth(one, deepest - 1)
 
 
 def _refuse_constant(name: str) -> object:
@@ -396,7 +411,10 @@ def _size(parameters: Mapping[str, Any], spec: ModelSpec) -> tuple[int, int] | N
     match = _SIZE.fullmatch(text)
     if match is None:
         raise _wrong(f"parameters.size must look like 1280*720, got {text!r}")
-    return int(match[1]), int(match[2])
+    width, height = int(match[1]), int(match[2])
+    if max(width, height) > _LARGEST_SIDE_PX:
+        raise _wrong(f"parameters.size may have at most {_LARGEST_SIDE_PX} px a side, got {text!r}")
+    return width, height
 
 
 def _duration(parameters: Mapping[str, Any], spec: ModelSpec) -> int:

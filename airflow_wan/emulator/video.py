@@ -14,6 +14,8 @@ from av.audio.resampler import AudioResampler
 from av.filter import Graph
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from airflow_wan.emulator.media import open_sound_or_video
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -204,7 +206,7 @@ def _samples(scene: Scene) -> Iterator[av.AudioFrame]:
 def _decoded(audio: bytes, limit_bytes: int) -> bytes:
     pcm = bytearray()
     resampler = AudioResampler(format="s16", layout="stereo", rate=_SAMPLE_RATE)
-    with av.open(io.BytesIO(audio), "r") as container:
+    with open_sound_or_video(audio) as container:
         for frame in container.decode(audio=0):
             for piece in resampler.resample(frame):
                 pcm += bytes(piece.planes[0])[: piece.samples * _BYTES_PER_SAMPLE]

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import io
 import logging
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Self
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from airflow_wan.api.rules import MB, MediaKind
 from airflow_wan.exceptions import InvalidVideoRequest, NotMediaError, WanError
 from airflow_wan.media.bounded import bounded
-from airflow_wan.media.preflight import require_media
+from airflow_wan.media.preflight import require_media, too_large
 from airflow_wan.media.probing import probe_image
 from airflow_wan.media.sources import (
     MAX_SENT_BYTES,
@@ -59,11 +60,21 @@ class OpenFile:
     :param source: where it comes from.
     :param content: the file.
     :param size: its size, in bytes.
+    :param version: of a local file, what changes whenever it is written to.
     """
 
     source: ReadableFile
     content: BinaryIO
     size: int
+    version: tuple[int, ...]
+
+    def require_unchanged(self) -> None:
+        """Return only if the file was not written to since it was opened.
+
+        :raises WanError: when it was. What was sent is not used then.
+        """
+        if _version_of(self.content) != self.version:
+            raise WanError(f"{self.source.shown} was changed while it was read. Nothing was submitted.")
 
 
 @dataclass(slots=True)
@@ -117,7 +128,10 @@ class GatewayAccess:
         if isinstance(found, str):
             return found
         try:
-            url = self._found[reference.url] = self._send(found, reference)
+            found.require_unchanged()
+            url = self._send(found, reference)
+            found.require_unchanged()
+            self._found[reference.url] = url
         except WanError:
             raise
         except Exception as error:  # noqa: BLE001 - each store has its own errors
@@ -139,16 +153,14 @@ class GatewayAccess:
             if signed and self._is_reachable(signed):
                 return signed
         content = self._opened.enter_context(source.open())
-        return OpenFile(source, content, size_of(content))
+        return OpenFile(source, content, size_of(content), _version_of(content))
 
     def _check(self, file: OpenFile, reference: MediaReference) -> None:
         """Make sure that a file can be sent: that it is media of the right kind, above all."""
         if not file.size:
             raise _refusal(reference, file.source, "is empty.")
         if file.size > MAX_SENT_BYTES:
-            raise _refusal(
-                reference, file.source, f"has {file.size / MB:.1f} MB; at most {MAX_SENT_BYTES / MB:g} MB can be sent."
-            )
+            raise _refusal(reference, file.source, f"has {too_large(file.size, MAX_SENT_BYTES)} can be sent.")
         require_media(reference, file.source.shown, bounded(file.content, file.size))
         if not (self.account.gateway.can_upload or isinstance(file.source, InlineImage)):
             self._inline(file, reference)
@@ -196,6 +208,15 @@ class GatewayAccess:
         if self.account.on_loopback and is_loopback(host):
             return True
         return parts.scheme == "https" and "." in host and not resolves_privately(host)
+
+
+def _version_of(content: BinaryIO) -> tuple[int, ...]:
+    """Return what changes whenever an open file is written to; nothing for a file that is not on a disk."""
+    try:
+        found = os.fstat(content.fileno())
+    except (OSError, AttributeError):
+        return ()
+    return found.st_size, found.st_mtime_ns
 
 
 def _data_uri(file: OpenFile, reference: MediaReference) -> str | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_wan.api.client import tls_context
 from airflow_wan.media.bounded import BLOCK_BYTES, bounded
-from airflow_wan.media.preflight import Measured, measure
+from airflow_wan.media.preflight import Measured, measure, size_problem
 from airflow_wan.media.sources import Source, UploadedFile, WebUrl, describe_error, why_unusable
 from airflow_wan.media.web_file import WebFile
 
@@ -71,6 +71,12 @@ def inspect_media(
             )
         else:
             inspected[reference] = result
+            if getattr(result.facts, "duration_s", 0.0) is None:
+                log.warning(
+                    "%s: the length of %s could not be measured, so it was not checked.",
+                    reference.role,
+                    sources[reference.url].shown,
+                )
     return inspected
 
 
@@ -85,8 +91,8 @@ def _inspect(source: Source, reference: MediaReference, preflight_for: Account |
         return _inspect_web(source, reference, preflight_for) if preflight_for else Inspected()
     try:
         size = source.size()
-        if not size:
-            return Inspected(problems=(f"{reference.role}: {source.shown} is empty.",))
+        if problem := size_problem(reference if preflight_for else replace(reference, limits=None), source.shown, size):
+            return Inspected(problems=(problem,))  # and no byte of it is read
         digest, measured = source.digest(), Measured()
         if preflight_for:
             with source.open(BLOCK_BYTES) as file:

@@ -72,6 +72,19 @@ def measure(reference: MediaReference, shown: str, file: BinaryIO) -> Measured:
     return Measured(facts, tuple(f"{reference.role}: {shown} {violation}." for violation in violations))
 
 
+def size_problem(reference: MediaReference, shown: str, size: int) -> str | None:
+    """Return a sentence if a file is empty, or larger than its limits allow; None otherwise.
+
+    :param reference: the file's role in the request, and its limits.
+    :param shown: the file's name for messages.
+    :param size: its size, in bytes.
+    """
+    if not size:
+        return f"{reference.role}: {shown} is empty."
+    violation = next(_size_violations(size, reference.limits), None) if reference.limits else None
+    return f"{reference.role}: {shown} {violation}." if violation else None
+
+
 def require_media(reference: MediaReference, shown: str, file: BinaryIO) -> None:
     """Return only if the header of a file shows that it is media of the kind that its role wants.
 
@@ -112,8 +125,18 @@ def _violations(facts: MediaFacts, limits: MediaLimits) -> Iterator[str]:
         if facts.width and facts.height:
             yield from _side_violations(facts.width, facts.height, limits.shortest_side_px, limits.longest_side_px)
             yield from _ratio_violations(facts.width, facts.height, limits.widest_ratio)
-    if limits.largest_bytes is not None and facts.bytes > limits.largest_bytes:
-        yield f"has {facts.bytes / MB:.1f} MB; at most {limits.largest_bytes / MB:g} MB are allowed"
+    yield from _size_violations(facts.bytes, limits)
+
+
+def _size_violations(size: int, limits: MediaLimits) -> Iterator[str]:
+    if limits.largest_bytes is not None and size > limits.largest_bytes:
+        yield f"has {too_large(size, limits.largest_bytes)} are allowed"
+
+
+def too_large(size: int, largest: int) -> str:
+    """Return "20.001 MB; at most 20 MB": two sizes in bytes, in so many digits that the first is seen to be larger."""
+    digits = next((digits for digits in range(1, 6) if round(size / MB, digits) > largest / MB), 6)
+    return f"{size / MB:.{digits}f} MB; at most {largest / MB:g} MB"
 
 
 def _image_violations(facts: ImageFacts, limits: ImageLimits) -> Iterator[str]:

@@ -5,9 +5,11 @@ This happens before the create request and costs nothing, so a retry may do it a
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from airflow_wan.api.media_items import DURATION_TOLERANCE_S
 from airflow_wan.api.rules import MediaKind
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.media.gateway_access import GatewayAccess
@@ -16,19 +18,22 @@ from airflow_wan.media.sources import Source, SourceFacts, find_sources
 from airflow_wan.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from airflow_wan.api.client import WanClient
     from airflow_wan.api.gateways import Account
     from airflow_wan.api.media_items import MediaReference
     from airflow_wan.api.requests import VideoRequest
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedMedia:
     """A request that can be sent.
 
-    :param request: the request with URLs that the gateway can fetch. They may be signed: neither log nor store them.
+    :param request: the request with URLs that the gateway can fetch, and with a number as its duration. The URLs may be
+        signed: neither log nor store them.
     :param sources: what is known of each file, in the order of the original request.
     """
 
@@ -74,9 +79,14 @@ def prepare_media(
     inspected = inspect_media(request, sources, preflight_for=account if preflight else None)
     problems += [problem for file in inspected.values() for problem in file.problems]
     lengths = [source.duration_s for source in _facts(request, sources, inspected)]
+    try:
+        request = request.as_long_as_its_audio(lengths)
+    except InvalidVideoRequest as error:
+        problems += [] if problems else error.problems
     problems += request.length_problems(lengths)
     if problems:
         raise InvalidVideoRequest(problems)
+    _warn_of_a_cut_track(request, lengths)
     with GatewayAccess(request.model, account, client, valid_for_s) as access:
         # Nothing is sent before everything that has to be sent has been looked at.
         for reference in request.media:
@@ -88,6 +98,17 @@ def prepare_media(
             raise InvalidVideoRequest(problems)
         urls = {reference.url: access.url_of(reference) for reference in request.media}
     return PreparedMedia(request.with_urls(urls), _facts(request, sources, inspected))
+
+
+def _warn_of_a_cut_track(request: VideoRequest, lengths: Sequence[float | None]) -> None:
+    track_s, video_s = request.track_seconds(lengths), request.seconds
+    if request.is_driven_by_audio and track_s and video_s and track_s > video_s + DURATION_TOLERANCE_S:
+        log.warning(
+            "The sound track lasts %.2f s and the video %g s: the rest of the sound is not heard. "
+            "With duration='audio', the video is as long as the sound.",
+            track_s,
+            video_s,
+        )
 
 
 def _facts(

@@ -1,9 +1,8 @@
-"""Read the headers of images, sound files and video clips; no pixel and no sample is decoded."""
+"""Measure images, sound files and video clips, mostly by their headers; no pixel and no sample is decoded."""
 
 from __future__ import annotations
 
 import io
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
@@ -12,28 +11,22 @@ from tinytag import TinyTag, UnsupportedFormatError
 
 from airflow_wan.exceptions import NotAVideoError, NotMediaError
 from airflow_wan.media.mp4 import inspect_file
+from airflow_wan.media.pictures import read_picture
+from airflow_wan.media.sounds import WAV_MAGIC, mpeg_sound, wav_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
 
-# Pillow reads these by their headers alone. It reads a WEBP completely, and needs other programs for some formats.
-_PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF")
+# Pillow reads these by their headers alone, and needs other programs for some other formats.
+_PILLOW_FORMATS = ("JPEG", "GIF", "TIFF")
 
 # Pillow's name for a JPEG that is followed by a second picture; phones make them.
 _MULTI_PICTURE_JPEG = "MPO"
 
 # Types of the first box in QuickTime files that are older than the `ftyp` box (QuickTime File Format, "Movie atoms").
 _OLD_QUICKTIME = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
-
-# Bit rates of MP3 frames in kbit/s, by their index from 1 (ISO/IEC 11172-3 and 13818-3, layer III).
-_MPEG1_KBIT = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_MPEG2_KBIT = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-
-_MAX_WAV_CHUNKS = 100  # before the sound; most files have one or two
-_MP3_FRAMES = 3  # so many in a row are no chance
-_MP3_SEARCHED_BYTES = 64 * 1024  # of what some programs put between the tag and the first frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +52,7 @@ class AudioFacts:
     """What a sound file's header says.
 
     :param format: ``WAV``, ``MP3``, or the name of another format, such as ``FLAC`` or ``OGG``.
-    :param duration_s: length in seconds; None if the header does not tell it.
+    :param duration_s: length in seconds; None if it could not be measured.
     :param bytes: size of the file.
     """
 
@@ -97,7 +90,7 @@ def probe_image(file: BinaryIO) -> ImageFacts:
 
 
 def probe_audio(file: BinaryIO) -> AudioFacts:
-    """Read a sound file's header; the length of an MP3 without one is estimated from some of its frames.
+    """Measure a sound file; the frames of an MP3 are counted.
 
     :param file: a seekable file; it stays open. Errors of reading it are not caught.
     :raises NotMediaError: when it is not a sound file of a known format, or its header is broken.
@@ -127,12 +120,12 @@ def probe_clip(file: BinaryIO) -> ClipFacts:
 
 def _image_facts(file: BinaryIO) -> ImageFacts:
     size = _size(file)
-    head = file.read(32)
-    file.seek(0)
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return _webp_facts(head, size)
+    head = file.read(12)
     if head[4:8] == b"ftyp":
         raise NotMediaError(f"an image of a known format (its kind is {head[8:12].decode('ascii', 'replace')!r})")
+    if picture := read_picture(file, size):
+        return ImageFacts(picture.format, picture.width, picture.height, picture.has_alpha, size)
+    file.seek(0)
     try:
         with Image.open(file, formats=_PILLOW_FORMATS) as image:
             name = "JPEG" if image.format == _MULTI_PICTURE_JPEG else str(image.format)
@@ -141,88 +134,22 @@ def _image_facts(file: BinaryIO) -> ImageFacts:
         raise NotMediaError(f"an image of a sensible size ({error})") from None
 
 
-def _webp_facts(head: bytes, size: int) -> ImageFacts:
-    """Read the first chunk of a WEBP: each of its three types has the image's size in another layout (RFC 9649)."""
-    kind = head[12:16]
-    if int.from_bytes(head[4:8], "little") + 8 > size:
-        raise NotMediaError("a complete WEBP image")
-    if kind == b"VP8X":
-        (flags,) = struct.unpack_from("<B", head, 20)
-        width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
-        return ImageFacts("WEBP", width, height, bool(flags & 0x10), size)
-    if kind == b"VP8L" and head[20:21] == b"\x2f":
-        (bits,) = struct.unpack_from("<I", head, 21)
-        return ImageFacts("WEBP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1), size)
-    if kind == b"VP8 " and head[23:26] == b"\x9d\x01\x2a":
-        width, height = struct.unpack_from("<HH", head, 26)
-        return ImageFacts("WEBP", width & 0x3FFF, height & 0x3FFF, has_alpha=False, bytes=size)
-    raise NotMediaError("a complete WEBP image")
-
-
 def _audio_facts(file: BinaryIO) -> AudioFacts:
     size = _size(file)
-    tag = TinyTag.get(file_obj=file, tags=False)
-    kind = (tag.mime_type or "").partition(";")[0].removeprefix("audio/").removeprefix("x-")
-    duration_s = tag.duration or None
-    if kind == "mpeg" and (duration_s is None or not _has_mp3_frames(file)):
-        raise NotMediaError("a sound file of a known format")  # it begins like an MP3, but no frames follow
-    if not tag.samplerate or (kind == "wav" and not _has_wav_chunks(file)):
-        raise NotMediaError("a sound file with a readable header")  # it has the first bytes of one, and no more
-    if kind == "wav" and duration_s and tag.bitrate and tag.is_lossless:
-        # Programs that write into a pipe announce 4 GB; the sound cannot be longer than the file.
-        duration_s = min(duration_s, size * 8 / (tag.bitrate * 1000))
-    return AudioFacts({"mpeg": "MP3"}.get(kind, kind.upper()), duration_s, size)
-
-
-def _has_wav_chunks(file: BinaryIO) -> bool:
-    """Return whether a WAV has a format that makes sense, and sound behind it."""
-    has_format, at = False, 12
-    for _ in range(_MAX_WAV_CHUNKS):
-        file.seek(at)
-        head = file.read(16)
-        if len(head) < 16 or head[:4] == b"data":  # noqa: PLR2004 - a chunk's head, and the format's first fields
-            return has_format and head[:4] == b"data"
-        (size,) = struct.unpack_from("<I", head, 4)
-        if head[:4] == b"fmt ":
-            channels, rate = struct.unpack_from("<HI", head, 10)
-            has_format = 16 <= size <= 1024 and 1 <= channels <= 256 and 1000 <= rate <= 1_000_000  # noqa: PLR2004
-        at += 8 + size + size % 2
-    return False
-
-
-def _has_mp3_frames(file: BinaryIO) -> bool:
-    """Return whether MP3 frames follow each other after the tag, if there is one (ISO/IEC 11172-3, 2.4.2.3).
-
-    Text in UTF-16 begins like a frame; that another one follows exactly at its end is no chance.
-    """
+    head = file.read(12)
+    if head[:4] in WAV_MAGIC and head[8:] == b"WAVE":
+        return AudioFacts("WAV", wav_seconds(file, size), size)
+    if head.startswith((b"ID3", b"\xff")):
+        sound = mpeg_sound(file, size)
+        if sound is None:
+            raise NotMediaError("a sound file of a known format")  # it begins like an MP3, but no frames follow
+        return AudioFacts(sound.format, sound.seconds, size)
     file.seek(0)
-    head = file.read(10)
-    file.seek(10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False)))
-    if head[:3] != b"ID3":
-        file.seek(0)
-    content = file.read(_MP3_SEARCHED_BYTES)
-    start = content.find(b"\xff")
-    while start >= 0:
-        at, frames = start, 0
-        while frames < _MP3_FRAMES and (length := _mp3_frame_bytes(content[at : at + 4])):
-            at, frames = at + length, frames + 1
-        if frames == _MP3_FRAMES:
-            return True
-        start = content.find(b"\xff", start + 1)
-    return False
-
-
-def _mp3_frame_bytes(header: bytes) -> int:
-    """Return the length of the MP3 frame that begins with these four bytes; 0 when none does."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:  # noqa: PLR2004 - sync word and layer III
-        return 0
-    version, bitrate, rate = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3
-    if version == 1 or bitrate in (0, 15) or rate == 3:  # noqa: PLR2004 - all three are reserved
-        return 0
-    is_first = version == 3  # noqa: PLR2004 - MPEG-1, not MPEG-2 or 2.5
-    kbit = (_MPEG1_KBIT if is_first else _MPEG2_KBIT)[bitrate - 1]
-    hertz = (44_100, 48_000, 32_000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
-    return (144_000 if is_first else 72_000) * kbit // hertz + (header[2] >> 1 & 1)
+    tag = TinyTag.get(file_obj=file, tags=False)
+    if not tag.samplerate:
+        raise NotMediaError("a sound file with a readable header")  # it has the first bytes of one, and no more
+    kind = (tag.mime_type or "").partition(";")[0].removeprefix("audio/").removeprefix("x-")
+    return AudioFacts(kind.upper(), tag.duration or None, size)
 
 
 def _parse(file: BinaryIO, read_facts: Callable[[BinaryIO], T], expected: str) -> T:

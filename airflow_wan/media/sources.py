@@ -12,10 +12,11 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
-from airflow.providers.common.compat.sdk import ObjectStoragePath
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, ObjectStoragePath
 
+from airflow_wan.api.arguments import show
 from airflow_wan.api.rules import MB
 from airflow_wan.exceptions import InvalidVideoRequest, NotMediaError
 from airflow_wan.net.stores import STORE_PACKAGES
@@ -258,8 +259,10 @@ def _source_of(reference: MediaReference) -> Source:
     if url.startswith(UPLOADED_PREFIX):
         return UploadedFile(url)
     if scheme == "file":
-        rest = url.partition(":")[2].removeprefix("//")
-        return LocalFile(Path(unquote(rest.removeprefix("localhost"))))
+        path = Path(unquote(url.partition(":")[2].removeprefix("//").removeprefix("localhost")))
+        if not path.is_absolute():
+            raise InvalidVideoRequest([f"{reference.role}: {show(url)} names no absolute path; write file:///… ."])
+        return LocalFile(path)
     if "://" in url:
         return _stored_object(reference, scheme)
     try:
@@ -272,10 +275,26 @@ def _stored_object(reference: MediaReference, scheme: str) -> StoredObject:
     """Return an object with its store's file system: Airflow connections can be looked up in the main thread only."""
     try:
         path = ObjectStoragePath(reference.url)
+        _require_connection(urlsplit(reference.url).netloc.rpartition("@")[0])
         return StoredObject(reference.url, path.fs, path.path)
+    except AirflowNotFoundException:
+        raise InvalidVideoRequest(
+            [f"{reference.role}: no such connection: {redact(reference.url)} names one that Airflow does not have."]
+        ) from None
     except Exception as error:  # noqa: BLE001 - each store has its own errors
         extra = STORE_PACKAGES.get(scheme)
         hint = f" To read {scheme}:// the workers need the package {extra}." if extra else ""
         raise InvalidVideoRequest(
             [f"{reference.role}: {redact(reference.url)} cannot be opened ({describe_error(error)}).{hint}"]
         ) from None
+
+
+def _require_connection(conn_id: str) -> None:
+    """Raise an error if a URI names a connection that is not defined: some providers would go on without one.
+
+    A default connection may be undefined; the machine's own credentials then count.
+
+    :raises AirflowNotFoundException: when it is not defined.
+    """
+    if conn_id and not conn_id.endswith("_default"):
+        BaseHook.get_connection(conn_id)

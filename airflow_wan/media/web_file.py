@@ -1,4 +1,4 @@
-"""Read the header of a file on the web, by Range requests and within small limits of bytes and time."""
+"""Read a file on the web by Range requests, no more of it than its measurement needs, and not for long."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import http.client
     import ssl
 
+_MAX_AHEAD_BYTES = 1024 * 1024
+"""Maximum number of bytes that one request asks for, when a file is read from one block to the next."""
+
 CONNECT_TIMEOUT_S = 3.0
 """Seconds within which a host must accept a connection: a worker without internet access should find that out soon."""
 
@@ -27,7 +30,7 @@ MAX_SECONDS = 10.0
 
 
 class WebFile:
-    """A file behind a URL, of which only the header is read.
+    """A file behind a URL, of which no more is read than its measurement needs.
 
     From a host that ignores Range, the first 4 MiB are read at once, and everything that is asked for must be in them.
 
@@ -47,6 +50,7 @@ class WebFile:
         )
         self._deadline = time.monotonic() + MAX_SECONDS
         self._beginning = b""
+        self._latest_start, self._latest = 0, b""
         self._ignores_range = False
         self.etag: str | None = None
         """The host's identifier for this exact content, if it sent a strong one."""
@@ -67,6 +71,8 @@ class WebFile:
         size = self._size(response)
         if size is None:
             raise MediaUnreadable("its host does not tell its size")
+        self._file_size = size
+        self._latest = self._beginning
         return BoundedFile(self._fetch, size).buffered()
 
     def _size(self, response: http.client.HTTPResponse) -> int | None:
@@ -85,10 +91,15 @@ class WebFile:
             )
         if self._ignores_range or stop <= len(self._beginning):
             return self._beginning[start:stop]
-        response, content = self._get(start, stop)
-        if response.status != HTTPStatus.PARTIAL_CONTENT:
-            raise MediaUnreadable("its host no longer answers Range requests")
-        return content
+        offset = start - self._latest_start
+        if offset < 0 or offset + stop - start > len(self._latest):
+            is_next = offset == len(self._latest)
+            ahead = min(2 * len(self._latest), _MAX_AHEAD_BYTES) if is_next else 0
+            response, content = self._get(start, min(max(stop, start + ahead), self._file_size))
+            if response.status != HTTPStatus.PARTIAL_CONTENT:
+                raise MediaUnreadable("its host no longer answers Range requests")
+            self._latest_start, self._latest, offset = start, content, 0
+        return self._latest[offset : offset + stop - start]
 
     def _get(self, start: int, stop: int) -> tuple[http.client.HTTPResponse, bytes]:
         """Return the answer to a Range request and its body; of a whole file, the first `MAX_BYTES`."""

@@ -16,6 +16,7 @@ import http.client
 import socket
 import ssl
 import string
+import threading
 import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 3
 
 _MAX_ADDRESSES = 8  # of one name; whoever answers for a name may list thousands
+_MAX_STATUSES = 20  # of one answer, the interim ones included
 _MALFORMED_URL = "The URL of the file is malformed."
 _HEADERS = {
     "Accept": "*/*",
@@ -48,6 +50,15 @@ class FileResponse(http.client.HTTPResponse):
     """An answer whose body must keep the pace of its exchange."""
 
     pace: Pace
+    _statuses_left = _MAX_STATUSES
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Read one status line; `http.client` reads as many interim ones (100) as a host sends."""
+        self._statuses_left -= 1
+        if self._statuses_left < 0:
+            raise http.client.HTTPException
+        status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+        return status
 
     def read1(self, n: int = -1) -> bytes:
         """Return the next bytes of the body as soon as any arrive; no bytes at its end.
@@ -153,8 +164,11 @@ class FileClient:
         else:
             # A proxy resolves names itself, so only a host that is written as an address can be checked here.
             self._check_host(target, private=[is_private(host)])
+            # So that the deadline counts for what the proxy answers, too.
+            connection._create_connection = lambda address, *_: self._first_reachable(  # type: ignore[attr-defined]  # noqa: SLF001
+                self._look_up(address[0], address[1], deadline), deadline
+            )
             connection.connect()
-            deadline.watch(connection.sock)
         connection.sock.settimeout(self.read_timeout_s)
         return connection
 
@@ -177,7 +191,7 @@ class FileClient:
         self, target: SplitResult, connection: http.client.HTTPConnection, deadline: Deadline
     ) -> socket.socket:
         """Return a socket to a host, with TLS if the URL says https; every address of the host is checked before."""
-        found = socket.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM)
+        found = self._look_up(connection.host, connection.port, deadline)
         self._check_host(target, private=[is_private(str(address[0])) for *_, address in found])
         sock = self._first_reachable(found, deadline)
         if target.scheme == "http":
@@ -187,6 +201,24 @@ class FileClient:
             encrypted = self.tls.wrap_socket(sock, server_hostname=connection.host)
             on_failure.pop_all()
         return encrypted
+
+    def _look_up(self, host: str, port: int, deadline: Deadline) -> list[_AddressInfo]:
+        """Return the addresses of a name. A look-up cannot be interrupted; one that takes too long is left behind."""
+        results: list[list[_AddressInfo] | Exception] = []
+
+        def ask() -> None:
+            try:
+                results.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            except Exception as error:  # noqa: BLE001 - raised in the other thread
+                results.append(error)
+
+        thread = threading.Thread(target=ask, name="wan-look-up", daemon=True)
+        thread.start()
+        thread.join(min(self.connect_timeout_s, deadline.remaining_s))
+        result = results[0] if results else TimeoutError()
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def _first_reachable(self, found: list[_AddressInfo], deadline: Deadline) -> socket.socket:
         """Return a socket that is connected to the first of the addresses that accepts a connection."""
@@ -279,7 +311,7 @@ def _parse_url(url: str, location: str = "") -> SplitResult:
         port = target.port  # raises ValueError when it is not a number from 0 to 65535
     except ValueError:
         port = 0
-    if port == 0:
+    if port == 0 or " " in (target.hostname or ""):  # a proxy would be asked in words of its own
         raise TransferFailed(_MALFORMED_URL)
     return target
 

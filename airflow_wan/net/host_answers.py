@@ -69,7 +69,8 @@ def strong_etag(value: str | None) -> str | None:
 def oss_error_code(content: bytes) -> str | None:
     """Return the code in an XML answer of Alibaba's OSS (``<Code>SignatureDoesNotMatch</Code>``), or None.
 
-    Only the code may be shown: the rest of such an answer may hold the key's id and the text that was signed.
+    Only the code may be shown: the rest of such an answer may hold the key's id and the text that was signed. A code is
+    of letters alone, so that no signature passes for one.
     """
     code = content.decode("utf-8", "replace").partition("<Code>")[2].partition("</Code>")[0].strip()
-    return code if re.fullmatch(r"[A-Za-z0-9]{1,100}", code) else None
+    return code if re.fullmatch(r"[A-Za-z]{1,60}", code) else None

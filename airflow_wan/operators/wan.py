@@ -484,7 +484,7 @@ class WanTextToVideoOperator(_CapabilityOperator):
 
     :param prompt: (str, templated) what should happen in the video.
     :param ratio: (str, templated) ``16:9``, ``9:16``, ``1:1``, ``4:3`` or ``3:4``; the gateway's own default is 16:9.
-    :param duration: (s, templated) an integer from 2 to 15.
+    :param duration: (s, templated) an integer from 2 to 15, or ``audio``: as long as the sound track, in whole seconds.
     :param model: (str, templated) model id.
     """
 
@@ -513,7 +513,7 @@ class WanImageToVideoOperator(_CapabilityOperator):
     :param driving_audio: (str, templated) a wav or mp3 of 2 to 30 s that lips and rhythm follow; wan2.7-i2v and
         wan2.6-i2v only.
     :param last_frame: (str, templated) the image that the video ends with.
-    :param duration: (s, templated) an integer from 2 to 15.
+    :param duration: (s, templated) an integer from 2 to 15, or ``audio``: as long as the sound track, in whole seconds.
     :param model: (str, templated) model id.
     """
 

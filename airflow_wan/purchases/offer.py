@@ -45,7 +45,8 @@ def make_offer(
         request, account=account, client=client, valid_for_s=media_valid_for_s, preflight=preflight
     )
     gateway = account.gateway.name
-    estimate = estimate_request(gateway, request, prepared.clip_seconds)
+    ready = prepared.request
+    estimate = estimate_request(gateway, ready, prepared.clip_seconds)
     if estimate is None:
         log.info("The cost is not known: there is no rate for %s at %s", request.model, gateway)
     else:
@@ -54,9 +55,9 @@ def make_offer(
     order = Order(
         request=shareable(request.body),
         sources=[asdict(source) for source in prepared.sources],
-        seconds=request.expected_seconds(prepared.clip_seconds),
-        resolution=request.resolution,
-        driven_by_audio=request.is_driven_by_audio,
+        seconds=ready.expected_seconds(prepared.clip_seconds),
+        resolution=ready.resolution,
+        driven_by_audio=ready.is_driven_by_audio,
         estimated_usd=estimate.usd if estimate else None,
     )
-    return Offer(prepared.request, order, fingerprint_of(request.body))
+    return Offer(ready, order, fingerprint_of(request.body))

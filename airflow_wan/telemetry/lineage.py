@@ -27,7 +27,7 @@ _TOLD_WITH_ASSETS = (
 
 
 def asset_uri(address: str) -> str | None:
-    """Return the URI that names a file in lineage: no connection id, no query, no fragment.
+    """Return the URI that names a file in lineage: no connection id, no query; in an object's key, marks are encoded.
 
     :param address: a local path, a URL or an object store URI.
     :returns: the URI; None for inline data and for anything that is not an address.
@@ -35,7 +35,8 @@ def asset_uri(address: str) -> str | None:
     if address.startswith("/"):
         return f"file://{address}"
     try:
-        parts = urlsplit(str(shareable(address)))
+        # A query that is left belongs to the key of an object.
+        parts = urlsplit(str(shareable(address)).replace("?", "%3F").replace("#", "%23"))
     except ValueError:
         return None
     if parts.scheme in ("", "data") or not parts.path:

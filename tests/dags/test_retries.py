@@ -155,7 +155,8 @@ def test_a_mapped_instance_does_not_take_the_video_of_another_one(
 
     run = run_dag(dag)
 
-    assert [run.task_state("animate", index) for index in (0, 1)] == ["success", "failed"]
+    # `dag.test()` runs the instances in any order; the one that comes second gets no answer.
+    assert sorted(run.task_state("animate", index) for index in (0, 1)) == ["failed", "success"]
     assert "does not settle it" in str(run.error("animate"))
     assert len(wan_emulator.ledger()) == 1
 

@@ -50,7 +50,8 @@ def in_any_case(word: str) -> st.SearchStrategy[str]:
 
 NOTHING = st.just("")
 WEB_SCHEME = st.sampled_from(["http", "https"]).flatmap(in_any_case)
-SCHEME = WEB_SCHEME | st.sampled_from(["s3", "S3", "oss", "gs", "abfss", "postgresql", "git+ssh"])
+WITH_QUERY = WEB_SCHEME | st.sampled_from(["postgresql", "git+ssh", "redis", "ftp"])
+SCHEME = WITH_QUERY | st.sampled_from(["s3", "S3", "oss", "gs", "abfss"])  # of a store, whose keys may hold any mark
 PATH = st.sampled_from(["", "/", "/a.png", "/a/b@c.png", "/图.png", "/a%20b"])
 SIGNATURE = st.builds(
     "{}={}".format,
@@ -71,8 +72,8 @@ USER_PASSWORD = st.builds("{}:{}@".format, st.sampled_from(["", "user", "a.b"]),
 TOKEN_AS_USER = joined(st.sampled_from(USER_MARKS)).map("{}@".format)
 PASSWORD_URL = url(user=USER_PASSWORD) | url(scheme=WEB_SCHEME, user=TOKEN_AS_USER)
 SIGNED_URL = url(end=st.builds("?{}{}".format, st.sampled_from(["", "v=2&"]), SIGNATURE))
-QUERY_URL = url(end=joined(st.sampled_from(QUERY_MARKS)).map("?{}".format))
-FRAGMENT_URL = url(end=joined(st.sampled_from(QUERY_MARKS)).map("#{}".format))
+QUERY_URL = url(WITH_QUERY, end=joined(st.sampled_from(QUERY_MARKS)).map("?{}".format))
+FRAGMENT_URL = url(WITH_QUERY, end=joined(st.sampled_from(QUERY_MARKS)).map("#{}".format))
 URL = PASSWORD_URL | SIGNED_URL | QUERY_URL | url(user=USER_PASSWORD, end=SIGNATURE.map("?{}".format))
 
 KEY = st.builds(
@@ -289,8 +290,10 @@ def test_redaction_cuts_queries_and_keys_and_nothing_else(text: str, redacted: s
         ("https://token@host:8443/a@b.png", "https://host:8443/a@b.png"),
         ("https://proxy/https%3A%2F%2Fhost%2Fa.png%3Fsig%3Ds", "https://proxy/https%3A%2F%2Fhost%2Fa.png"),
         ("https://proxy/https%3A%2F%2Fu%3Ap%40host%2Fa%40b.png", "https://proxy/https%3A%2F%2Fhost%2Fa%40b.png"),
-        ("s3://bucket/key.png?versionId=1", "s3://bucket/key.png"),
-        ("s3://aws@bucket/a.png?versionId=1", "s3://aws@bucket/a.png"),
+        ("s3://bucket/a#b?.png", "s3://bucket/a#b?.png"),
+        ("S3://bucket/a?X-Amz-Signature=s", "S3://bucket/a"),
+        ("s3://bucket/key.png?versionId=1", "s3://bucket/key.png?versionId=1"),
+        ("s3://aws@bucket/a.png?versionId=1", "s3://aws@bucket/a.png?versionId=1"),
         ("s3://aws@bucket/a.png", "s3://aws@bucket/a.png"),
         ("s3://key:secret@bucket/a.png", "s3://bucket/a.png"),
         ("oss://upload/a.png", "oss://upload/a.png"),
@@ -330,6 +333,8 @@ def test_a_figure_that_is_no_json_becomes_null(figure: float) -> None:
         ("half \ud83d of one", "half � of one"),
         ("\0\x01\x1b[31mred", "�[31mred"),
         ("\x7f\x85\x9b", "�"),
+        ("a\u2028b\u2029c", "a�b�c"),
+        ("abc\u202egnp.exe\u2066", "abc�gnp.exe�"),
         ("一只风筝 🎥 é", "一只风筝 🎥 é"),
     ],
 )
@@ -337,6 +342,10 @@ def test_a_clean_text_has_neither_halves_of_characters_nor_control_characters(te
     assert clean_text(text) == redact(text) == clean
     assert clean_text(clean) == clean
     clean_text(text).encode()
+
+
+def test_the_beginning_of_a_text_is_one_line() -> None:
+    assert redact_beginning("no\n2026-11-25 INFO all is well\r\nend", 100) == "no 2026-11-25 INFO all is well end"
 
 
 @given(st.text(st.characters()))
@@ -362,7 +371,7 @@ def test_a_redacted_text_can_be_written_anywhere(text: str) -> None:
             "https://x.blob.core.windows.net/c/a.png?sv=2024&se=2026&sr=b&sp=r&sig=s",
             "https://x.blob.core.windows.net/c/a.png",
         ),
-        ("HTTPS://cdn.example.com/a.png?sig=s", "HTTPS://cdn.example.com/a.png"),
+        ("HTTPS://CDN.example.com/a.png?sig=s", "https://cdn.example.com/a.png"),
         ("https://cdn.example.com/a.png?v=2", "https://cdn.example.com/a.png?v=2"),
         ("https://cdn.example.com/a.png", "https://cdn.example.com/a.png"),
         ("s3://bucket/a.png?versionId=2", "s3://bucket/a.png?versionId=2"),
@@ -385,7 +394,12 @@ def test_a_fingerprint_changes_with_what_the_request_asks_for_and_not_with_its_s
 
 def test_secrets_are_found_wherever_they_are() -> None:
     signed = "https://b.s3.amazonaws.com/a.png?X-Amz-Signature=abc"
-    fields = ["a prompt? yes", [{"type": "first_frame", "url": signed}], {"seed": 7}, "https://cdn.example.com/b?v=2"]
+    fields = [
+        "a prompt? yes",
+        [{"type": "first_frame", "url": signed}],
+        {"seed": 7},
+        "https://cdn.example.com/b?version=2",
+    ]
     fields += [
         "https://cdn.example.com/b#policy",
         "HTTPS://user:secret@host/a",
@@ -393,7 +407,7 @@ def test_secrets_are_found_wherever_they_are() -> None:
         {"key": "sk-1234"},
     ]
 
-    assert list(secrets_in(fields)) == ["X-Amz-Signature=abc", "secret", "sk-1234"]
+    assert list(secrets_in(fields)) == ["X-Amz-Signature=abc", "version=2", "policy", "secret", "sk-1234"]
 
 
 @pytest.mark.parametrize("before", ["", "why: ", "https://h.example/?" + "q" * 19_900 + " ", "x" * 19_980 + " "])

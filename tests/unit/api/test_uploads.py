@@ -172,6 +172,8 @@ def test_a_file_over_the_limit_of_the_policy_is_not_sent(raw_server: Any, accoun
         (200, {"request_id": "1"}, GatewayUnavailable),
         (200, {"data": {"policy": SECRET}}, GatewayUnavailable),
         (502, b"<html>Bad gateway</html>", GatewayUnavailable),
+        (200, b'{"data": {"signature": "%s", "upload_' % SECRET.encode(), GatewayUnavailable),
+        (599, {"data": {"signature": SECRET}}, GatewayUnavailable),
     ],
 )
 def test_an_answer_without_a_policy_raises_the_error_that_it_means(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import httpx
 import pytest
+from file_host import host  # noqa: F401
 from media_files import tone
 from PIL import Image
 

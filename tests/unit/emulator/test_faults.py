@@ -807,7 +807,7 @@ class TestTheEndpoints:
             ({"on": "create", "kind": "html", "after": -1}, "after -1"),
             ({"on": "create", "kind": "html", "after": True}, "after True"),
             ({"on": "create", "kind": "delay", "delay_s": "1"}, "delay_s seconds '1'"),
-            ({"on": "create", "kind": "delay", "delay_s": math.nan}, "delay_s seconds nan"),
+            ({"on": "create", "kind": "delay", "delay_s": math.nan}, "NaN JSON"),
             ({"on": "create", "kind": "throttled", "retry_after": "a\nb"}, r"retry_after seconds date 'a\nb'"),
             ({"on": "create", "kind": "insufficient_balance", "status": 402}, "status 429 403 400 402"),
             ({"on": "download", "kind": "wrong_length", "off_by": 0}, "off_by 0"),
@@ -831,6 +831,8 @@ class TestTheEndpoints:
     def test_a_fault_made_in_python_is_checked_too(self) -> None:
         with pytest.raises(ValueError, match="'word'"):
             Fault(CallKind.POLL, FaultKind.HTML, word="X")
+        with pytest.raises(ValueError, match=r"delay_s.*seconds.*nan"):
+            Fault(CallKind.POLL, FaultKind.DELAY, delay_s=math.nan)
         with pytest.raises(ValueError, match="'slow'"):
             Fault(CallKind.LIST, FaultKind.SLOW)
 

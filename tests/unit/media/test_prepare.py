@@ -7,7 +7,9 @@ import contextlib
 import hashlib
 import io
 import os
+import pathlib
 import socket
+import struct
 import threading
 import time
 import wave
@@ -26,8 +28,9 @@ from airflow_wan.api.gateways import GATEWAYS, Account, GatewayName
 from airflow_wan.api.media_items import MediaReference
 from airflow_wan.api.requests import VideoRequest, build_video_request
 from airflow_wan.api.rules import AudioLimits, ImageLimits
-from airflow_wan.exceptions import InvalidVideoRequest, RequestRejected
+from airflow_wan.exceptions import InvalidVideoRequest, RequestRejected, WanError
 from airflow_wan.media import gateway_access, inspection
+from airflow_wan.media.gateway_access import GatewayAccess
 from airflow_wan.media.prepare import PreparedMedia, identify, prepare_media
 from airflow_wan.media.sources import MAX_SENT_BYTES, LocalFile, SourceFacts
 from airflow_wan.redaction import shareable
@@ -246,6 +249,200 @@ class TestOnTheWire:
         assert prepare(request, dashscope).request == request
         with pytest.raises(InvalidVideoRequest, match="APIYI cannot read"):
             prepare(request, apiyi)
+
+
+@pytest.mark.parametrize("changed_before", ["the upload", "nothing"])
+def test_a_file_that_is_rewritten_in_place_after_the_look_is_not_used(
+    account: Account, frame: Path, changed_before: str
+) -> None:
+    request = order(first_frame=str(frame))
+    with WanClient(account) as client, GatewayAccess(request.model, account, client, 60.0) as access:
+        access.find(LocalFile(frame), request.media[0])
+        if changed_before == "nothing":
+            assert access.url_of(request.media[0])
+            return
+        threading.Event().wait(0.02)  # longer than the clock of a file system takes for a step
+        with frame.open("r+b") as file:
+            file.write(b"root:x:0:0")
+        with pytest.raises(WanError, match="was changed while it was read") as raised:
+            access.url_of(request.media[0])
+
+    assert raised.value.retry_can_help
+
+
+class TestNoSuchPlace:
+    @pytest.mark.parametrize("preflight", [True, False])
+    @pytest.mark.parametrize(
+        "url", ["s3://no_such@b/a.png", "S3://no_such@b/a#b?.png", "gs://no_such@b/a.png", "oss://no_such@b/a"]
+    )
+    def test_a_connection_that_is_not_defined_is_named_as_such(
+        self, dashscope: Account, runner: Any, url: str, preflight: bool, wan_emulator: RunningEmulator
+    ) -> None:
+        with pytest.raises(InvalidVideoRequest) as raised:
+            prepare(order(first_frame=url), dashscope, preflight=preflight)
+
+        assert raised.value.problems == [
+            f"first_frame: no such connection: {url} names one that Airflow does not have."
+        ]
+        assert wan_emulator.requests() == []
+
+    @pytest.mark.parametrize("preflight", [True, False])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/no/such/file.png",
+            "/no/such\0file.png",
+            f"/{'a' * 300}.png",
+            "/etc/passwd/a.png",
+            "/proc/self/mem",
+            "/dev/zero",
+            "/tmp",
+            "file://host/a.png",
+            "file:a.png",
+            "~nobody-of-this-name/a.png",
+        ],
+    )
+    def test_a_path_that_can_never_work_is_not_tried_again(
+        self, dashscope: Account, path: str, preflight: bool, wan_emulator: RunningEmulator
+    ) -> None:
+        with pytest.raises(InvalidVideoRequest, match=r"first_frame: ") as raised:
+            prepare(order(first_frame=path), dashscope, preflight=preflight)
+
+        assert not raised.value.retry_can_help
+        assert wan_emulator.requests() == []
+
+
+class TestTheLengthOfTheTrack:
+    @pytest.fixture
+    def request_of(self, frame: Path) -> Callable[..., VideoRequest]:
+        def build(sound: str | None, duration: Any = "audio", **named: Any) -> VideoRequest:
+            items = [{"type": "first_frame", "url": str(frame)}]
+            if sound is not None:
+                items.append({"type": "driving_audio", "url": sound})
+            arguments: dict[str, Any] = {"model": "wan2.7-i2v", "prompt": "x", "media": items}
+            return build_video_request(
+                gateway=GATEWAYS[GatewayName.DASHSCOPE],
+                base_url="https://dashscope-intl.aliyuncs.com",
+                parameters={"duration": duration},
+                **arguments | named,
+            )
+
+        return build
+
+    @pytest.mark.parametrize(
+        ("seconds", "ordered"), [(5.57, 6), (5.0, 5), (5.05, 5), (5.2, 6), (1.95, 2), (14.9, 15), (15.05, 15)]
+    )
+    def test_the_video_is_as_long_as_its_sound_in_whole_seconds(
+        self, dashscope: Account, request_of: Callable[..., VideoRequest], tmp_path: Path, seconds: float, ordered: int
+    ) -> None:
+        (tmp_path / "voice.wav").write_bytes(tone(seconds))
+
+        prepared = prepare(request_of(str(tmp_path / "voice.wav")), dashscope)
+
+        assert prepared.request.parameters["duration"] == prepared.request.seconds == ordered
+
+    def test_a_longer_sound_than_any_video_is_refused(
+        self, dashscope: Account, request_of: Callable[..., VideoRequest], tmp_path: Path
+    ) -> None:
+        (tmp_path / "voice.wav").write_bytes(tone(16.0))
+
+        with pytest.raises(InvalidVideoRequest, match=r"lasts 16\.00 s; wan2\.7-i2v makes at most 15 s"):
+            prepare(request_of(str(tmp_path / "voice.wav")), dashscope)
+
+    def test_a_sound_that_is_not_measured_has_no_length_to_follow(
+        self, dashscope: Account, request_of: Callable[..., VideoRequest], voice: Path
+    ) -> None:
+        with pytest.raises(InvalidVideoRequest, match="preflight=True"):
+            prepare(request_of(str(voice)), dashscope, preflight=False)
+
+    @pytest.mark.parametrize(
+        ("named", "why"), [({}, "needs a sound track"), ({"model": "wan9-x"}, "not known which durations wan9-x takes")]
+    )
+    def test_without_a_sound_there_is_nothing_to_follow(
+        self, request_of: Callable[..., VideoRequest], named: dict[str, Any], why: str
+    ) -> None:
+        with pytest.raises(InvalidVideoRequest, match=why):
+            request_of(None, **named)
+
+    @pytest.mark.parametrize(("duration", "warns"), [(3, True), (5, True), (6, False), ("audio", False)])
+    def test_a_sound_that_is_longer_than_the_video_gets_a_warning(
+        self,
+        dashscope: Account,
+        request_of: Callable[..., VideoRequest],
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        duration: Any,
+        warns: bool,
+    ) -> None:
+        (tmp_path / "voice.wav").write_bytes(tone(5.57))
+
+        prepare(request_of(str(tmp_path / "voice.wav"), duration), dashscope)
+
+        assert ("The sound track lasts 5.57 s and the video" in caplog.text) is warns
+
+
+class TestSizesAndLengths:
+    def test_of_a_file_that_is_too_large_no_byte_is_read(self, dashscope: Account, frame: Path, tmp_path: Path) -> None:
+        sound = tmp_path / "long.wav"
+        sound.write_bytes(tone(1.0))
+        with sound.open("r+b") as file:
+            file.truncate(3 * 1024**3)  # a sparse file: it takes no space
+        before = bytes_read()
+
+        with pytest.raises(InvalidVideoRequest, match=r"driving_audio: .*has 3072\.0 MB; at most 15 MB are allowed"):
+            prepare(order(first_frame=str(frame), driving_audio=str(sound)), dashscope)
+
+        assert bytes_read() - before < 100_000_000
+
+    def test_a_size_that_is_just_too_large_is_told_in_enough_digits(self, dashscope: Account, tmp_path: Path) -> None:
+        picture = tmp_path / "large.png"
+        picture.write_bytes(image().ljust(20 * 1024 * 1024 + 600))
+
+        with pytest.raises(InvalidVideoRequest, match=r"has 20\.001 MB; at most 20 MB are allowed"):
+            prepare(order(first_frame=str(picture)), dashscope)
+
+    @pytest.mark.parametrize("preflight", [True, False])
+    def test_a_role_without_limits_has_the_limit_of_an_upload(
+        self, dashscope: Account, tmp_path: Path, preflight: bool
+    ) -> None:
+        sound = tmp_path / "long.wav"
+        sound.write_bytes(tone(1.0))
+        with sound.open("r+b") as file:
+            file.truncate(3 * 1024**3)
+        before = bytes_read()
+
+        with pytest.raises(InvalidVideoRequest, match=r"has 3072\.0 MB; at most 1024 MB can be sent"):
+            prepare(order(reference_voice=str(sound)), dashscope, preflight=preflight)
+
+        assert bytes_read() - before < 100_000_000
+
+    def test_a_length_that_cannot_be_measured_is_told(
+        self, dashscope: Account, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        clip = tmp_path / "clip.mp4"
+        clip.write_bytes(clip_of_unknown_length())
+
+        prepare(order(reference_video=str(clip)), dashscope)
+
+        assert f"reference_video: the length of {clip} could not be measured" in caplog.text
+
+
+def bytes_read() -> int:
+    """Bytes that this process has read so far."""
+    return int(pathlib.Path("/proc/self/io").read_text().split()[1])
+
+
+def clip_of_unknown_length() -> bytes:
+    def box(kind: bytes, *content: bytes) -> bytes:
+        body = b"".join(content)
+        return struct.pack(">I4s", 8 + len(body), kind) + body
+
+    track = box(
+        b"trak",
+        box(b"tkhd", bytes(76), struct.pack(">II", 320 << 16, 180 << 16)),
+        box(b"mdia", box(b"hdlr", bytes(8) + b"vide" + bytes(13))),
+    )
+    return box(b"ftyp", b"isom") + box(b"moov", box(b"mvhd", bytes(100)), track) + box(b"mdat")
 
 
 class TestObjectStores:

@@ -186,6 +186,7 @@ def test_the_next_address_of_a_name_is_tried_when_one_does_not_answer(
         *("http://files.example/a", "HTTP://files.example/a", "ftp://files.example/a", "file:///etc/passwd", "data:,x"),
         *("javascript:alert(1)", "gopher://files.example/", "//files.example/a", "https:///a", "https://[/a", ""),
         *("https://files.example:0/a", "https://files.example:99999/a", "https://files.example:x/a"),
+        "https://files.example /a",
         *("https://files\r\nHost: x/a", "https://" + "a" * 64 + ".example/a", "https://\udcff.example/a"),
     ],
 )
@@ -322,7 +323,6 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 DRIPS = {
     "status line": (b"HTTP/1.1 200 ", b"x"),
     "header line": (HEAD + b"A: ", b"x"),
-    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "body": (HEAD + b"Content-Length: 1000000\r\n\r\n", b"x"),
     "body without an end": (HEAD + b"\r\n", b"x"),
     "size of a chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"0"),
@@ -355,6 +355,57 @@ def test_a_host_that_drips_is_left(
 
     with pytest.raises(TransferInterrupted, match="too slow"):
         send(FileClient(tls.client, private_allowed=True, total_s=0.2, **options), host.url)
+
+
+def test_a_flood_of_interim_answers_is_left(tls: Tls, raw: Callable[..., RawHost]) -> None:
+    sent = 0
+
+    def act(self: RawHost, connection: socket.socket) -> None:
+        nonlocal sent
+        self.read_request(connection)
+        while not self.over.is_set():
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+            sent += 100
+
+    with pytest.raises(TransferInterrupted, match="HTTPException"):
+        get(FileClient(tls.client, private_allowed=True), raw(act).url)
+
+    assert sent < 1_000_000  # what the sockets of both sides hold
+
+
+def test_some_interim_answers_are_read_over(tls: Tls, raw: Callable[..., RawHost]) -> None:
+    def act(self: RawHost, connection: socket.socket) -> None:
+        self.read_request(connection)
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 3 + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody")
+
+    assert get(FileClient(tls.client, private_allowed=True), raw(act).url) == b"body"
+
+
+def test_a_name_that_nobody_answers_for_is_left(tls: Tls, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(60))
+    client = FileClient(tls.client, private_allowed=True, connect_timeout_s=0.1)
+
+    with pytest.raises(TransferInterrupted, match="TimeoutError"):
+        get(client, "https://files.example/a")
+    over.set()
+
+
+@pytest.mark.parametrize("piece", [b"HTTP/1.1 200 Connection established\r\nX: ", b"HTTP/1.1 200 "])
+def test_a_proxy_that_drips_is_left(
+    tls: Tls, raw: Callable[..., RawHost], monkeypatch: pytest.MonkeyPatch, piece: bytes
+) -> None:
+    def act(self: RawHost, connection: socket.socket) -> None:
+        self.read_request(connection)
+        connection.sendall(piece)
+        self.drips(connection, b"x")
+
+    proxy = raw(act)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url.removesuffix("/a"))
+
+    with pytest.raises(TransferInterrupted, match="too slow"):
+        get(FileClient(tls.client, private_allowed=True, total_s=0.5), "https://files.example/a")
+    assert proxy.received[0].startswith(b"CONNECT files.example:443")
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["http", "https"])

@@ -49,7 +49,15 @@ def test_only_a_plain_strong_etag_identifies_a_content(value: str | None, found:
 
 @pytest.mark.parametrize(
     ("code", "found"),
-    [("AccessDenied", "AccessDenied"), ("a b", None), ("\u540d", None), ("a" * 101, None), ("", None), ("<x>", None)],
+    [
+        ("AccessDenied", "AccessDenied"),
+        ("a b", None),
+        ("\u540d", None),
+        ("a" * 61, None),
+        ("dGhlIHNpZ25hdHVyZQ1", None),
+        ("", None),
+        ("<x>", None),
+    ],
 )
 def test_only_a_plain_code_is_shown(code: str, found: str | None) -> None:
     assert oss_error_code(f"<Error><Code>{code}</Code></Error>".encode()) == found

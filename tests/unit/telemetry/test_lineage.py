@@ -35,6 +35,7 @@ VIDEO: dict[str, Any] = {
         ("https://cdn.example.com/a.png?Signature=x#y", "https://cdn.example.com/a.png"),
         ("https://user:secret@cdn.example.com/a.png", "https://cdn.example.com/a.png"),
         ("https://proxy.example/host/a.png%3Fsig%3Dx", "https://proxy.example/host/a.png"),
+        ("s3://aws@clips/a#b?.png", "s3://clips/a%23b%3F.png"),
         ("data:image/png;base64,AAAA", None),
         ("data:image/png;sha256=abcd", None),
         ("a.png", None),

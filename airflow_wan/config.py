@@ -20,6 +20,16 @@ def output_base() -> str:
     return configured.rstrip("/") or str(airflow_home / "wan_videos")
 
 
+def is_output_base_set() -> bool:
+    """Return whether ``[wan] output_base`` is set."""
+    return bool(conf.get("wan", "output_base", fallback=""))
+
+
+def local_paths_are_shared() -> bool:
+    """Return whether all machines that run tasks share the folders of local paths: ``[wan] local_paths_are_shared``."""
+    return bool(conf.getboolean("wan", "local_paths_are_shared", fallback=False))
+
+
 def poll_interval() -> float:
     """Return the shortest time between two polls of a Wan task, in seconds: ``[wan] poll_interval``."""
     seconds: float = conf.getfloat("wan", "poll_interval", fallback=DEFAULT_POLL_INTERVAL_S)

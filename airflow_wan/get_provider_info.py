@@ -105,6 +105,16 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "s3://aws_default@my-bucket/wan",
                         "default": "",
                     },
+                    "local_paths_are_shared": {
+                        "description": (
+                            "Whether all machines that run tasks share the folders that local paths lead to. If not, "
+                            "tasks under an executor with several machines buy no video for the default folder."
+                        ),
+                        "version_added": None,
+                        "type": "boolean",
+                        "example": "True",
+                        "default": "False",
+                    },
                     "poll_interval": {
                         "description": (
                             "Shortest time between two polls of a Wan task, in seconds, for tasks that do not set "

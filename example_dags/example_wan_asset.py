@@ -39,7 +39,7 @@ with DAG(dag_id="example_wan_clip_published", schedule=[clip_of_the_day], tags=[
         """Print each new clip; a real DAG would upload it."""
         clips = [event.extra for event in triggering_asset_events[clip_of_the_day]]
         for clip in clips:
-            print(f"{clip['path']}: {clip['duration_s']} s, {clip['cost_usd']} USD, sha256 {clip['sha256']}")  # noqa: T201
+            print(f"{clip['path']}: {clip['duration_s']} s, {clip['spent_usd']} USD, sha256 {clip['sha256']}")  # noqa: T201
         return [clip["path"] for clip in clips]
 
     publish()

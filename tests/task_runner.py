@@ -136,6 +136,17 @@ def _connection_of_the_environment(conn_id: str) -> Any:
     return ConnectionResult(conn_id=conn_id, **fields | {"extra": json.dumps(fields.get("extra", {}))})
 
 
+class XComs:
+    """Airflow's XComs of one test: (run, task, map index, key) → value, in the order in which they were pushed."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str, int, str], Any] = {}
+
+    def clear(self, run_id: str, task_id: str, map_index: int) -> None:
+        for row in [row for row in self.rows if row[:3] == (run_id, task_id, map_index)]:
+            del self.rows[row]
+
+
 _RUNNERS: list[TaskRunner] = []
 """The task instances that Airflow knows; a test may have several."""
 
@@ -151,16 +162,32 @@ class TaskInstance:
     try_number: int = 0
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     xcoms: dict[str, Any] = field(default_factory=dict)
+    all_xcoms: XComs = field(default_factory=XComs)
 
     others: dict[str, list[Any]] = field(default_factory=dict)
     """The ``wan_task_id`` that each other instance of a task of the DAG run holds; None for one that holds none."""
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = json.loads(json.dumps(value))
+        self.all_xcoms.rows[self.run_id, self.task_id, self.map_index, key] = self.xcoms[key]
 
-    def xcom_pull(self, task_ids: list[str], key: str) -> list[Any]:
-        held = [value for task_id in task_ids for value in self.others.get(task_id, ()) if value is not None]
-        return held + ([self.xcoms[key]] if self.task_id in task_ids and key in self.xcoms else [])
+    def xcom_pull(
+        self, *, task_ids: str | list[str], key: str, map_indexes: int | None = None, include_prior_dates: bool = False
+    ) -> Any:
+        """Return the latest value of one task and map index, or, for a list of tasks, all values of this run."""
+        wanted = [task_ids] if isinstance(task_ids, str) else task_ids
+        found = [
+            value
+            for (run_id, task_id, map_index, its_key), value in self.all_xcoms.rows.items()
+            if task_id in wanted
+            and its_key == key
+            and (include_prior_dates or run_id == self.run_id)
+            and map_indexes in (None, map_index)
+        ]
+        if isinstance(task_ids, str):
+            return found[-1] if found else None
+        others = [value for task_id in wanted for value in self.others.get(task_id, ()) if value is not None]
+        return (others if key == "wan_task_id" else []) + found
 
     def get_ti_count(self, dag_id: str, task_ids: list[str], run_ids: list[str]) -> int:
         return 1 + sum(len(self.others.get(task_id, ())) for task_id in task_ids)
@@ -201,6 +228,7 @@ class TaskRunner:
     def _run(self, task: Any, instance: TaskInstance, *, killed_before_success: bool) -> Any:
         from airflow.providers.common.compat.sdk import TaskDeferred
 
+        instance.all_xcoms.clear(instance.run_id, instance.task_id, instance.map_index)
         context: Any = {"ti": instance, "task": task}
         if self.has_state_store:
             context["task_state_store"] = TryStateStore(self, instance.id)

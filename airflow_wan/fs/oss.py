@@ -1,7 +1,8 @@
 """``oss://`` for Airflow's object storage: Alibaba's OSS, through an Airflow connection of type ``oss``.
 
 No other provider registers this scheme. `ossfs` reads and writes objects, but cannot sign URLs or refuse to replace an
-object; `oss2`, the SDK that it uses, can.
+object; `oss2`, the SDK that it uses, can. A file is uploaded in one request: in parts, as ossfs uploads larger ones, an
+interrupted upload would leave parts behind, which are billed.
 """
 
 from __future__ import annotations
@@ -69,18 +70,13 @@ def get_fs(conn_id: str | None, storage_options: Mapping[str, Any] | None = None
             bucket, name = self._bucket_and_key(path)
             return known | {"ETag": bucket.get_object_meta(name).etag}
 
-        def put_file(
-            self, lpath: str, rpath: str, callback: Any = None, mode: str = "overwrite", **options: Any
-        ) -> None:
-            """Upload a file; with ``mode="create"`` only if there is no such object, as s3fs and gcsfs do.
+        def put_file(self, lpath: str, rpath: str, mode: str = "overwrite", **_: Any) -> None:
+            """Upload a file of at most 5 GB; with ``mode="create"`` only if there is no such object.
 
             :raises FileExistsError: when there is one.
             """
-            if mode != "create":
-                super().put_file(lpath, rpath, callback=callback, **options)
-                return
             bucket, name = self._bucket_and_key(rpath)
-            _create_object(bucket, name, lpath, translate_oss_error)
+            _put_object(bucket, name, lpath, translate_oss_error, may_replace=mode != "create")
             self.invalidate_cache(self._parent(rpath))
 
         def _bucket_and_key(self, path: str) -> tuple[Any, str]:
@@ -90,10 +86,11 @@ def get_fs(conn_id: str | None, storage_options: Mapping[str, Any] | None = None
     return SigningFileSystem(endpoint=endpoint, key=key, secret=secret, token=token, **(storage_options or {}))
 
 
-def _create_object(bucket: Any, name: str, local: str, translate: Callable[[Exception], Exception]) -> None:
+def _put_object(
+    bucket: Any, name: str, local: str, translate: Callable[[Exception], Exception], *, may_replace: bool
+) -> None:
     try:
-        # In one request: oss2 does not send this header when it completes an upload in parts.
-        bucket.put_object_from_file(name, local, headers={"x-oss-forbid-overwrite": "true"})
+        bucket.put_object_from_file(name, local, headers={} if may_replace else {"x-oss-forbid-overwrite": "true"})
     except Exception as error:  # noqa: BLE001 - the text of oss2's own errors shows what was signed
         if getattr(error, "code", None) == "FileAlreadyExists":
             raise FileExistsError(f"{name} exists already") from None

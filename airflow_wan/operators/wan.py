@@ -28,18 +28,19 @@ from airflow_wan.redaction import secrets_in
 from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.job import VideoJob, errors_for_airflow, longest_wait_s, prepare_job, resume
+from airflow_wan.videos.output_path import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from os import PathLike
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_wan.api.client import WanClient
     from airflow_wan.api.requests import VideoRequest
     from airflow_wan.purchases.buyer import Offer
     from airflow_wan.purchases.ledger import Ledger
     from airflow_wan.videos.acceptance import Strictness
-    from airflow_wan.videos.destination import Destination
     from airflow_wan.videos.wan_video import FinishedVideo
 
 __all__ = [
@@ -297,7 +298,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
 
     A video that is at ``output_path`` already, and was made by this very request, is handed on as it is.
 
-    :param output_path: (str, templated) where the video goes: a local path or a URI such as
+    :param output_path: (str or path object, templated) where the video goes: a local path or a URI such as
         ``s3://conn_id@bucket/key.mp4``; by default a path of this task instance's own under ``[wan] output_base``.
     :param deferrable: (bool) whether to wait in the triggerer. False: on a worker. By default
         ``[wan] deferrable``, which is True unless the installation says otherwise.
@@ -324,8 +325,8 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
     ui_color = "#d9e6ff"
     leaves_wan_order = False
 
-    _destination: Destination | None = None
-    """Where the video of this run goes."""
+    _job: VideoJob
+    """What is left to do once the video is bought."""
 
     _video: FinishedVideo | None = None
     """The video of this run, for OpenLineage."""
@@ -333,7 +334,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
     def __init__(
         self,
         *,
-        output_path: str | None = None,
+        output_path: str | PathLike[str] | ObjectStoragePath | None = None,
         deferrable: bool | None = None,
         poll_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_S,
@@ -344,7 +345,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.output_path = output_path
+        self.output_path = path_text(output_path)
         self.deferrable = config.deferrable() if deferrable is None else deferrable
         self.reuse = reuse
         self.acceptance = checked_strictness(acceptance)
@@ -365,9 +366,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
             if video := self.find_finished(job, request, earlier):
                 context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=video.facts["wan_task_id"])
                 return self.hand_over(job, video)
-            if earlier is None:
-                job.check_owner()
-            self._destination = job.destination
+            self._job = job
             purchase = self.buy_once(context, request, job.hook, ledger, earlier)
             job = job.for_purchase(purchase)
             watch = self.watch_of(purchase)
@@ -395,8 +394,9 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
 
     def make_offer(self, request: VideoRequest, client: WanClient, hook: WanHook) -> Offer:
         """Return the request made ready to be sent, and note what is at the destination: only that may be replaced."""
+        found_there = self._job.destination.version()
+        self._job.check_before_buying(request)
         offer = super().make_offer(request, client, hook)
-        found_there = self._destination.version() if self._destination else None
         return replace(offer, order=replace(offer.order, found_there=found_there))
 
     def watch_of(self, purchase: Purchase) -> VideoWatch:

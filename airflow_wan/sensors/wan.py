@@ -32,12 +32,14 @@ from airflow_wan.videos.job import (
     prepare_job,
     resume,
 )
+from airflow_wan.videos.output_path import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import timedelta
+    from os import PathLike
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_wan.videos.acceptance import Strictness
     from airflow_wan.videos.job import VideoJob
@@ -53,7 +55,7 @@ class WanVideoSensor(BaseSensorOperator):
     and record, cost and XCom are those of the one-task operators. Otherwise the video is compared with nothing.
 
     :param wan_task_id: (str, templated) the Wan task, as `WanSubmitVideoOperator` returns it.
-    :param output_path: (str, templated) where the video goes: a local path or a URI such as
+    :param output_path: (str or path object, templated) where the video goes: a local path or a URI such as
         ``s3://conn_id@bucket/key.mp4``; by default a path of this task instance's own under ``[wan] output_base``.
     :param wan_conn_id: (str, templated) the Airflow connection that submitted the Wan task.
     :param deferrable: (bool) whether to wait in the triggerer. False: on a worker, by ``mode`` ``poke`` or
@@ -89,7 +91,7 @@ class WanVideoSensor(BaseSensorOperator):
         self,
         *,
         wan_task_id: str,
-        output_path: str | None = None,
+        output_path: str | PathLike[str] | ObjectStoragePath | None = None,
         wan_conn_id: str = WanHook.default_conn_name,
         deferrable: bool | None = None,
         poke_interval: timedelta | float | None = None,
@@ -104,7 +106,7 @@ class WanVideoSensor(BaseSensorOperator):
             poke_interval=config.poll_interval() if poke_interval is None else poke_interval, timeout=timeout, **kwargs
         )
         self.wan_task_id = wan_task_id
-        self.output_path = output_path
+        self.output_path = path_text(output_path)
         self.wan_conn_id = wan_conn_id
         self.deferrable = config.deferrable() if deferrable is None else deferrable
         self.cancel_on_kill = cancel_on_kill
@@ -120,6 +122,7 @@ class WanVideoSensor(BaseSensorOperator):
                     ["wan_task_id is empty: give the output of WanSubmitVideoOperator, such as submit.output."]
                 )
             job = prepare_job(self, context, WanHook(self.wan_conn_id), ledger=None)
+            job.check_siblings()
             if self.deferrable:
                 now = time.time()
                 watch = VideoWatch(self.wan_task_id, now, now + longest_wait_s(self), self.poke_interval)

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
+from airflow.sdk.definitions.asset import BaseAsset
 
 from airflow_wan.redaction import shareable
 from airflow_wan.telemetry.harmless import harmless
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_wan.hooks.wan import WanHook
+
+
+_TOLD_WITH_ASSETS = (
+    *("path", "sha256", "duration_s", "wan_task_id", "model", "reused"),
+    *("spent_usd", "video_cost_usd", "cost_is_estimate"),
+)
 
 
 def asset_uri(address: str) -> str | None:
@@ -59,7 +66,7 @@ def _tell_hook_lineage(hook: WanHook, sources: Iterable[str], video: Mapping[str
         collector.add_output_asset(context=hook, uri=uri)
 
 
-@harmless("The asset event of the video")
+@harmless("The asset events of the video")
 def _tell_outlets(context: Context, video: Mapping[str, Any]) -> None:
     """Put the video's facts into the event of each asset among the outlets; add the video itself to each alias."""
     events: Any = context.get("outlet_events")
@@ -68,23 +75,20 @@ def _tell_outlets(context: Context, video: Mapping[str, Any]) -> None:
         return
     extra = asset_extra(video)
     for outlet in context["task"].outlets:
-        if isinstance(outlet, AssetAlias):
-            events[outlet].add(Asset(uri), extra=extra)
-        elif isinstance(outlet, Asset):
-            events[outlet].extra.update(extra)
+        _tell_outlet(events, outlet, uri, extra)
+
+
+@harmless("An asset event of the video")
+def _tell_outlet(events: Any, outlet: Any, uri: str, extra: Mapping[str, Any]) -> None:
+    if isinstance(outlet, AssetAlias):
+        events[outlet].add(Asset(uri), extra=dict(extra))
+    elif isinstance(outlet, BaseAsset):  # an asset, or a reference to one by name or URI
+        events[outlet].extra.update(extra)
 
 
 def asset_extra(video: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the extra of an asset event: path, sha256, duration_s, cost_usd, wan_task_id and model of the video."""
-    settled = video["settled_cost_usd"]
-    return {
-        "path": video["path"],
-        "sha256": video["sha256"],
-        "duration_s": video["duration_s"],
-        "cost_usd": video["estimated_cost_usd"] if settled is None else settled,
-        "wan_task_id": video["wan_task_id"],
-        "model": video["model"],
-    }
+    """Return the extra of an asset event: a few of the facts of the video, by the names they have there."""
+    return {name: video[name] for name in _TOLD_WITH_ASSETS}
 
 
 @harmless("The video's lineage")

@@ -1,4 +1,4 @@
-"""Checks that a finished video is what was requested and can be decoded to its end; and makes its poster frame.
+"""Checks that a finished video is what was requested and can be decoded to its end.
 
 Decoding needs PyAV, the extra ``airflow-provider-wan[inspection]``. Without it, only the file's header is checked.
 """
@@ -6,12 +6,10 @@ Decoding needs PyAV, the extra ``airflow-provider-wan[inspection]``. Without it,
 from __future__ import annotations
 
 import itertools
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from airflow_wan.api.resolutions import TIER_PIXELS, nearest_resolution
-from airflow_wan.exceptions import PosterError
 from airflow_wan.media.frames import MAX_PACKETS, first_frame, opened
 from airflow_wan.media.frames import pyav as _pyav
 
@@ -20,9 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_wan.media.mp4 import VideoFacts
-    from airflow_wan.videos.destination import Destination
-
-log = logging.getLogger(__name__)
 
 Strictness = Literal["strict", "warn", "off"]
 """What becomes of a video that differs from the request: it is rejected; it is accepted, and the differences are logged
@@ -34,8 +29,6 @@ DURATION_TOLERANCE_S = 1.0
 Gateways bill whole seconds, so a difference of a second means that another video was made than the one paid for.
 Rounding (to whole frames, to the last block of sound) makes a difference of about 0.1 s, whatever the length.
 """
-
-JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,58 +84,6 @@ def examine(path: Path, facts: VideoFacts, expected: Expected) -> Acceptance:
     if av and (undecodable := _damage(av, path)):
         damage.append(undecodable)
     return Acceptance((*differences, *damage), decoded=av is not None, damage=tuple(damage))
-
-
-def check_poster() -> None:
-    """Raise when posters cannot be made on this machine; call it before anything is bought.
-
-    :raises PosterError: when PyAV is not installed.
-    """
-    _required_pyav()
-
-
-def save_poster(path: Path, target: Path) -> None:
-    """Write a video's first frame as a JPEG.
-
-    :param path: the video.
-    :param target: the file to write, under any name; it may be incomplete when this raises.
-    :raises PosterError: when PyAV is not installed, no frame can be decoded, or the file cannot be written.
-    """
-    av = _required_pyav()
-    try:
-        with opened(av, path) as container:
-            frame = first_frame(container)
-            if frame is None:
-                raise PosterError("The video has no frame to make a poster of.")
-            frame.to_image().save(target, "JPEG", quality=JPEG_QUALITY)
-    except (av.FFmpegError, ValueError, OSError) as error:
-        raise PosterError(f"The poster frame could not be made: {_reason(error)}.") from error
-
-
-def leave_poster(video: Path, destination: Destination) -> str | None:
-    """Write a video's first frame as a JPEG beside the video. A failure is logged and does not fail the task.
-
-    :param video: the video, on local disk.
-    :param destination: the video's destination.
-    :returns: the path or URI of the poster; None when it could not be made.
-    """
-    try:
-        with destination.poster.staging() as picture:
-            save_poster(video, picture)
-            destination.poster.publish(picture)
-    except Exception as error:  # noqa: BLE001 - whatever Pillow or PyAV raises, the video is there and paid for
-        log.warning("The poster could not be written beside the video, which is not affected: %s", error)
-        return None
-    return str(destination.poster)
-
-
-def _required_pyav() -> Any:
-    av = _pyav()
-    if av is None:
-        raise PosterError(
-            "A poster frame needs PyAV, which is not installed: pip install 'airflow-provider-wan[inspection]'."
-        )
-    return av
 
 
 def _differences(facts: VideoFacts, expected: Expected) -> Iterator[str]:

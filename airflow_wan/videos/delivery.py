@@ -32,9 +32,10 @@ from airflow_wan.purchases.record import NOTHING_KNOWN, Order, Purchase
 from airflow_wan.redaction import shareable
 from airflow_wan.telemetry.metrics import count_video
 from airflow_wan.videos import sidecar
-from airflow_wan.videos.acceptance import Expected, examine, leave_poster
+from airflow_wan.videos.acceptance import Expected, examine
 from airflow_wan.videos.download import download
-from airflow_wan.videos.ownership import NewVideo, task_instance
+from airflow_wan.videos.ownership import NewVideo, files_of, is_one_of, task_instance
+from airflow_wan.videos.poster import leave_poster
 from airflow_wan.videos.wan_video import FinishedVideo, finished_video
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Delivery:
     :param seen: when each of the task's states was first seen, unix times in s.
     :param airflow: dag_id, run_id, task_id, map_index and try_number of the Airflow task.
     :param since: when the DAG run began, unix time in s: the video was ordered after that.
+    :param ours: digests of the files that an earlier run of the Airflow task handed on; it may replace them.
     """
 
     destination: Destination
@@ -99,6 +101,7 @@ class Delivery:
     seen: Mapping[str, float] = field(default_factory=dict)
     airflow: Mapping[str, Any] = field(default_factory=dict)
     since: float = field(default_factory=time.time)
+    ours: frozenset[str] = frozenset()
 
     @property
     def order(self) -> Order:
@@ -119,19 +122,36 @@ class Delivery:
             with self.destination.staging() as staged:
                 arrived = self._fetch(client, wan_task_id, staged)
                 acceptance = self._accept(arrived, staged)
+                replaced = _record_there(self.destination)
                 place = self._publish(staged, arrived)
                 log.info("The video is at %s (sha256 %s).", place, arrived.file.sha256)
                 record = self._record_or_less(client, arrived, acceptance, place)
-                if self.sidecar:
-                    _leave_sidecar(record, place)
-                poster = leave_poster(place.local_path or staged, place) if self.poster else None
+                record = self._leave_files_beside(
+                    record, replaced if place == self.destination else None, staged, place
+                )
         except (DestinationError, OSError) as error:
             raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
         if place != self.destination:
             raise self._kept_beside(place, wan_task_id)
         with contextlib.suppress(TypeError):  # a time that is none; metrics themselves never fail
             self._count(arrived)
-        return finished_video(record, place, poster=poster)
+        return finished_video(
+            record, place, poster=record.poster if self.poster else None, was_bought=True if self.purchase else None
+        )
+
+    def _leave_files_beside(
+        self, record: Sidecar, replaced: Sidecar | None, staged: Path, place: Destination
+    ) -> Sidecar:
+        """Leave poster and record beside a video, and return the record.
+
+        Those of the video that was replaced would tell of another one, so they are replaced too, wanted or not.
+        """
+        if self.poster or (replaced is not None and replaced.poster is not None):
+            poster = leave_poster(place.local_path or staged, place, self.ours | files_of(replaced))
+            record = record.model_copy(update={"poster": poster})
+        if self.sidecar or replaced is not None:
+            _leave_sidecar(record, place)
+        return record
 
     def _publish(self, staged: Path, arrived: _Arrived) -> Destination:
         """Put a video at its destination, or beside it if another task's video is there; return where it is."""
@@ -141,12 +161,11 @@ class Delivery:
             task=task_instance(self.airflow),
             order=self.order,
             ordered_at=self.purchase.intent.intent_at if self.purchase else self.since,
+            ours=self.ours,
         )
         if replace(self.destination, may_replace=lambda: video.may_replace(self.destination)).publish(staged):
             return self.destination
-        beside = self.destination.beside(video.wan_task_id)
-        beside.publish(staged)
-        return beside
+        return _keep(staged, arrived.file.sha256, _places_beside(self.destination, video.wan_task_id, video.sha256))
 
     def _kept_beside(self, place: Destination, wan_task_id: str) -> VideoDownloadFailed:
         return VideoDownloadFailed(
@@ -229,14 +248,11 @@ class Delivery:
         It replaces no other file: that may be what another task has paid for.
         """
         kept_at: str | None = None
-        place = self.destination.rejected
         try:
             with staged.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if not replace(place, may_replace=lambda: self.destination.rejected.sha256() == digest).publish(staged):
-                place = self.destination.beside(wan_task_id).rejected
-                place.publish(staged)
-            kept_at = str(place)
+            beside = [place.rejected for place in _places_beside(self.destination, wan_task_id, digest)]
+            kept_at = str(_keep(staged, digest, [self.destination.rejected, *beside]))
         except DestinationError as error:
             log.warning("The rejected file could not be kept: %s", error)
         return VideoRejected(problems, kept_at=kept_at, wan_task_id=wan_task_id)
@@ -258,9 +274,7 @@ class Delivery:
 
     def _essential_record(self, arrived: _Arrived, acceptance: Acceptance, place: Destination) -> Sidecar:
         return sidecar.Sidecar(
-            video=sidecar.Video(
-                name=str(place).rpartition("/")[2], bytes=arrived.file.bytes, sha256=arrived.file.sha256
-            ),
+            video=sidecar.Video(name=place.name, bytes=arrived.file.bytes, sha256=arrived.file.sha256),
             inspection=sidecar.Inspection(
                 **asdict(arrived.facts), decoded=acceptance.decoded, shortcomings=acceptance.shortcomings
             ),
@@ -323,6 +337,31 @@ class Delivery:
             size=arrived.file.bytes,
             waited_s=succeeded - submitted if submitted and succeeded else None,
         )
+
+
+def _places_beside(destination: Destination, wan_task_id: str, sha256: str) -> list[Destination]:
+    """Return where a video may be kept that may not be at its destination; nothing else has the last of these names."""
+    return [destination.beside(wan_task_id), destination.beside(f"{wan_task_id}-{sha256[:16]}")]
+
+
+def _keep(staged: Path, sha256: str, places: Sequence[Destination]) -> Destination:
+    """Put a file at the first of some places where it replaces nothing but itself, and return that place.
+
+    :raises DestinationError: when it could not be written, or all of them are taken.
+    """
+    for place in places:
+        if replace(place, may_replace=lambda place=place: is_one_of(place, {sha256})).publish(staged):  # type: ignore[misc]
+            return place
+    raise DestinationError(f"At {', '.join(map(str, places))} are other files, which stay there.")
+
+
+def _record_there(destination: Destination) -> Sidecar | None:
+    """Return the record of what is at the destination; None if it cannot be read, for it is only worth a record."""
+    try:
+        return sidecar.read_sidecar(destination)
+    except DestinationError as error:
+        log.warning("The record at %s cannot be read, and counts as none: %s", destination.sidecar, error)
+        return None
 
 
 def _recordable(what: str, value: Any) -> Any:

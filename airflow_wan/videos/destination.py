@@ -11,16 +11,17 @@ import hashlib
 import inspect
 import os
 import re
+import stat
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote
 
-from airflow.providers.common.compat.sdk import ObjectStoragePath
+from airflow.providers.common.compat.sdk import BaseHook, ObjectStoragePath
 
 from airflow_wan.exceptions import DestinationError
 from airflow_wan.net.stores import STORE_PACKAGES
+from airflow_wan.videos.address import MAX_NAME_BYTES, is_object
 from airflow_wan.videos.publishing import publish_file
 from airflow_wan.videos.staging import staged_file
 
@@ -32,10 +33,12 @@ T = TypeVar("T")
 
 _MAX_SUFFIX_CHARS = 10
 
-# File systems allow 255 bytes for each name. An id takes up at most so many characters of it.
-_MAX_NAME_BYTES = 255
+# An id takes up at most so many characters of a name.
 _MAX_ID_CHARS = 150
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+# The beginning of the temporary files' names for all objects: each task removes what any other left behind.
+_OBJECT_PREFIX = ".airflow-wan."
 
 # What the file systems call an object's tag, or else the time of its last change.
 _VERSION_NAMES = ("ETag", "etag", "LastModified", "last_modified", "updated", "created")
@@ -45,7 +48,8 @@ _VERSION_NAMES = ("ETag", "etag", "LastModified", "last_modified", "updated", "c
 class Destination:
     """The place of one file.
 
-    :param uri: a local path, or a URI that ``ObjectStoragePath`` understands (``s3://conn_id@bucket/key.mp4``).
+    :param uri: a local path, or a URI that ``ObjectStoragePath`` understands (``s3://conn_id@bucket/key.mp4``), as
+        `read_address` returns it.
     :param may_replace: tells whether the file that is there may be replaced. None: any file may.
     """
 
@@ -55,14 +59,16 @@ class Destination:
     @property
     def local_path(self) -> Path | None:
         """The path on this machine's file system, or None for an object store."""
-        scheme, _, rest = self.uri.partition(":")
-        if scheme.lower() == "file":
-            return Path(unquote(rest.removeprefix("//")))
-        return None if "://" in self.uri else Path(self.uri)
+        return None if is_object(self.uri) else Path(self.uri)
 
     def __str__(self) -> str:
         """Return the path or URI, as downstream tasks get it."""
         return str(self.local_path or self.uri)
+
+    @property
+    def name(self) -> str:
+        """The name of the file, without its folder."""
+        return self.uri.rpartition("/")[2]
 
     @property
     def sidecar(self) -> Destination:
@@ -86,7 +92,7 @@ class Destination:
         folder, slash, name = stem.rpartition("/")
         mark = f".{safe_name(wan_task_id)}{suffix}"
         # Something more may be added to this name, such as ".json", and the temporary file's random part.
-        kept = name.encode(errors="surrogateescape")[: _MAX_NAME_BYTES - len(mark) - len(".rejected.json")]
+        kept = name.encode(errors="surrogateescape")[: MAX_NAME_BYTES - len(mark) - len(".rejected.json")]
         return Destination(f"{folder}{slash}{kept.decode(errors='ignore')}{mark}")
 
     def _split_uri(self) -> tuple[str, str]:
@@ -98,41 +104,54 @@ class Destination:
         return (self.uri[:at], self.uri[at:]) if self.uri.lower().endswith(".mp4") else (self.uri, "")
 
     def prepare(self) -> None:
-        """Create the folder, and check before anything is bought that a file can be written here.
+        """Create the folder, and prove before anything is bought that a file can be written here.
 
-        :raises DestinationError: when the folder cannot be created or written to, when the store's package is not
-            installed, or when the bucket does not exist.
+        A small file is written beside a local destination, and in the temporary folder for an object store; it is
+        removed at once. Nothing is written to Amazon, Google, Azure and OSS, where that would cost money.
+
+        :raises DestinationError: when the folder cannot be created or written to, when the store's package or its
+            connection is missing, or when the bucket does not exist.
         """
         local = self.local_path
-        if "://" in self.uri and local is not None and not local.is_absolute():
-            raise DestinationError(
-                f"{self.uri} cannot be written to: a file URI needs three slashes (file:///folder/…)."
-            )
         try:
             if local is None:
                 self._check_store()
-                return
-            local.parent.mkdir(parents=True, exist_ok=True)
-            writable = os.access(local.parent, os.W_OK) and (local.is_file() or not local.exists())
+            else:
+                local.parent.mkdir(parents=True, exist_ok=True)
+                _check_replaceable(local)
+            with self.staging() as staged:
+                write_whole(staged, b"probe")
+        except DestinationError:
+            raise
         except Exception as error:  # every store has errors of its own
             raise DestinationError(f"{self} cannot be written to: {type(error).__name__}: {error}") from error
-        if not writable:
-            raise DestinationError(f"{self} cannot be written to: no write access, or it is a folder or no file.")
+
+    def check_name(self) -> None:
+        """Check that a file of this name can be where the video is, and that a file that is there can be replaced.
+
+        :raises DestinationError: when that is not so.
+        """
+        if (local := self.local_path) is None:
+            return
+        try:
+            _check_replaceable(local)
+        except OSError as error:
+            raise DestinationError(f"{self} cannot be written to: {type(error).__name__}: {error}") from error
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
         """Provide a temporary file: beside a local destination, or on local disk for an object store.
 
         No other process writes to it or removes it. It is removed afterwards, as are files that killed workers left
-        behind for the same destination.
+        behind for the same local destination, or for any object store.
         """
         local = self.local_path
         if local is not None:
             staging = staged_file(local.parent, _staging_prefix(local.name), ".part")
         else:
             # A store derives an object's content type from the name of the uploaded file.
-            suffix = PurePosixPath(self.uri).suffix
-            staging = staged_file(Path(tempfile.gettempdir()), _staging_prefix(self.uri), suffix[:_MAX_SUFFIX_CHARS])
+            suffix = PurePosixPath(self.uri).suffix[:_MAX_SUFFIX_CHARS]
+            staging = staged_file(Path(tempfile.gettempdir()), _OBJECT_PREFIX, suffix, abandoned_suffix="")
         with staging as staged:
             yield staged
 
@@ -180,20 +199,21 @@ class Destination:
                 return True
             raise
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: bytes) -> bool:
         """Put a small file at the destination in one step, as `publish` does.
 
+        :returns: whether the file was published; if not, the file that is there has stayed.
         :raises DestinationError: when it could not be written; no partial file is left at the destination.
         """
         try:
             with self.staging() as staged:
-                staged.write_bytes(content)
-                self.publish(staged)
+                write_whole(staged, content)
+                return self.publish(staged)
         except OSError as error:
             raise DestinationError(f"{self} could not be written: {type(error).__name__}: {error}") from error
 
     def size(self) -> int | None:
-        """Return the size of the file in bytes, or None when there is no file.
+        """Return the size of the file in bytes, or None when there is no file: a folder, a pipe or a device is none.
 
         :raises DestinationError: when the store cannot answer.
         """
@@ -263,7 +283,8 @@ class Destination:
     def _size(self) -> int | None:
         local = self.local_path
         if local is not None:
-            return None if local.is_dir() else local.stat().st_size
+            status = local.stat()
+            return status.st_size if stat.S_ISREG(status.st_mode) else None
         info = self._object_info()
         return int(info["size"]) if info else None
 
@@ -305,21 +326,90 @@ class Destination:
         return remote.fs.open(remote.path, "rb")
 
     def _check_store(self) -> None:
-        """Raise when the store's package is not installed, or its bucket does not exist.
+        """Raise when the store's package or its connection is missing, or its bucket does not exist.
 
         A key that may only write cannot check the bucket, and passes.
         """
+        scheme, _, rest = self.uri.partition("://")
+        authority, _, key = rest.partition("/")
+        conn_id, named, bucket = authority.rpartition("@")
+        if named:
+            BaseHook.get_connection(conn_id)  # Amazon's file system goes on without one that does not exist
         remote = self._remote()
         fs = remote.fs
-        if self.uri.partition("://")[0].lower() not in STORE_PACKAGES:
+        if scheme not in STORE_PACKAGES:
+            self._probe(fs, remote.path)
             return
-        bucket = remote.path.lstrip("/").partition("/")[0]
+        if getattr(fs, "anon", False) is True:
+            raise PermissionError("there are no credentials for it: name a connection, as in s3://conn_id@bucket/key")
+        taken_for = (
+            fs.split_path(remote.path)[:2] if hasattr(fs, "split_path") else remote.path.removeprefix("/").split("/", 1)
+        )
+        if list(taken_for) != [bucket, key]:  # some file systems drop a "?" or "#" at the end of a key
+            raise ValueError(f"it would be taken for {'/'.join(map(str, taken_for))}")
         with contextlib.suppress(PermissionError):
             if not fs.exists(bucket):
                 raise FileNotFoundError(f"there is no bucket {bucket!r}, or it cannot be reached with this connection")
 
+    def _probe(self, fs: Any, path: str) -> None:
+        """Write a file to a store of which nothing is known, and remove it."""
+        probe = f"{path}.probe"
+        with self.staging() as staged:
+            write_whole(staged, b"probe")
+            fs.put_file(str(staged), probe)
+        fs.rm_file(probe)
+
+    @property
+    def place(self) -> str:
+        """The same text for two destinations that are one place, however they are spelled."""
+        local = self.local_path
+        return place_of_object(self.uri, self._remote().path) if local is None else place_of_path(local)
+
     def _remote(self) -> Any:
         return ObjectStoragePath(self.uri)
+
+
+def place_of_path(path: Path) -> str:
+    """Return the same text for two local paths that lead to one place, through links or without."""
+    return os.path.realpath(re.sub("^/+", "/", str(path)))
+
+
+def place_of_object(uri: str, path: str) -> str:
+    """Return the same text for two objects that may be one, whatever the connection and the number of slashes.
+
+    :param uri: the object's URI.
+    :param path: its path in its store.
+    """
+    scheme = uri.partition("://")[0].lower()
+    store = STORE_PACKAGES.get(scheme, scheme)  # of s3 and s3a, for example, it is one
+    return f"{store}:{re.sub('/+', '/', path).strip('/')}"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file; a disk that is full or fails is an error here, and not only when the file is read.
+
+    :raises OSError: when it could not be written whole.
+    """
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _check_replaceable(path: Path) -> None:
+    """Check that there is nothing at a path, or a regular file that can be replaced.
+
+    :raises OSError: when the name is not possible, or what is there cannot be replaced.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise FileExistsError("there is a folder, or what is no regular file")
+    folder = path.parent.stat()
+    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, folder.st_uid, path.lstat().st_uid):
+        raise PermissionError("only the owner of the file that is there may replace it")
 
 
 def safe_name(name: str) -> str:
@@ -333,14 +423,14 @@ def safe_name(name: str) -> str:
 
 
 def _staging_prefix(name: str) -> str:
-    """Return the start of the temporary files' names, different for each destination.
+    """Return the start of the temporary files' names, different for each local destination.
 
     It holds part of the name and a digest: the whole name could exceed the 255 bytes of a file name.
 
-    :param name: the name of a file, or the URI of an object.
+    :param name: the name of a file.
     """
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]
-    return f".{name.rpartition('/')[2][:40]}.{digest}."
+    return f".{name[:40]}.{digest}."
 
 
 def _create_object(remote: Any, staged: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -33,18 +34,21 @@ from airflow_wan.purchases.submitted_order import find_order
 from airflow_wan.telemetry.lineage import tell_airflow
 from airflow_wan.telemetry.metrics import count_failure
 from airflow_wan.triggers.wan import WanVideoTrigger
-from airflow_wan.videos.output_path import destination_for, is_shared_by_instances, warn_if_not_shared
+from airflow_wan.videos.output_path import destination_for, warn_if_not_shared, why_not_kept
+from airflow_wan.videos.told_paths import find_sibling, tell_path
 from airflow_wan.videos.wan_video import WAN_VIDEO_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
+    from airflow_wan.api.requests import VideoRequest
     from airflow_wan.purchases.ledger import Ledger
     from airflow_wan.videos.acceptance import Strictness
     from airflow_wan.videos.destination import Destination
+    from airflow_wan.videos.sidecar import AirflowTask
     from airflow_wan.videos.wan_video import FinishedVideo
 
 log = logging.getLogger(__name__)
@@ -58,7 +62,7 @@ class WaitingTask(Protocol):
     """What a job needs to know of the operator or sensor that owns it."""
 
     wan_conn_id: str
-    output_path: str | None
+    output_path: object
     acceptance: Strictness
     sidecar: bool
     poster: bool
@@ -129,26 +133,63 @@ class VideoJob:
         log.info("Wan task %s: waiting without a worker until it has ended", watch.wan_task_id)
         self.task.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
 
-    def check_owner(self) -> None:
-        """Check, before anything is bought, that no other task's video is at the destination.
+    def check_before_buying(self, request: VideoRequest) -> None:
+        """Check, right before a video is bought, that it can be brought home and replaces nothing that is not ours.
 
-        :raises DestinationError: when there is one, which a retry cannot change; or when the destination cannot be
-            read for now.
+        :param request: the request, with its media as the author named them.
+        :raises DestinationError: when the video could not be found by the next task, or would replace a source of its
+            own, another task's video, or a file that nobody knows, which a retry cannot change; or when the destination
+            cannot be written to, or not be read for now.
         """
+        from airflow_wan.videos import before_buying, ownership  # noqa: PLC0415 - pydantic, Pillow; only on a worker
+
+        task, wanted = self.task, {"sidecar": self.task.sidecar, "poster": self.task.poster}
+        before_buying.check_names(self.destination, **wanted)
+        problem = (
+            why_not_kept(task.output_path, task.executor)
+            or before_buying.overwritten_source(self.destination, request, **wanted)
+            or ownership.why_not_ours(self.destination, self._instance, self._files_of_last_run(), **wanted)
+        )
+        if problem:
+            raise _refused(f"{problem} Nothing was sent.")
+        self.check_siblings()
+
+    def check_siblings(self) -> None:
+        """Check that no other mapped instance of this task and run has told the path of this one.
+
+        :raises DestinationError: when one has, which a retry cannot change.
+        """
+        if (sibling := find_sibling(self.context, self.destination)) is None:
+            return
+        tell_path(self.context, None)
+        raise _refused(
+            f"Map index {sibling} of this task writes to {self.destination} too, each over the other's video. Give "
+            "each a path of its own, such as clip-{{ ti.map_index }}.mp4 or, with a slash at its end, a folder. "
+            "Nothing was sent."
+        )
+
+    @property
+    def _instance(self) -> AirflowTask:
         from airflow_wan.videos import ownership  # noqa: PLC0415 - pydantic; only on a worker
 
-        owner = ownership.owner_of(self.destination)
-        if owner is None or not ownership.is_another_task(
-            owner.airflow, ownership.task_instance(_identity(self.context))
-        ):
-            return
-        error = DestinationError(
-            f"At {self.destination} is the video of another task ({owner.airflow.dag_id}, {owner.airflow.run_id}, "
-            f"{owner.airflow.task_id}, map index {owner.airflow.map_index}), which would be replaced. Give each task a "
-            "path of its own, or move that video away together with its record. Nothing was sent."
-        )
-        error.retry_can_help = False
-        raise error
+        return ownership.task_instance(_identity(self.context))
+
+    def _files_of_last_run(self) -> frozenset[str]:
+        """Return the digests of the files that the last run of this task handed on, as far as Airflow knows it."""
+        from airflow_wan.videos import ownership  # noqa: PLC0415 - pydantic; only on a worker
+
+        instance = self.context["ti"]
+        try:
+            video = instance.xcom_pull(
+                task_ids=instance.task_id,
+                key=WAN_VIDEO_KEY,
+                map_indexes=-1 if instance.map_index is None else instance.map_index,
+                include_prior_dates=True,
+            )
+        except Exception as error:  # noqa: BLE001 - XCom back ends raise errors of their own; the video is worth more
+            log.warning("What the last run of this task handed on is not known: %s", error)
+            video = None
+        return ownership.files_of(video if isinstance(video, Mapping) else None)
 
     def deliver(self, wan_task_id: str, seen: Mapping[str, float], purchase: Purchase | None) -> FinishedVideo:
         """Bring a succeeded Wan task's video to the destination.
@@ -175,6 +216,7 @@ class VideoJob:
             seen=seen,
             airflow=_identity(self.context),
             since=_run_began(self.context),
+            ours=self._files_of_last_run(),
         )
         with self.hook.get_conn() as client:
             return delivery.deliver(client, wan_task_id)
@@ -200,24 +242,25 @@ class VideoJob:
 def prepare_job(task: WaitingTask, context: Context, hook: WanHook, ledger: Ledger | None) -> VideoJob:
     """Return a task's job, once everything about its destination is checked that can be checked for nothing.
 
-    :raises InvalidVideoRequest: when there can be no such destination, mapped instances of the task would write to one
-        path, or a poster is wanted and cannot be made here.
+    :raises InvalidVideoRequest: when there can be no such destination, or a poster is wanted and cannot be made here.
     :raises DestinationError: when the destination cannot be written to.
     :raises WanConnectionError: when the connection, or the proxy that the download needs, cannot be used.
     """
     if task.poster:
         _check_poster()
-    if is_shared_by_instances(task.output_path, context):
-        problem = (
-            f"All mapped instances of this task would write to {task.output_path}, each over another's video. Give "
-            "each a path of its own, such as clip-{{ ti.map_index }}.mp4 or, with a slash at its end, a folder."
-        )
-        raise InvalidVideoRequest([problem])
     destination = destination_for(task.output_path, context)
     warn_if_not_shared(destination, task.executor)
     destination.prepare()
     _check_download(hook)
+    tell_path(context, destination)
     return VideoJob(task, context, hook, destination, ledger)
+
+
+def _refused(message: str) -> DestinationError:
+    """Return the error for a destination that no retry can make a good one."""
+    error = DestinationError(message)
+    error.retry_can_help = False
+    return error
 
 
 def _check_download(hook: WanHook) -> None:
@@ -230,7 +273,7 @@ def _check_download(hook: WanHook) -> None:
 
 
 def _check_poster() -> None:
-    from airflow_wan.videos.acceptance import check_poster  # noqa: PLC0415 - PyAV is heavy, and only on a worker
+    from airflow_wan.videos.poster import check_poster  # noqa: PLC0415 - PyAV is heavy, and only on a worker
 
     try:
         check_poster()

@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
 
-import jinja2
-import jinja2.meta
-from airflow.providers.common.compat.sdk import MappedOperator, conf
+from airflow.providers.common.compat.sdk import ObjectStoragePath, conf
 
-from airflow_wan.api.arguments import is_unset
-from airflow_wan.config import output_base
+from airflow_wan.api.arguments import is_unset, show
+from airflow_wan.config import is_output_base_set, local_paths_are_shared, output_base
 from airflow_wan.exceptions import InvalidVideoRequest
+from airflow_wan.videos.address import is_relative, leads_up, read_address
 from airflow_wan.videos.destination import Destination, safe_name
 
 if TYPE_CHECKING:
@@ -25,23 +23,8 @@ log = logging.getLogger(__name__)
 # Executors that run all tasks on the scheduler's machine. Any other may run each task on another machine.
 _LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 
-# A control character, or half of a character, which UTF-8 cannot hold.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_SEPARATOR = re.compile(r"[/\\]")
 
-# What file systems allow for each name and S3 for a key, and what the longest name beside the video adds: ".rejected".
-_MAX_NAME_BYTES = 255
-_MAX_KEY_BYTES = 1024
-_MAX_ADDED_BYTES = len(".rejected")
-
-# Template variables with one value for all mapped instances of a run.
-_SAME_FOR_ALL_INSTANCES = frozenset(
-    {"conn", "dag", "dag_run", "data_interval_end", "data_interval_start", "ds", "ds_nodash", "logical_date"}
-    | {"params", "run_id", "ts", "ts_nodash", "ts_nodash_with_tz", "var"}
-)
-
-
-def destination_for(output_path: str | None, context: Context) -> Destination:
+def destination_for(output_path: object, context: Context) -> Destination:
     """Return the destination of a task's video.
 
     :param output_path: the task's argument, rendered. None: a path under `output_base` that no other task instance
@@ -50,58 +33,51 @@ def destination_for(output_path: str | None, context: Context) -> Destination:
     :param context: the running task's context.
     :raises InvalidVideoRequest: when there can be no such path, or a relative one leaves `output_base`.
     """
-    if output_path is None or is_unset(output_path):
-        return Destination(f"{output_base()}/{_default_name(context)}")
-    path = str(output_path).strip()
-    if path.endswith("/"):
-        path += _default_name(context)
-    if "://" not in path:
-        path = os.path.expanduser(path)  # noqa: PTH111 - a Path would change a URI
-    if problem := _problem_of(path):
-        raise InvalidVideoRequest([f"output_path {output_path!r} {problem}."])
-    return Destination(path if "://" in path or path.startswith("/") else f"{output_base()}/{path}")
-
-
-def _problem_of(path: str) -> str | None:
-    """Return what is wrong with a path or URI, as the end of a sentence that begins with it."""
-    if _UNPRINTABLE.search(path):
-        return "has a control character or half a character in it"
-    scheme, _, rest = path.partition("://")
-    is_object = bool(rest) and scheme.lower() != "file"
-    if is_object and len(rest.partition("/")[2].encode()) > _MAX_KEY_BYTES - _MAX_ADDED_BYTES:
-        return f"has more than {_MAX_KEY_BYTES - _MAX_ADDED_BYTES} bytes behind the bucket"
-    names = (rest or path).split("/")
-    if not is_object and any(len(name.encode()) > _MAX_NAME_BYTES - _MAX_ADDED_BYTES for name in names):
-        return f"has a name of more than {_MAX_NAME_BYTES - _MAX_ADDED_BYTES} bytes in it"
-    # A store, or a base that is a URI, may take an escaped name for what it stands for.
-    is_relative = not rest and not path.startswith("/")
-    if (is_relative or is_object) and ".." in _SEPARATOR.split(unquote(unquote(rest or path))):
-        return "must not have '..' in it: it would lead out of [wan] output_base, or to another object"
-    return None
-
-
-def is_shared_by_instances(output_path: str | None, context: Context) -> bool:
-    """Return whether all mapped instances of this task write to one path, each over another's video.
-
-    It is True only when that is certain: the path's template uses nothing that differs between instances. It is False
-    for the first instance, which may use the path.
-
-    :param output_path: the task's argument, rendered.
-    :param context: the running task's context.
-    """
-    instance, dag = context["ti"], context.get("dag")
-    if dag is None or (instance.map_index or 0) < 1 or is_unset(output_path) or str(output_path).strip().endswith("/"):
-        return False
-    task: Any = dag.get_task(instance.task_id)
-    # A task in a mapped task group is not a MappedOperator; an argument that it maps is not a str.
-    template = task.partial_kwargs.get("output_path") if isinstance(task, MappedOperator) else task.output_path
-    if not isinstance(template, str):
-        return False
+    base = output_base()
     try:
-        names = jinja2.meta.find_undeclared_variables(jinja2.Environment(autoescape=True).parse(template))
-    except jinja2.TemplateError:
-        return False  # it needs an extension of the DAG's own Jinja environment
-    return names <= _SAME_FOR_ALL_INSTANCES and context["task"].render_template(template, context) == output_path
+        if is_unset(output_path):
+            return Destination(read_address(f"{_read_base(base)}/{_default_name(context)}"))
+        path = _text_of(output_path).strip()
+        if path.endswith("/"):
+            path += _default_name(context)
+        path = os.path.expanduser(path)  # noqa: PTH111 - a Path would change a URI
+        if not is_relative(path):
+            return Destination(read_address(path))
+        if leads_up(path):
+            raise ValueError("must not have '..' in it: it would lead out of [wan] output_base")  # noqa: TRY301
+        return Destination(read_address(f"{_read_base(base)}/{path}"))
+    except ValueError as problem:
+        given = f"[wan] output_base {base!r}" if is_unset(output_path) else f"output_path {show(output_path)}"
+        raise InvalidVideoRequest([f"{given} {problem}."]) from None
+
+
+def _is_default(output_path: object) -> bool:
+    """Return whether a video goes to a folder that nobody has chosen: ``wan_videos`` in AIRFLOW_HOME."""
+    return not is_output_base_set() and (
+        is_unset(output_path) or is_relative(os.path.expanduser(str(output_path).strip()))  # noqa: PTH111
+    )
+
+
+def path_text(output_path: object) -> object:
+    """Return a path object as text, which Airflow can render and store; anything else as it is."""
+    return str(output_path) if isinstance(output_path, (os.PathLike, ObjectStoragePath)) else output_path
+
+
+def _text_of(output_path: object) -> str:
+    """Return a path as text: a template with native rendering makes a number of ``{{ 42 }}``.
+
+    :raises ValueError: when it is something else.
+    """
+    text = path_text(output_path)
+    if isinstance(text, bool) or not isinstance(text, (str, int, float)):
+        raise ValueError("is no path")  # noqa: TRY004 - a problem of the author's, told as the others are
+    return str(text)
+
+
+def _read_base(base: str) -> str:
+    """Return `output_base` without ``file:``, so that no relative path behind it is percent-decoded."""
+    base = os.path.expanduser(base)  # noqa: PTH111 - a Path would change a URI
+    return read_address(f"{base}/x").removesuffix("/x") if base.lower().startswith("file:") else base
 
 
 def _default_name(context: Context) -> str:
@@ -113,25 +89,50 @@ def _default_name(context: Context) -> str:
     return "/".join(parts) + ".mp4"
 
 
+def _executors(executor: str | None) -> list[str]:
+    """Return the class of the executor that runs a task, and of those that may run the tasks after it."""
+    if "AIRFLOW_IS_K8S_EXECUTOR_POD" in os.environ:
+        return ["KubernetesExecutor"]  # within its pods, the configuration names the LocalExecutor
+    # "alias:module.Class", or "team=Class1,Class2;Class3"
+    configured = [
+        part.rpartition("=")[2].strip()
+        for part in re.split("[,;]", conf.get("core", "executor", fallback="LocalExecutor"))
+    ]
+    aliases = dict(name.split(":", 1) for name in configured if ":" in name)
+    names = [aliases.get(executor, executor)] if executor else [name.rpartition(":")[2] for name in configured]
+    return [name.rpartition(".")[2] for name in names]
+
+
 def warn_if_not_shared(destination: Destination, executor: str | None) -> None:
     """Log a warning when the next task may run on a machine that cannot read the file.
 
     :param destination: the video's destination.
     :param executor: the task's own executor, None for the configured one.
     """
-    if destination.local_path is None:
+    if destination.local_path is None or local_paths_are_shared():
         return
-    names = executor or conf.get("core", "executor", fallback="LocalExecutor")
-    remote = [
-        name
-        for name in (part.split(":")[-1].strip() for part in names.split(","))
-        if name and name.split(".")[-1] not in _LOCAL_EXECUTORS
-    ]
-    if remote:
+    if remote := [name for name in _executors(executor) if name not in _LOCAL_EXECUTORS]:
         log.warning(
             "The video will be written to the local path %s, but %s may run the next task on another machine, which "
             "cannot read it. Set output_path, or [wan] output_base, to an object store such as "
-            "s3://conn_id@bucket/key.mp4, or to a folder that all workers share.",
+            "s3://conn_id@bucket/key.mp4. If all machines share the folder, set [wan] local_paths_are_shared = True.",
             destination,
             ", ".join(remote),
         )
+
+
+def why_not_kept(output_path: object, executor: str | None) -> str | None:
+    """Return why no video may be bought for a folder that nobody has chosen, as a sentence; None if one may.
+
+    :param output_path: the task's argument, rendered.
+    :param executor: the task's own executor, None for the configured one.
+    """
+    name = _executors(executor)[0]
+    if name in _LOCAL_EXECUTORS or local_paths_are_shared() or not _is_default(output_path):
+        return None
+    return (
+        f"The video would be written to {output_base()} on this machine, but {name} may run the next task on another "
+        "one, which cannot read it. Set output_path, or [wan] output_base, to an object store such as "
+        "s3://conn_id@bucket/key.mp4 or to a folder that all machines share. If they share this one, set "
+        "[wan] local_paths_are_shared = True."
+    )

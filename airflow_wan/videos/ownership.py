@@ -1,21 +1,24 @@
-"""Whose the file at a destination is: no task replaces a video that another task has made and handed on.
+"""Whose the files at a destination are: no task replaces a file that it is not known to have made.
 
 A video is replaced by the next run of the same task, for example at ``latest.mp4``, and only if it was there before the
-new one was ordered. A file of which no record tells whose it is may be replaced under the same condition.
+new one was ordered. Its digest tells that it is the task's: the record beside it names it, or what the run before
+handed on (its XCom ``wan_video``). The same holds for the poster. A record tells by its content that it is one.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_wan.exceptions import DestinationError
 from airflow_wan.redaction import shareable
-from airflow_wan.videos.sidecar import AirflowTask, read_sidecar, video_matches
+from airflow_wan.videos.download import MAX_FILE_BYTES
+from airflow_wan.videos.sidecar import AirflowTask, is_record_or_unknown, read_sidecar, video_matches
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
 
     from airflow_wan.purchases.record import Order
     from airflow_wan.videos.destination import Destination
@@ -47,6 +50,83 @@ def is_another_task(theirs: AirflowTask, ours: AirflowTask) -> bool:
     return theirs.run_id == ours.run_id and theirs.map_index != ours.map_index
 
 
+def files_of(video: Mapping[str, Any] | Sidecar | None) -> frozenset[str]:
+    """Return the digests of the files that a record, or a ``wan_video``, names: a video and its poster."""
+    if isinstance(video, Mapping):
+        named = video.get("sha256"), video.get("poster_sha256")
+    elif video is not None:
+        named = video.video.sha256, video.poster.sha256 if video.poster else None
+    else:
+        return frozenset()
+    return frozenset(digest for digest in named if isinstance(digest, str))
+
+
+def is_one_of(place: Destination, digests: Collection[str]) -> bool:
+    """Return whether the file at a place has one of these digests, or no key tells what it is.
+
+    :raises DestinationError: when the place cannot be read for now.
+    """
+    try:
+        size = place.size()
+        return size is not None and bool(digests) and size <= MAX_FILE_BYTES and place.sha256() in digests
+    except DestinationError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+        # Somebody else's local file stays. A key that may only write to a store can never tell.
+        return place.local_path is None
+
+
+def why_not_ours(
+    destination: Destination, task: AirflowTask, ours: frozenset[str], *, sidecar: bool, poster: bool
+) -> str | None:
+    """Return a sentence about a file that the task would have to replace and may not, or None if there is none.
+
+    :param destination: where the video goes.
+    :param task: the task instance.
+    :param ours: digests of the files that an earlier run of the task handed on.
+    :param sidecar: whether a record is wanted beside the video.
+    :param poster: whether a poster is wanted beside it.
+    :raises DestinationError: when the destination cannot be read for now.
+    """
+    record = read_sidecar(destination)
+    known = ours | files_of(record)
+    if not _is_free(destination):
+        if record is not None and is_another_task(record.airflow, task) and video_matches(destination, record):
+            theirs = record.airflow
+            return (
+                f"At {destination} is the video of another task ({theirs.dag_id}, {theirs.run_id}, {theirs.task_id}, "
+                f"map index {theirs.map_index}), which would be replaced. Give each task a path of its own, or move "
+                "that video away together with its record."
+            )
+        if not is_one_of(destination, known):
+            return (
+                f"At {destination} is a file that this task is not known to have made{_changed(record)}, and it would "
+                "be replaced. Move it away or delete it, or give another output_path."
+            )
+    if sidecar and not is_record_or_unknown(destination):
+        return f"At {destination.sidecar} is a file that is no record of this package, and it would be replaced."
+    if poster and not _is_free(destination.poster) and not is_one_of(destination.poster, known):
+        return (
+            f"At {destination.poster} is a file that is not known to be a poster of this task, and it would be "
+            "replaced. Move it away or delete it, or give another output_path."
+        )
+    return None
+
+
+def _is_free(place: Destination) -> bool:
+    """Return whether there is no file; with a key that may only write to a store, there may be none."""
+    try:
+        return place.size() is None
+    except DestinationError as error:
+        if place.local_path is None and isinstance(error.__cause__, PermissionError):
+            return True
+        raise
+
+
+def _changed(record: Sidecar | None) -> str:
+    return ", or that was changed since" if record is not None else ""
+
+
 @dataclass(frozen=True, slots=True)
 class NewVideo:
     """A video that has been downloaded, and is to be published.
@@ -56,6 +136,7 @@ class NewVideo:
     :param task: the task instance that wants to publish it.
     :param order: what was ordered.
     :param ordered_at: when it was ordered, unix time in s, or the latest time at which it can have been.
+    :param ours: digests of the files that an earlier run of the task handed on.
     """
 
     wan_task_id: str
@@ -63,6 +144,7 @@ class NewVideo:
     task: AirflowTask
     order: Order
     ordered_at: float
+    ours: frozenset[str] = frozenset()
 
     def may_replace(self, destination: Destination) -> bool:
         """Return whether the file at a destination may be replaced by this video.
@@ -71,8 +153,8 @@ class NewVideo:
         """
         try:
             record = owner_of(destination)
-            if record is None and destination.sha256() == self.sha256:
-                return True  # this very video, whose record could not be written yet
+            if record is None and (digest := destination.sha256()) not in self.ours:
+                return digest == self.sha256  # this very video, whose record could not be written yet
         except DestinationError as error:
             if not isinstance(error.__cause__, PermissionError):
                 raise

@@ -34,18 +34,25 @@ def publish_file(staged: Path, path: Path, *, lock: Path, may_replace: Callable[
     :raises OSError: when it could not be published.
     """
     _finish(staged)
-    if may_replace is None:
-        staged.replace(path)
-        return True
     with _alone(lock):
-        if _publish_if_free(staged, path):
-            return True
-        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-            raise FileExistsError(f"what is at {path} is no regular file")
-        if not may_replace():
-            return False
-        staged.replace(path)
-        return True
+        if not _publish_if_free(staged, path):
+            if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+                raise FileExistsError(f"what is at {path} is no regular file")
+            if may_replace is not None and not may_replace():
+                return False
+            staged.replace(path)
+    _write_out_folder(path.parent)
+    return True
+
+
+def _write_out_folder(folder: Path) -> None:
+    """Write a folder out to the disk, so that a new name in it outlives a power cut; not every file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _finish(staged: Path) -> None:

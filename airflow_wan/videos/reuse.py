@@ -9,8 +9,9 @@ from airflow_wan.exceptions import DestinationError, GatewayUnavailable
 from airflow_wan.media.prepare import identify
 from airflow_wan.purchases.record import Intent, Purchase, fingerprint_of
 from airflow_wan.telemetry.metrics import count_reuse
-from airflow_wan.videos.acceptance import leave_poster
-from airflow_wan.videos.sidecar import read_sidecar, video_matches
+from airflow_wan.videos.ownership import files_of, is_one_of
+from airflow_wan.videos.poster import leave_poster
+from airflow_wan.videos.sidecar import read_sidecar, video_matches, write_sidecar
 from airflow_wan.videos.wan_video import FinishedVideo, finished_video
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from airflow_wan.api.requests import VideoRequest
     from airflow_wan.media.sources import SourceFacts
     from airflow_wan.videos.destination import Destination
-    from airflow_wan.videos.sidecar import Source
+    from airflow_wan.videos.sidecar import Sidecar, Source
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ def find_finished(
             return None
         if not video_matches(destination, record):
             return None
-        picture = _poster_of(destination) if poster else None
+        if poster:
+            record = _with_poster(record, destination)
     except DestinationError as error:
         raise GatewayUnavailable(f"Cannot tell whether the video is at its destination already: {error}") from error
     count_reuse(record.generation.model)
@@ -58,14 +60,25 @@ def find_finished(
         record.video.sha256,
         "An earlier try has bought it." if earlier else "To generate a new one, set reuse=False.",
     )
-    return finished_video(record, destination, poster=picture, reused=True)
+    return finished_video(
+        record,
+        destination,
+        poster=record.poster if poster else None,
+        was_bought=isinstance(earlier, Purchase),
+        reused=True,
+    )
 
 
-def _poster_of(destination: Destination) -> str | None:
-    if destination.poster.size():
-        return str(destination.poster)
+def _with_poster(record: Sidecar, destination: Destination) -> Sidecar:
+    """Return the record with the poster that is there, or that was made because there was none."""
+    if record.poster is not None and is_one_of(destination.poster, {record.poster.sha256}):
+        return record
     with destination.fetched() as video:
-        return leave_poster(video, destination)
+        poster = leave_poster(video, destination, files_of(record))
+    record = record.model_copy(update={"poster": poster})
+    if poster is not None:
+        write_sidecar(destination, record)
+    return record
 
 
 def _same_sources(recorded: Sequence[Source], now: Sequence[SourceFacts]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,6 +23,7 @@ from pydantic import (
     NonNegativeInt,
     ValidationError,
     WithJsonSchema,
+    computed_field,
     model_validator,
 )
 
@@ -67,6 +69,10 @@ class Video(_Part):
     """File name, without its folder."""
     bytes: NonNegativeInt
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Poster(Video):
+    """The first frame of the video, as JPEG beside it."""
 
 
 class Inspection(_Part):
@@ -138,6 +144,19 @@ class Cost(_Part):
     """Estimated from the rates before the request was sent."""
     settled: float | None = None
     """Calculated from the usage that the gateway reported."""
+
+    @computed_field  # type: ignore[prop-decorator] # mypy knows no decorated properties
+    @property
+    def video_usd(self) -> float | None:
+        """What the video cost: the settled cost if it is known, otherwise the estimate."""
+        return self.estimated if self.settled is None else self.settled
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def is_estimate(self) -> bool:
+        """Whether video_usd is the estimate, because the gateway has not told what it billed."""
+        return self.settled is None
+
     usage: Annotated[dict[str, JsonValue], WithJsonSchema({"type": "object"})] = {}
     """The usage that the gateway reported."""
     rates_as_of: str | None = None
@@ -160,6 +179,8 @@ class Sidecar(_Part):
     schema_version: Literal[1] = 1
     package: Package = Field(default_factory=Package)
     video: Video
+    poster: Poster | None = None
+    """null if this package left none beside the video."""
     inspection: Inspection
     request: Annotated[
         dict[str, JsonValue] | None, WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "null"}]})
@@ -189,13 +210,32 @@ def schema_text() -> str:
 
 
 def write_sidecar(destination: Destination, sidecar: Sidecar) -> None:
-    """Write the record beside a video, in one step.
+    """Write the record beside a video, in one step, unless a file is there that is no record of ours.
 
     :param destination: the video's destination.
     :param sidecar: the record.
     :raises DestinationError: when it could not be written; no partial record is left.
     """
-    destination.sidecar.write(sidecar.to_json().encode())
+    place = replace(destination.sidecar, may_replace=lambda: is_record_or_unknown(destination))
+    if not place.write(sidecar.to_json().encode()):
+        raise DestinationError(f"At {place} is a file that is no record of this package, and stays there.")
+
+
+def is_record_or_unknown(destination: Destination) -> bool:
+    """Return whether the file at the place of a record is a record, or no key tells what it is.
+
+    :param destination: the video's destination.
+    :raises DestinationError: when the store cannot answer for now.
+    """
+    if read_sidecar(destination) is not None:
+        return True
+    try:
+        return destination.sidecar.size() is None
+    except DestinationError as error:
+        # A key that may only write to a store can never tell.
+        if destination.local_path is None and isinstance(error.__cause__, PermissionError):
+            return True
+        raise
 
 
 def read_sidecar(destination: Destination) -> Sidecar | None:

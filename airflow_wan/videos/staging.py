@@ -1,8 +1,9 @@
 """The temporary files that a video, a record or a poster is written to before it is published.
 
 Each belongs to the process that made it, which holds a lock on it for as long as it lives. A file that a killed process
-left behind is removed by the next one that writes to the same destination, and only if nobody can still be using it:
-its lock is free, and it was made on this machine, for locks may not reach other machines; or it is two days old.
+left behind is removed by the next one that writes to the same local destination, or to any object store. It is removed
+only if nobody can still be using it: its lock is free, and it was made on this machine, for locks may not reach other
+machines; or it is two days old.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ ABANDONED_AFTER_S = 48 * 3600.0
 
 
 @contextlib.contextmanager
-def staged_file(folder: Path, prefix: str, suffix: str) -> Iterator[Path]:
+def staged_file(folder: Path, prefix: str, suffix: str, abandoned_suffix: str | None = None) -> Iterator[Path]:
     """Provide an empty file that no other process writes to or removes; it is removed afterwards.
 
     :param folder: where to make it.
     :param prefix: start of its name, the same for all files of one destination.
     :param suffix: end of its name.
+    :param abandoned_suffix: end of the names of files to remove if they are abandoned; by default `suffix`.
     :raises OSError: when it cannot be made.
     """
-    remove_abandoned(folder, prefix, suffix)
+    remove_abandoned(folder, prefix, suffix if abandoned_suffix is None else abandoned_suffix)
     descriptor, path = _new_file(folder, prefix, suffix)
     try:
         yield path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from airflow_wan.videos.destination import Destination
-    from airflow_wan.videos.sidecar import Sidecar
+    from airflow_wan.videos.sidecar import Poster, Sidecar
 
 __all__ = ["WAN_VIDEO_KEY", "WanVideo"]
 
@@ -42,12 +42,21 @@ class WanVideo(TypedDict):
     seed: int | None
     usage: dict[str, Any]
     """What the gateway says that it billed, in its own words; empty at APIYI."""
+    spent_usd: float | None
+    """What this run of the task spent: 0 if it found the video; the cost of the video if it, an earlier try of it, or a
+    submit task upstream bought it."""
+    video_cost_usd: float | None
+    """What the video cost, whoever bought it and whenever: the settled cost if it is known, otherwise the estimate."""
+    cost_is_estimate: bool
+    """Whether both amounts are the estimate made before the video was ordered."""
     estimated_cost_usd: float | None
-    """By the rates, before the video was ordered."""
+    """Cost of the video by the rates, before it was ordered."""
     settled_cost_usd: float | None
-    """By what the gateway says that it billed."""
+    """Cost of the video by what the gateway says that it billed."""
     poster: str | None
     """Path or URI of the first frame as JPEG, if one was wanted."""
+    poster_sha256: str | None
+    """Digest of the poster, hexadecimal."""
     reused: bool
     """Whether the video was there already, so that nothing was submitted."""
 
@@ -65,15 +74,17 @@ class FinishedVideo:
 
 
 def finished_video(
-    record: Sidecar, destination: Destination, *, poster: str | None, reused: bool = False
+    record: Sidecar, destination: Destination, *, poster: Poster | None, was_bought: bool | None, reused: bool = False
 ) -> FinishedVideo:
     """Return what is handed on of a video, from its record.
 
     :param record: the record beside the video.
     :param destination: where the video is.
-    :param poster: where its poster is, if there is one.
+    :param poster: its poster, if one was wanted and is there.
+    :param was_bought: whether this run of the task, or a submit task upstream, bought it; None if that is not known.
     :param reused: whether the video was there already.
     """
+    cost = record.cost
     facts = WanVideo(
         path=str(destination),
         bytes=record.video.bytes,
@@ -88,10 +99,14 @@ def finished_video(
         request_id=record.gateway.request_id,
         model=record.generation.model,
         seed=record.generation.seed,
-        usage=record.cost.usage,
-        estimated_cost_usd=record.cost.estimated,
-        settled_cost_usd=record.cost.settled,
-        poster=poster,
+        usage=cost.usage,
+        spent_usd={True: cost.video_usd, False: 0.0, None: None}[was_bought],
+        video_cost_usd=cost.video_usd,
+        cost_is_estimate=cost.is_estimate,
+        estimated_cost_usd=cost.estimated,
+        settled_cost_usd=cost.settled,
+        poster=str(destination.poster) if poster else None,
+        poster_sha256=poster.sha256 if poster else None,
         reused=reused,
     )
     return FinishedVideo(facts, tuple(source.url for source in record.sources))

@@ -118,9 +118,12 @@ def test_a_clip_of_the_day_is_an_event_of_its_asset(
             "path": video["path"],
             "sha256": video["sha256"],
             "duration_s": 5.0,
-            "cost_usd": 0.42,
             "wan_task_id": wan_emulator.ledger()[0]["task_id"],
             "model": "wan2.7-t2v",
+            "reused": False,
+            "spent_usd": 0.42,
+            "video_cost_usd": 0.42,
+            "cost_is_estimate": True,
         }
     ]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from airflow.sdk import DAG, task_group
+from airflow.sdk import DAG, Asset, ObjectStoragePath, task_group
 
 from airflow_wan.operators.wan import (
     WanEditVideoOperator,
@@ -88,7 +89,15 @@ def test_what_templates_render_becomes_what_the_wire_needs(run_dag: Any, wan_emu
     assert rendered["parameters"] == {"duration": "2", "watermark": "True", "seed": "7"}
 
 
-@pytest.mark.parametrize("shared", ["{base}/film.mp4", "{base}/{{{{ ds }}}}/film.mp4", "film.mp4"])
+@pytest.mark.parametrize(
+    "shared",
+    [
+        "{base}/film.mp4",
+        "{base}/{{{{ task.task_id }}}}.mp4",
+        "{base}/{{{{ ti.dag_id }}}}/{{{{ ti.map_index // 100 }}}}.mp4",
+        "{{{{ macros.time.gmtime(0).tm_year }}}}.mp4",
+    ],
+)
 def test_mapped_instances_that_would_overwrite_each_others_video_buy_one_only(
     run_dag: Any, wan_emulator: RunningEmulator, tmp_path: Path, shared: str
 ) -> None:
@@ -99,9 +108,10 @@ def test_mapped_instances_that_would_overwrite_each_others_video_buy_one_only(
 
     run = run_dag(dag)
 
-    assert [run.task_state("film", index) for index in range(3)] == ["success", "failed", "failed"]
-    assert len(wan_emulator.ledger()) == 1
-    assert wan_emulator.ledger()[0]["task_id"] == run.xcom("film", key="wan_video", map_index=0)["wan_task_id"]
+    states = [run.task_state("film", index) for index in range(3)]
+    assert sorted(states) == ["failed", "failed", "success"]
+    video = run.xcom("film", key="wan_video", map_index=states.index("success"))
+    assert [bill["task_id"] for bill in wan_emulator.ledger()] == [video["wan_task_id"]]
 
 
 def test_instances_of_a_mapped_group_that_share_a_path_buy_one_only(
@@ -116,14 +126,14 @@ def test_instances_of_a_mapped_group_that_share_a_path_buy_one_only(
                 first_frame=PICTURE,
                 duration=2,
                 prompt=prompt,
-                output_path=f"{tmp_path}/{{{{ ds }}}}.mp4",
+                output_path=f"{tmp_path}/{{{{ task.task_id }}}}.mp4",
             )
 
         clip.expand(prompt=["a kite", "a mug"])
 
     run = run_dag(dag)
 
-    assert [run.task_state("clip.film", index) for index in range(2)] == ["success", "failed"]
+    assert sorted(run.task_state("clip.film", index) for index in range(2)) == ["failed", "success"]
     assert len(wan_emulator.ledger()) == 1
 
 
@@ -189,6 +199,46 @@ def test_an_output_path_may_be_absent_absolute_relative_or_a_folder(
     for path in paths.values():
         assert watch_film(str(path)).seconds == 2.0
         assert {file.name for file in path.parent.iterdir()} == {path.name, f"{path.name}.json"}
+
+
+def test_an_output_path_may_be_a_path_object_or_a_number(run_dag: Any, videos: Path, tmp_path: Path) -> None:
+    places = {
+        "path": tmp_path / "{{ task.task_id }}.mp4",
+        "storage": ObjectStoragePath(f"file://{tmp_path}/{{{{ task.task_id }}}}.mp4"),
+        "number": "{{ 40 + 2 }}",
+    }
+    with DAG("path_objects", schedule=None, render_template_as_native_obj=True) as dag:
+        for task_id, output_path in places.items():
+            WanImageToVideoOperator(
+                task_id=task_id, prompt="a kite", first_frame=PICTURE, duration=2, output_path=output_path
+            )
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    assert run.xcom("path") == str(tmp_path / "path.mp4")
+    assert run.xcom("storage") == str(tmp_path / "storage.mp4")
+    assert run.xcom("number") == str(videos / "42")
+
+
+def test_an_outlet_may_refer_to_an_asset(run_dag: Any, airflow_db: Path, tmp_path: Path) -> None:
+    with DAG("referred_asset", schedule=None) as dag:
+        for task_id, outlet in {
+            "asset": Asset(name="referred_clip", uri="file:///referred/clip.mp4"),
+            "by_name": Asset.ref(name="referred_clip"),
+            "by_uri": Asset.ref(uri="file:///referred/clip.mp4"),
+        }.items():
+            WanImageToVideoOperator(task_id=task_id, prompt=task_id, first_frame=PICTURE, duration=2, outlets=[outlet])
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    with sqlite3.connect(airflow_db) as database:
+        events = database.execute(
+            "SELECT source_task_id, extra FROM asset_event WHERE source_dag_id = 'referred_asset'"
+        ).fetchall()
+    told = {task_id: json.loads(extra).get("path") for task_id, extra in events}
+    assert told == {task_id: run.xcom(task_id) for task_id in ("asset", "by_name", "by_uri")}
 
 
 def test_a_video_that_fails_ends_its_task_for_good_with_the_gateways_code(

@@ -16,6 +16,7 @@ from task_runner import API_KEY
 
 from airflow_wan.exceptions import VideoDownloadFailed
 from airflow_wan.operators.wan import WanImageToVideoOperator
+from airflow_wan.videos.destination import Destination
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,8 +110,6 @@ def test_the_same_task_again_hands_on_the_object_and_a_changed_source_is_a_new_w
 def test_an_upload_that_is_cut_leaves_nothing_and_is_made_good_by_the_next_try_without_buying(
     talk: Callable[..., Any], s3: Any, wire: Wire, runner: Any, wan_emulator: RunningEmulator, monkeypatch: Any
 ) -> None:
-    from airflow_wan.videos.destination import Destination
-
     publish = Destination.publish
 
     def over_a_bad_line(destination: Destination, staged: Path) -> None:
@@ -143,6 +142,55 @@ def test_a_video_in_the_bucket_gets_the_poster_it_lacks(
         assert poster.format == "JPEG"
 
 
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("s3://aws_default@films/in/frame.jpg", "s3://aws_default@films/in/frame.mp4"),
+        ("s3://films/in/frame.jpg", "S3://aws_default@films/in/frame.mp4"),
+        ("s3a://aws_default@films/in/frame.jpg", "s3://aws_default@films//in/frame.mp4"),
+        ("s3://aws_default@films/in//frame.jpg", "s3a://aws_default@films/in/frame.MP4"),
+    ],
+)
+def test_a_poster_never_goes_over_the_image_in_the_bucket(
+    source: str, target: str, talk: Callable[..., Any], s3: Any, runner: Any, wan_emulator: RunningEmulator
+) -> None:
+    s3.put_object(Bucket=BUCKET, Key="in/frame.jpg", Body=b"a photo")
+
+    with pytest.raises(AirflowFailException, match=r"The poster would go to .* which is a source of this request"):
+        runner.run(talk(first_frame=source, output_path=target, poster=True))
+
+    assert s3.get_object(Bucket=BUCKET, Key="in/frame.jpg")["Body"].read() == b"a photo"
+    assert wan_emulator.ledger() == []
+
+
+@pytest.mark.parametrize("name", ["talk.mp4", "talk.mp4.json", "talk.jpg"])
+def test_an_object_that_nobody_knows_stays_and_nothing_is_bought(
+    name: str, talk: Callable[..., Any], s3: Any, runner: Any, wan_emulator: RunningEmulator
+) -> None:
+    s3.put_object(Bucket=BUCKET, Key=f"out/{name}", Body=b"precious")
+
+    with pytest.raises(AirflowFailException, match="Nothing was sent"):
+        runner.run(talk(poster=True))
+
+    assert s3.get_object(Bucket=BUCKET, Key=f"out/{name}")["Body"].read() == b"precious"
+    assert wan_emulator.ledger() == []
+
+
+@pytest.mark.takes_time
+@pytest.mark.parametrize("name", ["talk.mp4.json", "talk.jpg"])
+def test_an_object_that_comes_beside_while_the_video_is_made_stays(
+    name: str, talk: Callable[..., Any], s3: Any, runner: Any
+) -> None:
+    fire = runner._fire
+    put = {"Bucket": BUCKET, "Key": f"out/{name}", "Body": b"precious"}
+    runner._fire = lambda trigger: (s3.put_object(**put), fire(trigger))[1]
+
+    runner.run(talk(poster=True))
+
+    assert s3.get_object(Bucket=BUCKET, Key=f"out/{name}")["Body"].read() == b"precious"
+    assert "out/talk.mp4" in keys(s3)
+
+
 @pytest.mark.takes_time
 def test_a_retry_sends_no_file_anew_for_what_is_bought(
     talk: Callable[..., Any], s3: Any, runner: Any, wan_emulator: RunningEmulator
@@ -164,6 +212,10 @@ def test_a_retry_sends_no_file_anew_for_what_is_bought(
         ({"first_frame": f"s3://aws_default@{BUCKET}/in/nothing.png"}, "there is no file"),
         ({"driving_audio": "/data/nothing.wav"}, "there is no file /data/nothing.wav on this worker"),
         ({"output_path": "s3://aws_default@no-such-bucket/talk.mp4"}, "no-such-bucket"),
+        ({"output_path": "S3://aws_default@no-such-bucket/talk.mp4"}, "no-such-bucket"),
+        ({"output_path": "s3://aws_default@films"}, "a bucket without a key"),
+        ({"output_path": "s3:/films/talk.mp4"}, "a URI begins with s3://"),
+        ({"output_path": "s3://nobody@films/talk.mp4"}, "nobody"),
     ],
 )
 def test_what_is_not_there_is_told_before_anything_is_sent(

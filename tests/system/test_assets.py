@@ -26,6 +26,6 @@ def test_the_asset_event_names_path_digest_duration_and_cost(stage: Stage) -> No
     (event,) = rest.get(xcom, deserialize=True)["value"]
 
     assert event["path"] == str(journey.output_path)
-    assert (event["duration_s"], event["cost_usd"], event["model"]) == (2.0, 0.168, "wan2.7-i2v")
+    assert (event["duration_s"], event["spent_usd"], event["model"]) == (2.0, 0.168, "wan2.7-i2v")
     assert len(event["sha256"]) == 64
     assert journey.billed() == 1

@@ -108,6 +108,13 @@ def test_every_link_between_pages_leads_to_a_file_and_a_heading() -> None:
     assert dead == []
 
 
+def test_the_page_on_security_names_tests_that_exist() -> None:
+    named = set(re.findall(r"`(tests/[^`]+)`", read_page("security.md")))
+
+    assert len(named) > 20
+    assert [path for path in named if not (REPOSITORY / path).exists()] == []
+
+
 def test_the_index_names_every_page() -> None:
     pages = {path.name for path in (REPOSITORY / "docs").iterdir()} - {"README.md"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ from PIL import Image
 
 from airflow_wan.exceptions import VideoRejected
 from airflow_wan.sensors.wan import WanVideoSensor
-from airflow_wan.videos import acceptance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,8 @@ def test_the_same_request_at_the_same_path_is_not_bought_again(
 
     assert again == first
     assert submitted(gateway) == 1
-    assert runner.instance.xcoms["wan_video"] == video | {"reused": True}
+    assert video["spent_usd"] == video["video_cost_usd"] > 0
+    assert runner.instance.xcoms["wan_video"] == video | {"reused": True, "spent_usd": 0.0}
     assert runner.instance.xcoms["wan_task_id"] == video["wan_task_id"]
     assert runner.store.rows == {}
 
@@ -87,16 +88,26 @@ def test_the_same_request_at_another_path_is_bought(
     assert submitted(gateway) == 2
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "changed", "record gone", "record broken"])
-def test_a_file_that_is_not_the_recorded_one_is_not_handed_on(
+def test_a_video_that_is_gone_is_bought_again(
+    film: Callable[..., Any], gateway: Any, runner: Any, tmp_path: Path
+) -> None:
+    runner.run(film())
+    (tmp_path / "film.mp4").unlink()
+
+    runner.run(film())
+
+    assert submitted(gateway) == 2
+    assert (tmp_path / "film.mp4").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "record gone", "record broken"])
+def test_a_file_that_is_not_the_recorded_one_is_neither_handed_on_nor_replaced(
     damage: str, film: Callable[..., Any], gateway: Any, runner: Any, tmp_path: Path
 ) -> None:
     runner.run(film())
     video, record = tmp_path / "film.mp4", tmp_path / "film.mp4.json"
     content = video.read_bytes()
-    if damage == "gone":
-        video.unlink()
-    elif damage == "cut":
+    if damage == "cut":
         video.write_bytes(content[:-1])
     elif damage == "changed":
         video.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -104,11 +115,19 @@ def test_a_file_that_is_not_the_recorded_one_is_not_handed_on(
         record.unlink()
     else:
         record.write_text("{")
+    content = video.read_bytes()
 
+    for _ in range(2):
+        with pytest.raises(AirflowFailException, match=r"not known to have made.*Nothing was sent"):
+            runner.run(film())
+
+    assert submitted(gateway) == 1
+    assert video.read_bytes() == content
+
+    video.unlink()
+    record.unlink(missing_ok=True)
     runner.run(film())
-
     assert submitted(gateway) == 2
-    assert len(video.read_bytes()) == len(content)
 
 
 def test_a_url_signed_anew_is_the_same_request(
@@ -313,7 +332,7 @@ def test_a_video_that_is_there_gets_the_poster_it_lacks(
 def test_a_poster_that_cannot_be_made_is_told_before_anything_is_bought(
     film: Callable[..., Any], gateway: Any, runner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acceptance, "_pyav", lambda: None)
+    monkeypatch.setitem(sys.modules, "av", None)
 
     with pytest.raises(AirflowFailException, match=r"airflow-provider-wan\[inspection\]"):
         runner.run(film(poster=True))

@@ -13,6 +13,8 @@ from task_runner import TaskRunner
 
 from airflow_wan.operators.wan import WanSubmitVideoOperator
 from airflow_wan.sensors.wan import WanVideoSensor
+from airflow_wan.videos import told_paths
+from airflow_wan.videos.destination import Destination
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +44,7 @@ def instance(runner: TaskRunner, **identity: Any) -> TaskRunner:
     made = TaskRunner()
     for name, value in {"run_id": "monday", "map_index": 0, **identity}.items():
         setattr(made.instance, name, value)
-    assert runner is not made
+    made.instance.all_xcoms = runner.instance.all_xcoms
     return made
 
 
@@ -81,7 +83,7 @@ def is_whole(video: dict[str, Any]) -> bool:
 
 @pytest.mark.takes_time
 @pytest.mark.parametrize("sidecar", [True, False], ids=["records", "no records"])
-@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("other", [name for name in OTHERS if name != "another mapped instance"])
 def test_of_two_that_overlap_the_second_keeps_its_video_beside(
     other: str, sidecar: bool, film: Callable[..., Any], gateway: Any, runner: TaskRunner, tmp_path: Path
 ) -> None:
@@ -103,7 +105,7 @@ def test_of_two_that_overlap_the_second_keeps_its_video_beside(
 def test_a_retry_of_the_second_buys_nothing_and_says_the_same(
     film: Callable[..., Any], gateway: Any, runner: TaskRunner, tmp_path: Path
 ) -> None:
-    first, second = instance(runner), instance(runner, map_index=1)
+    first, second = instance(runner), instance(runner, task_id="other")
     Meanwhile(second, lambda: None if first.instance.xcoms else run(first, film(**FIRST)))
 
     for _ in range(2):
@@ -126,17 +128,18 @@ def test_a_second_video_that_is_rejected_does_not_replace_a_rejected_one(
 
     monkeypatch.setattr(VideoRequest, "seconds", property(lambda _: 7))
     kept = []
-    for map_index, wish in enumerate((FIRST, SECOND, SECOND | {"duration": 4})):
+    for wish in (FIRST, SECOND, SECOND | {"duration": 4}):
         with pytest.raises(VideoRejected) as raised:
-            run(instance(runner, map_index=map_index), film(**wish))
+            run(instance(runner, task_id=f"film_{len(kept)}"), film(**wish))
         kept.append(raised.value.kept_at)
 
     assert len(set(kept)) == 3
     assert all(path and Path(path).exists() for path in kept)
 
 
-@pytest.mark.parametrize("other", NEXT_RUNS)
-@pytest.mark.parametrize("sidecar", [True, False], ids=["records", "no records"])
+@pytest.mark.parametrize(
+    ("other", "sidecar"), [("the next run", True), ("the next run", False), ("an instance of the next run", True)]
+)
 def test_the_next_run_of_a_task_replaces_the_video_of_the_run_before(
     other: str, sidecar: bool, film: Callable[..., Any], gateway: Any, runner: TaskRunner, tmp_path: Path
 ) -> None:
@@ -150,6 +153,56 @@ def test_the_next_run_of_a_task_replaces_the_video_of_the_run_before(
     assert len(gateway.emulator.ledger()) == 2
 
 
+@pytest.mark.takes_time
+def test_of_two_mapped_instances_that_overlap_the_second_buys_nothing(
+    film: Callable[..., Any], gateway: Any, runner: TaskRunner
+) -> None:
+    first, second = instance(runner), instance(runner, map_index=1)
+    refused: list[pytest.ExceptionInfo[Exception]] = []
+
+    def second_comes() -> None:
+        with pytest.raises(AirflowFailException, match="Map index 0 of this task writes to") as refusal:
+            run(second, film(**SECOND))
+        refused.append(refusal)
+
+    Meanwhile(first, second_comes)
+    run(first, film(**FIRST))
+
+    assert len(refused) == len(gateway.emulator.ledger()) == 1
+    assert is_whole(first.instance.xcoms["wan_video"])
+
+
+@pytest.mark.takes_time
+def test_a_retry_of_the_first_is_not_kept_from_its_video_by_an_instance_that_was_refused(
+    film: Callable[..., Any], gateway: Any, runner: TaskRunner
+) -> None:
+    first, second = instance(runner), instance(runner, map_index=1)
+    with pytest.raises(Exception, match="No result within"):
+        run(first, film(**FIRST, timeout=0.01))
+    with pytest.raises(AirflowFailException, match="Map index 0"):
+        run(second, film(**SECOND))
+
+    run(first, film(**FIRST))
+    with pytest.raises(AirflowFailException, match=r"Map index 0|video of another task"):
+        run(second, film(**SECOND))
+
+    assert len(gateway.emulator.ledger()) == 1
+    assert is_whole(first.instance.xcoms["wan_video"])
+
+
+def test_mapped_instances_that_look_at_the_same_moment_do_not_both_buy(runner: TaskRunner, tmp_path: Path) -> None:
+    """Each has told its path before either looks: here both are refused, which costs nothing."""
+    destination = Destination(str(tmp_path / "film.mp4"))
+    same = Destination(f"{tmp_path}/../{tmp_path.name}//film.mp4")
+    contexts: list[Any] = [{"ti": instance(runner, map_index=index).instance} for index in range(3)]
+    for context, place in zip(contexts, (destination, same, Destination(str(tmp_path / "own.mp4"))), strict=True):
+        told_paths.tell_path(context, place)
+
+    assert told_paths.find_sibling(contexts[0], destination) == 1
+    assert told_paths.find_sibling(contexts[1], same) == 0
+    assert told_paths.find_sibling(contexts[2], Destination(str(tmp_path / "own.mp4"))) is None
+
+
 @pytest.mark.parametrize("other", [name for name in OTHERS if name not in NEXT_RUNS])
 def test_a_task_that_would_replace_another_tasks_video_buys_nothing(
     other: str, film: Callable[..., Any], gateway: Any, runner: TaskRunner
@@ -157,7 +210,7 @@ def test_a_task_that_would_replace_another_tasks_video_buys_nothing(
     first, second = instance(runner), instance(runner, **OTHERS[other])
     run(first, film(**FIRST))
 
-    with pytest.raises(AirflowFailException, match=r"video of another task \(films, monday, animate, map index 0\)"):
+    with pytest.raises(AirflowFailException, match=r"video of another task|Map index 0"):
         run(second, film(**SECOND))
 
     assert is_whole(first.instance.xcoms["wan_video"])

@@ -19,8 +19,10 @@ VIDEO: dict[str, Any] = {
     "bytes": 10,
     "wan_task_id": "t-1",
     "model": "wan2.7-i2v",
-    "estimated_cost_usd": 0.42,
-    "settled_cost_usd": None,
+    "reused": False,
+    "spent_usd": 0.42,
+    "video_cost_usd": 0.42,
+    "cost_is_estimate": True,
 }
 
 
@@ -49,7 +51,7 @@ def context(*outlets: Any) -> Any:
     return {"task": SimpleNamespace(outlets=list(outlets)), "outlet_events": OutletEventAccessors()}
 
 
-def test_an_asset_event_holds_the_videos_facts_and_its_cost() -> None:
+def test_an_asset_event_holds_the_videos_facts_and_its_costs() -> None:
     asset = Asset("clip")
     run = context(asset)
 
@@ -59,19 +61,23 @@ def test_an_asset_event_holds_the_videos_facts_and_its_cost() -> None:
         "path": "s3://aws@clips/a.mp4",
         "sha256": "ab" * 32,
         "duration_s": 5.0,
-        "cost_usd": 0.42,
         "wan_task_id": "t-1",
         "model": "wan2.7-i2v",
+        "reused": False,
+        "spent_usd": 0.42,
+        "video_cost_usd": 0.42,
+        "cost_is_estimate": True,
     }
 
 
-def test_the_billed_cost_replaces_the_estimate() -> None:
+def test_an_outlet_that_airflow_cannot_find_keeps_nothing_from_the_others(caplog: pytest.LogCaptureFixture) -> None:
     asset = Asset("clip")
-    run = context(asset)
+    run = context(Asset.ref(name="nobody knows it"), object(), asset)
 
-    tell_airflow(run, WanHook(), [], VIDEO | {"settled_cost_usd": 0.5})
+    tell_airflow(run, WanHook(), [], VIDEO)
 
-    assert run["outlet_events"][asset].extra["cost_usd"] == 0.5
+    assert run["outlet_events"][asset].extra["path"] == "s3://aws@clips/a.mp4"
+    assert "An asset event of the video could not be reported" in caplog.text
 
 
 def test_the_video_is_added_to_an_alias() -> None:

@@ -11,11 +11,9 @@ import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from airflow_wan.exceptions import PosterError
 from airflow_wan.media.mp4 import VideoFacts, inspect_video
-from airflow_wan.videos.acceptance import Acceptance, Expected, check_poster, examine, save_poster
+from airflow_wan.videos.acceptance import Acceptance, Expected, examine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -293,48 +291,8 @@ def damageable(mp4: Callable[..., bytes]) -> bytes:
     return mp4(seconds=0.5, size=(64, 64), options={"movflags": "faststart"})
 
 
-# Posters -------------------------------------------------------------------------------------------------------------
-
-
-def test_a_poster_is_the_first_frame_whatever_the_files_name(tmp_path: Path) -> None:
-    path = tmp_path / "film.mp4"
-    encode(path, "libx264", {"qp": "10"})
-
-    save_poster(path, tmp_path / ".poster.part")
-
-    with Image.open(tmp_path / ".poster.part") as poster, av.open(str(path)) as container:
-        assert (poster.format, poster.size) == ("JPEG", (320, 180))
-        first = next(container.decode(video=0)).to_image().convert("L").tobytes()
-        shown = poster.convert("L").tobytes()
-        assert sum(abs(a - b) for a, b in zip(first, shown, strict=True)) / len(first) < 5
-
-
-def test_a_video_without_frames_has_no_poster(tmp_path: Path) -> None:
-    path = tmp_path / "film.mp4"
-    path.write_bytes(b"no video")
-
-    with pytest.raises(PosterError, match="could not be made"):
-        save_poster(path, tmp_path / "poster.jpg")
-
-
-def test_a_poster_that_cannot_be_written_raises_a_poster_error(film_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(PosterError, match="could not be made"):
-        save_poster(film_file, tmp_path / "no folder" / "poster.jpg")
-
-
-def test_posters_are_available_with_pyav() -> None:
-    check_poster()
-
-
-@pytest.mark.usefixtures("without_pyav")
-def test_without_pyav_the_extra_is_named_before_anything_is_made(film_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(PosterError, match=r"pip install 'airflow-provider-wan\[inspection\]'"):
-        check_poster()
-    with pytest.raises(PosterError, match="inspection"):
-        save_poster(film_file, tmp_path / "poster.jpg")
-
-
 def test_pyav_and_pillow_load_when_they_are_needed() -> None:
-    code = "import airflow_wan.videos.acceptance, sys; sys.exit(bool({'av', 'PIL'} & sys.modules.keys()))"
+    modules = "airflow_wan.videos.acceptance, airflow_wan.videos.poster"
+    code = f"import {modules}, sys; sys.exit(bool({{'av', 'PIL'}} & sys.modules.keys()))"
 
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -161,26 +161,6 @@ def test_names_with_special_characters_are_taken_literally(name: str, tmp_path: 
     assert files_under(tmp_path) == [name]
 
 
-@pytest.mark.parametrize("prefix", ["file://", "file:", "FILE://"])
-def test_a_file_uri_is_a_local_path(prefix: str, tmp_path: Path) -> None:
-    destination = Destination(f"{prefix}{tmp_path}/a%20b%23c.mp4")
-
-    deliver(destination)
-
-    assert files_under(tmp_path) == ["a b#c.mp4"]
-    assert str(destination) == f"{tmp_path}/a b#c.mp4"
-    assert destination.local_path == tmp_path / "a b#c.mp4"
-
-
-def test_a_file_uri_with_two_slashes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    with pytest.raises(DestinationError, match="three slashes"):
-        Destination("file://videos/x.mp4").prepare()
-
-    assert list(tmp_path.iterdir()) == []
-
-
 # Files beside a video, and files that exist already ------------------------------------------------------------------
 
 
@@ -196,7 +176,6 @@ def test_a_file_uri_with_two_slashes_is_refused(tmp_path: Path, monkeypatch: pyt
         ("/v/a#b?c.mp4", "/v/a#b?c.mp4.json", "/v/a#b?c.jpg", "/v/a#b?c.rejected.mp4"),
         ("s3://me@b/k/c.mp4", "s3://me@b/k/c.mp4.json", "s3://me@b/k/c.jpg", "s3://me@b/k/c.rejected.mp4"),
         ("s3://me@b/k/c", "s3://me@b/k/c.json", "s3://me@b/k/c.jpg", "s3://me@b/k/c.rejected"),
-        ("file:///v/a%20b.mp4", "/v/a b.mp4.json", "/v/a b.jpg", "/v/a b.rejected.mp4"),
     ],
 )
 def test_a_video_has_three_files_beside_it(video: str, sidecar: str, poster: str, rejected: str) -> None:
@@ -275,7 +254,7 @@ def test_a_digest_does_not_load_the_whole_file(tmp_path: Path) -> None:
 def test_a_folder_in_the_way_is_found_beforehand(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").mkdir()
 
-    with pytest.raises(DestinationError, match="it is a folder"):
+    with pytest.raises(DestinationError, match="there is a folder"):
         Destination(str(tmp_path / "x.mp4")).prepare()
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_wan.exceptions import InvalidVideoRequest
+from airflow_wan.exceptions import DestinationError, InvalidVideoRequest
+from airflow_wan.videos.before_buying import check_names
 from airflow_wan.videos.destination import Destination
-from airflow_wan.videos.output_path import destination_for, warn_if_not_shared
+from airflow_wan.videos.output_path import destination_for, warn_if_not_shared, why_not_kept
 
 
 def context(**instance: Any) -> Any:
@@ -51,10 +55,78 @@ def test_names_hold_only_safe_characters_and_stay_different() -> None:
         ("s3://aws@bucket/film.mp4", "s3://aws@bucket/film.mp4"),
         ("s3://aws@bucket/films/", "s3://aws@bucket/films/films/r1/animate.mp4"),
         ("file:///data/film.mp4", "/data/film.mp4"),
+        ("file:/data/film.mp4", "/data/film.mp4"),
+        ("FILE://localhost/data/a%20b%23c.mp4", "/data/a b#c.mp4"),
+        ("file://LOCALHOST/data/", "/data/films/r1/animate.mp4"),
+        ("S3://aws@bucket/Film.mp4", "s3://aws@bucket/Film.mp4"),
+        ("s3://aws@bucket/", "s3://aws@bucket/films/r1/animate.mp4"),
+        ("/data/s3://film.mp4", "/data/s3:/film.mp4"),
+        ("a/b://film.mp4", "/srv/wan/a/b:/film.mp4"),
+        ("C:film.mp4", "/srv/wan/C:film.mp4"),
+        ("12:30.mp4", "/srv/wan/12:30.mp4"),
+        ("take:1.mp4", "/srv/wan/take:1.mp4"),
+        (Path("/data/film.mp4"), "/data/film.mp4"),
+        (Path("film.mp4"), "/srv/wan/film.mp4"),
+        (42, "/srv/wan/42"),
+        (1.5, "/srv/wan/1.5"),
     ],
 )
-def test_a_given_path_is_used_as_written(written: str, meant: str) -> None:
+def test_a_given_path_is_used_as_written(written: Any, meant: str) -> None:
     assert str(destination_for(written, context())) == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("s3://aws@bucket", "a bucket without a key"),
+        ("s3://bucket", "a bucket without a key"),
+        ("S3://bucket//", None),
+        ("s3:///film.mp4", "names no bucket"),
+        ("s3://aws@/film.mp4", "names no bucket"),
+        ("s3:/bucket/film.mp4", "a URI begins with s3://"),
+        (Path("s3://bucket/film.mp4"), "a URI begins with s3://"),
+        ("s3:bucket/film.mp4", "a URI begins with s3://"),
+        ("GS:/bucket/film.mp4", "a URI begins with gs://"),
+        ("nosuch:/bucket/film.mp4", "a URI begins with nosuch://"),
+        ("https://bucket.example/film.mp4", "cannot be written to"),
+        ("HTTP://bucket.example/film.mp4", "cannot be written to"),
+        ("data:video/mp4,film", "cannot be written to"),
+        ("file://videos/film.mp4", "three slashes"),
+        ("file://", "three slashes"),
+        ("file:film.mp4", "three slashes"),
+        ("/data/.", "the name of a file"),
+        ("/data/clips/..", "the name of a file"),
+        ("file:///data/%2e", "the name of a file"),
+        (".", "the name of a file"),
+        ("file:///data/a%00b.mp4", "control character"),
+        ("file:///data/" + "x%20" * 130, "more than 246 bytes"),
+        (True, "is no path"),
+        (["film.mp4"], "is no path"),
+        ({"path": "film.mp4"}, "is no path"),
+        (b"film.mp4", "is no path"),
+    ],
+)
+def test_what_can_never_be_a_place_is_refused(written: Any, problem: str | None) -> None:
+    if problem is None:
+        destination_for(written, context())
+        return
+    with pytest.raises(InvalidVideoRequest, match=problem) as refused:
+        destination_for(written, context())
+    assert "output_path" in str(refused.value)
+
+
+@pytest.mark.parametrize("base", ["s3://", "s3:/bucket", "https://cdn.example", "file://videos"])
+def test_an_output_base_that_can_never_be_a_place_is_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__WAN__OUTPUT_BASE", base)
+
+    with pytest.raises(InvalidVideoRequest, match="output_base"):
+        destination_for(None, context())
+
+
+def test_a_relative_path_is_not_decoded_because_its_base_is_a_file_uri(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__WAN__OUTPUT_BASE", "file:///srv/w%61n")
+
+    assert str(destination_for("50%25.mp4", context())) == "/srv/wan/50%25.mp4"
 
 
 @pytest.mark.parametrize(
@@ -162,8 +234,11 @@ def test_a_relative_path_can_be_relative_to_a_bucket(monkeypatch: pytest.MonkeyP
     assert str(destination_for("a/b.mp4", context())) == "s3://aws@bucket/wan/a/b.mp4"
 
 
+CELERY = "airflow.providers.celery.executors.celery_executor.CeleryExecutor"
+
+
 @pytest.mark.parametrize(
-    ("destination", "executor", "warned"),
+    ("destination", "executors", "warned"),
     [
         ("/data/film.mp4", "CeleryExecutor", True),
         ("/data/film.mp4", "LocalExecutor,KubernetesExecutor", True),
@@ -173,9 +248,129 @@ def test_a_relative_path_can_be_relative_to_a_bucket(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_a_local_path_leads_to_a_warning_where_tasks_run_on_several_machines(
-    destination: str, executor: str, warned: bool, caplog: pytest.LogCaptureFixture
+    destination: str, executors: str, warned: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executors)
     with caplog.at_level(logging.WARNING):
-        warn_if_not_shared(Destination(destination), executor)
-
+        warn_if_not_shared(Destination(destination), executor=None)
     assert ("another machine" in caplog.text) is warned
+
+    caplog.clear()
+    monkeypatch.setenv("AIRFLOW__WAN__LOCAL_PATHS_ARE_SHARED", "True")
+    warn_if_not_shared(Destination(destination), executor=None)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("executors", "of_the_task", "is_refused"),
+    [
+        ("CeleryExecutor", None, True),
+        ("KubernetesExecutor", None, True),
+        (f"far:{CELERY}", None, True),
+        (CELERY, None, True),
+        ("CeleryExecutor;team=LocalExecutor", None, True),
+        ("LocalExecutor", None, False),
+        ("LocalExecutor,CeleryExecutor", None, False),  # the next task runs here too, unless it says otherwise
+        ("LocalExecutor,CeleryExecutor", "CeleryExecutor", True),
+        (f"LocalExecutor,far:{CELERY}", "far", True),
+        ("CeleryExecutor,LocalExecutor", "LocalExecutor", False),
+    ],
+)
+@pytest.mark.parametrize("output_path", [None, "film.mp4", "clips/"])
+def test_no_video_is_bought_for_a_folder_that_nobody_chose_on_one_of_several_machines(
+    executors: str, of_the_task: str | None, is_refused: bool, output_path: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__WAN__OUTPUT_BASE", "")
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executors)
+
+    assert bool(why_not_kept(output_path, of_the_task)) is is_refused
+
+    for chosen in ("/data/film.mp4", "s3://bucket/film.mp4", "file:///data/film.mp4"):
+        assert why_not_kept(chosen, of_the_task) is None
+    with monkeypatch.context() as chosen_base:
+        chosen_base.setenv("AIRFLOW__WAN__OUTPUT_BASE", "/nfs/wan")
+        assert why_not_kept(output_path, of_the_task) is None
+    monkeypatch.setenv("AIRFLOW__WAN__LOCAL_PATHS_ARE_SHARED", "True")
+    assert why_not_kept(output_path, of_the_task) is None
+
+
+def test_within_a_pod_of_kubernetes_the_configured_executor_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__WAN__OUTPUT_BASE", "")
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "LocalExecutor")
+    monkeypatch.setenv("AIRFLOW_IS_K8S_EXECUTOR_POD", "True")
+
+    assert "KubernetesExecutor" in str(why_not_kept(None, None))
+
+
+# A destination that is accepted can be published to ------------------------------------------------------------------
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> MemoryFileSystem:
+    """What Airflow reaches as s3://bucket and memory://bucket."""
+    from airflow.sdk.io import attach, store
+
+    monkeypatch.setattr(store, "_STORE_CACHE", {})
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
+    files = MemoryFileSystem()
+    files.mkdir("/bucket")
+    for scheme in ("memory", "s3"):
+        attach(scheme, alias=scheme, fs=files)
+    return files
+
+
+BEGINNINGS = [
+    "clip",
+    "{here}/",
+    "file://{here}/",
+    "file:{here}/",
+    "FILE://localhost{here}/",
+    "file://x/",
+    "~no-such-user/",
+    "./",
+]
+BEGINNINGS += [
+    "s3://bucket/",
+    "S3://bucket",
+    "s3://",
+    "s3:/bucket/",
+    "s3://me@bucket/",
+    "s3://none/",
+    "memory://bucket/",
+]
+BEGINNINGS += ["nosuch://bucket/", "https://127.0.0.1:9/", "local://{here}/", "zip://bucket/", "github://a:b@c/"]
+PIECES = ["a", "clip", ".mp4", ".MP4", ".jpg", ".json", ".rejected", "/", "//", "..", ".", "%2e", "%00", "\0", "\n"]
+PIECES += [" ", "?", "#", "@", ":", "://", "x" * 100, "x" * 246, "字" * 41, "😀", "\ud83d", "[1]", "{", "~"]
+PIECES += ["deep/" * 100]
+
+
+@given(beginning=st.sampled_from(BEGINNINGS), pieces=st.lists(st.sampled_from(PIECES), max_size=6))
+@example(beginning="{here}/", pieces=["deep/" * 100] * 8)
+@example(beginning="{here}/", pieces=["x" * 246, "/", "x" * 246])
+@example(beginning="s3://bucket", pieces=[])
+def test_every_destination_that_is_accepted_can_be_published_to(
+    beginning: str, pieces: list[str], bucket: MemoryFileSystem, tmp_path: Path
+) -> None:
+    os.environ["AIRFLOW__WAN__OUTPUT_BASE"] = str(tmp_path)
+    written = beginning.format(here=tmp_path) + "".join(pieces)
+    try:
+        destination = destination_for(written, context())
+        if destination.local_path and not Path(os.path.normpath(destination.local_path)).is_relative_to(tmp_path):
+            return  # an absolute path may lead anywhere, but not in this test
+        destination.prepare()
+        check_names(destination, sidecar=True, poster=True)
+    except (InvalidVideoRequest, DestinationError):
+        return
+    beside = destination.beside("x" * 500)
+    for place in (destination, destination.sidecar, destination.poster, destination.rejected, beside.rejected):
+        with place.staging() as staged:
+            staged.write_bytes(b"film")
+            assert replace(place, may_replace=lambda: False).publish(staged)
+        assert place.read(100) == b"film"
+    if destination.local_path is None:
+        bucket.store.clear()
+        bucket.pseudo_dirs[:] = ["", "/bucket"]
+    else:
+        for path in tmp_path.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

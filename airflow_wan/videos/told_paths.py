@@ -1,0 +1,52 @@
+"""Mapped instances of one task tell each other in XCom where their videos go, so that no two buy for one path.
+
+Each tells its path first and looks then, so of two that do so at the same time at least one sees the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_wan.videos.destination import Destination
+
+WAN_PATH_KEY = "wan_output_path"
+"""The XCom key of a mapped task instance's path."""
+
+
+def tell_path(context: Context, destination: Destination | None) -> None:
+    """Tell the mapped instances of this task in this run where this one's video goes.
+
+    :param context: the running task's context.
+    :param destination: where the video goes; None takes back what was told.
+    """
+    instance = context["ti"]
+    if _is_mapped(instance.map_index):
+        place = destination.place if destination else None
+        instance.xcom_push(key=WAN_PATH_KEY, value={"map_index": instance.map_index, "place": place})
+
+
+def find_sibling(context: Context, destination: Destination) -> int | None:
+    """Return the map index of another instance of this task and run that has told the same path, or None.
+
+    :param context: the running task's context.
+    :param destination: where the video of this instance goes.
+    """
+    instance = context["ti"]
+    if not _is_mapped(instance.map_index):
+        return None
+    for told in instance.xcom_pull(task_ids=[instance.task_id], key=WAN_PATH_KEY) or ():
+        if (
+            isinstance(told, Mapping)
+            and told.get("map_index") != instance.map_index
+            and told.get("place") == destination.place
+        ):
+            return int(told["map_index"])
+    return None
+
+
+def _is_mapped(map_index: int | None) -> bool:
+    return map_index is not None and map_index >= 0

@@ -53,8 +53,9 @@ TOKEN = st.text("QXZ7", min_size=8, max_size=40)
 NAME = st.sampled_from(
     ["q-signature", "hdnts", "k", "sig", "Signature", "X-Amz-Signature", "password", "zz", "v", "id"]
 )
+# Airflow's masker keeps the secrets of all examples. Each ends alike, so that none is the beginning of another.
 QUERY = st.builds(
-    lambda pairs, glue: "&".join(f"{name}{glue}{token}" for name, token in pairs),
+    lambda pairs, glue: "&".join([*(f"{name}{glue}{token}" for name, token in pairs), "end=1"]),
     st.lists(st.tuples(NAME, TOKEN), min_size=1, max_size=3),
     st.sampled_from(["=", "%3D", "=exp=1764115200~hmac="]),
 )

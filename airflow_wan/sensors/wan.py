@@ -117,10 +117,8 @@ class WanVideoSensor(BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Wait, in the way that was chosen, and bring the video home."""
         with self._skipping(), errors_for_airflow(self.for_airflow):
-            if is_unset(self.wan_task_id):
-                raise InvalidVideoRequest(
-                    ["wan_task_id is empty: give the output of WanSubmitVideoOperator, such as submit.output."]
-                )
+            if problem := self._problem_of_the_id():
+                raise InvalidVideoRequest([problem])
             job = prepare_job(self, context, WanHook(self.wan_conn_id), ledger=None)
             job.check_siblings()
             if self.deferrable:
@@ -131,6 +129,17 @@ class WanVideoSensor(BaseSensorOperator):
         self._job = job
         with self._skipping():
             return self._poke_until_done(context)
+
+    def _problem_of_the_id(self) -> str:
+        """Return why there is no Wan task id to wait for; empty if there is one."""
+        if is_unset(self.wan_task_id):
+            return "wan_task_id is empty: give the output of WanSubmitVideoOperator, such as submit.output."
+        if not isinstance(self.wan_task_id, str):
+            return (
+                f"wan_task_id is a {type(self.wan_task_id).__name__}, not one id. If the submit is mapped, map the sensor "
+                "too: WanVideoSensor.partial(task_id=…).expand(wan_task_id=submit.output)."
+            )
+        return ""
 
     def _poke_until_done(self, context: Context) -> Any:
         try:

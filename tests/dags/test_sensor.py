@@ -107,6 +107,19 @@ def test_a_mapped_sensor_finds_the_order_of_its_own_submit(run_dag: Any, wan_emu
     assert prompts == ["a balloon", "a kite"]
 
 
+def test_a_sensor_that_is_not_mapped_says_what_to_do_about_a_mapped_submit(run_dag: Any) -> None:
+    with DAG("one_sensor_for_two", schedule=None) as dag:
+        submit = WanSubmitVideoOperator.partial(
+            task_id="submit", model="wan2.7-t2v", parameters={"duration": 2}
+        ).expand(prompt=["a kite", "a balloon"])
+        WanVideoSensor(task_id="wait", wan_task_id=submit.output, retries=3, retry_delay=timedelta(0))
+
+    run = run_dag(dag)
+
+    assert "expand(wan_task_id=submit.output)" in str(run.error("wait"))
+    assert run.tries("wait") == 1
+
+
 def test_a_video_that_is_not_what_the_submit_ordered_is_not_accepted(
     run_dag: Any, wan_emulator: RunningEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

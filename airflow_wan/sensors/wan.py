@@ -136,8 +136,8 @@ class WanVideoSensor(BaseSensorOperator):
             return "wan_task_id is empty: give the output of WanSubmitVideoOperator, such as submit.output."
         if not isinstance(self.wan_task_id, str):
             return (
-                f"wan_task_id is a {type(self.wan_task_id).__name__}, not one id. If the submit is mapped, map the sensor "
-                "too: WanVideoSensor.partial(task_id=…).expand(wan_task_id=submit.output)."
+                f"wan_task_id is a {type(self.wan_task_id).__name__}, not one id. If the submit is mapped, map the "
+                "sensor too: WanVideoSensor.partial(task_id=…).expand(wan_task_id=submit.output)."
             )
         return ""
 

@@ -130,9 +130,13 @@ def _not_found() -> Any:
 
 
 def _connection_of_the_environment(conn_id: str) -> Any:
-    from airflow.sdk.execution_time.comms import ConnectionResult
+    from airflow.sdk.exceptions import ErrorType
+    from airflow.sdk.execution_time.comms import ConnectionResult, ErrorResponse
 
-    fields = json.loads(os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"])
+    defined = os.environ.get(f"AIRFLOW_CONN_{conn_id.upper()}")
+    if defined is None:
+        return ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND, detail={"conn_id": conn_id})
+    fields = json.loads(defined)
     return ConnectionResult(conn_id=conn_id, **fields | {"extra": json.dumps(fields.get("extra", {}))})
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Pillow reads these by their headers alone, and needs other programs for some other formats.
-_PILLOW_FORMATS = ("JPEG", "GIF", "TIFF")
+_PILLOW_FORMATS = ("JPEG", "GIF")
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 
 # Pillow's name for a JPEG that is followed by a second picture; phones make them.
 _MULTI_PICTURE_JPEG = "MPO"
@@ -123,6 +124,8 @@ def _image_facts(file: BinaryIO) -> ImageFacts:
     head = file.read(12)
     if head[4:8] == b"ftyp":
         raise NotMediaError(f"an image of a known format (its kind is {head[8:12].decode('ascii', 'replace')!r})")
+    if head.startswith(_TIFF_MAGIC):  # no model takes it, and its directories can make a reader work for seconds
+        raise NotMediaError("an image of a known format (it is a TIFF)")
     if picture := read_picture(file, size):
         return ImageFacts(picture.format, picture.width, picture.height, picture.has_alpha, size)
     file.seek(0)

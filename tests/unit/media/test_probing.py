@@ -126,7 +126,6 @@ class TestImages:
             (image(kind="MPO", save_all=True, append_images=[Image.new("RGB", (64, 36))]), "JPEG", False),
             (image(kind="BMP"), "BMP", False),
             (image(kind="GIF"), "GIF", False),
-            (image(kind="TIFF"), "TIFF", False),
             (image(kind="WEBP"), "WEBP", False),
             (image(kind="WEBP", lossless=True), "WEBP", False),
             (image("RGBA", kind="WEBP"), "WEBP", True),
@@ -139,6 +138,13 @@ class TestImages:
 
         assert (facts.format, facts.width, facts.height, facts.bytes) == (name, 640, 360, len(content))
         assert facts.has_alpha is has_alpha
+
+    def test_a_tiff_which_no_model_takes_is_named_and_not_read(self) -> None:
+        counted = Counted(image(kind="TIFF"))
+
+        with pytest.raises(NotMediaError, match="it is a TIFF"):
+            probe_image(counted.file)
+        assert counted.fetched <= BLOCK_BYTES
 
     @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP"])
     def test_of_a_large_image_little_is_read(self, kind: str) -> None:

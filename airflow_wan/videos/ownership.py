@@ -153,8 +153,12 @@ class NewVideo:
         """
         try:
             record = owner_of(destination)
-            if record is None and (digest := destination.sha256()) not in self.ours:
-                return digest == self.sha256  # this very video, whose record could not be written yet
+            if record is None:
+                digest = destination.sha256()
+                if digest == self.sha256:
+                    return True  # this very video, whose record could not be written yet
+                if digest not in self.ours:
+                    return False
         except DestinationError as error:
             if not isinstance(error.__cause__, PermissionError):
                 raise

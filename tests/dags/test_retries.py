@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +16,7 @@ from airflow_wan.exceptions import LedgerUnreadable
 from airflow_wan.operators.wan import WanImageToVideoOperator, WanSubmitVideoOperator, WanTextToVideoOperator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from airflow_wan.emulator.testing import MediaServer, RunningEmulator
@@ -115,12 +116,8 @@ class FrozenWhileItPreparesItsMedia(WanImageToVideoOperator):
     stopped_by: ClassVar[list[str]] = []
 
     def make_offer(self, *args: Any) -> Any:
-        from airflow.models import TaskInstance
-        from airflow.utils.session import create_session
-
         offer = super().make_offer(*args)
-        with create_session() as session:
-            instance = session.query(TaskInstance).filter_by(dag_id=self.dag_id, task_id=self.task_id).one()
+        with self._own_row() as (instance, session):
             instance.prepare_db_for_next_try(session)
         return offer
 
@@ -129,7 +126,17 @@ class FrozenWhileItPreparesItsMedia(WanImageToVideoOperator):
             return super().buy_once(*args)
         except LedgerUnreadable as error:
             self.stopped_by.append(str(error))
+            with self._own_row() as (instance, _):  # no next try is wanted here, and `dag.test()` would wait for one
+                instance.state = "failed"
             raise
+
+    @contextmanager
+    def _own_row(self) -> Iterator[tuple[Any, Any]]:
+        from airflow.models import TaskInstance
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            yield session.query(TaskInstance).filter_by(dag_id=self.dag_id, task_id=self.task_id).one(), session
 
 
 def test_a_try_that_airflow_has_given_up_buys_nothing(run_dag: Any, wan_emulator: RunningEmulator) -> None:

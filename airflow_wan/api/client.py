@@ -274,7 +274,8 @@ class WanClient:
 
     def _no_answer(self, error: Exception, progress: _Progress) -> _NoAnswer:
         account = self._account
-        if progress.deadline.passed:
+        # A socket may find that its time is over a moment before the timer of the deadline does.
+        if progress.deadline.passed or not progress.deadline.remaining_s:
             return _NoAnswer(_too_late(account), sent=progress.sent)
         sent = progress.sent and not isinstance(error, _NOT_SENT)
         return _NoAnswer(_failed(error, account, self._key_mask), sent=sent)

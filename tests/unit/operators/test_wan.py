@@ -20,7 +20,6 @@ from airflow_wan.exceptions import (
     WanConnectionError,
 )
 from airflow_wan.operators.wan import WanGenerateVideoOperator, WanImageToVideoOperator, WanSubmitVideoOperator
-from airflow_wan.purchases.record import STATE_STORE_KEY
 from airflow_wan.videos.job import VideoJob
 
 if TYPE_CHECKING:
@@ -327,8 +326,8 @@ def test_a_task_that_the_gateway_no_longer_knows_stops_with_its_id(
 
 
 def age_the_record(runner: Any, seconds: float) -> None:
-    record = runner.store.get(STATE_STORE_KEY)
-    runner.store.set(STATE_STORE_KEY, record | {"submitted_at": record["submitted_at"] - seconds})
+    record = runner.store.record
+    runner.store.replace_record(record | {"submitted_at": record["submitted_at"] - seconds})
 
 
 def test_an_intent_without_an_id_is_not_sent_again(film: Callable[..., Any], gateway: Any, runner: Any) -> None:

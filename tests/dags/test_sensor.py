@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
 from airflow.sdk import DAG, task
 
 from airflow_wan.api.requests import VideoRequest
@@ -19,6 +20,7 @@ from airflow_wan.sensors.wan import WanVideoSensor
 if TYPE_CHECKING:
     from airflow_wan.emulator.testing import RunningEmulator
 
+AIRFLOW = get_base_airflow_version_tuple()
 MODES: dict[str, dict[str, Any]] = {
     "deferrable": {},
     "poke": {"deferrable": False, "mode": "poke"},
@@ -167,14 +169,16 @@ def test_a_task_nobody_knows_is_asked_for_until_the_timeout_which_ends_every_mod
     run_dag: Any, wan_emulator: RunningEmulator
 ) -> None:
     arguments = {"retries": 2, "retry_delay": timedelta(0)}
+    # In Airflow 3.0, `dag.test()` gives a rescheduled sensor its first time as text, which fails in Airflow itself.
+    modes = {name: mode for name, mode in MODES.items() if name != "reschedule" or AIRFLOW >= (3, 1)}
     with DAG("lost", schedule=None, default_args=arguments) as dag:
-        for name, mode in MODES.items():
+        for name, mode in modes.items():
             WanVideoSensor(task_id=name, wan_task_id="11111111-2222-4333-8444-555555555555", timeout=1, **mode)
 
     run = run_dag(dag)
 
     assert run.state == "failed"
-    for name in MODES:
+    for name in modes:
         assert isinstance(run.error(name), AirflowSensorTimeout)
         assert isinstance(run.error(name), VideoWaitTimeout)
         assert "11111111-2222-4333-8444-555555555555" in str(run.error(name))

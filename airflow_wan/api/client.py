@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 
-from airflow_wan.api.answers import MAX_ANSWER_BYTES, Answer
+from airflow_wan.api.answers import Answer
+from airflow_wan.api.exchange import AsyncProgress, Overhead, Progress, TooLateError, read_body, read_body_async
 from airflow_wan.api.gateways import (
     Account,
     ApiCall,
@@ -54,7 +55,7 @@ from airflow_wan.redaction import KeyMask
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Awaitable, Callable, Generator, Mapping
+    from collections.abc import Generator
     from types import TracebackType
     from typing import BinaryIO
 
@@ -73,19 +74,6 @@ _NOT_SENT = (
 
 # `StreamError` is what httpx calls a body that cannot be read, and is not one of its `HTTPError`.
 _HTTP_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
-
-_MAX_PIECES = 10_000
-"""Most pieces in which the body of an answer may arrive; each takes some microseconds."""
-
-_PIECES_AT_ONCE = 64
-"""Pieces of a body that the event loop takes in a row before it does something else."""
-
-_BYTES_AT_ONCE = 8192
-"""Bytes that the event loop reads in a row, of which httpcore would take 65,536."""
-
-_MAX_OVERHEAD_BYTES = 16_384
-"""Most bytes before, after or between the pieces of a body. httpcore would parse 100 kB of headers at once; a usual
-answer has 1 kB."""
 
 _AS_OWNER = "airflow_wan_as_owner"
 """The extension of a request that goes with the system token; httpcore does not know it."""
@@ -118,7 +106,7 @@ class WanClient:
         self._account = account
         self._key_mask = KeyMask(*account.secrets)
         self._http = _open(httpx.Client, account)
-        self._overhead = _Overhead()
+        self._overhead = Overhead()
         self._socket: socket.socket | None = None
 
     def __enter__(self) -> Self:
@@ -249,17 +237,17 @@ class WanClient:
         """
         content = bytearray()
         with Deadline(self._account.total_timeout) as deadline:
-            progress = _Progress(deadline, self._overhead)
+            progress = Progress(deadline, self._overhead)
             if self._socket is not None:
                 deadline.watch(self._socket)
             request = _build_request(self._http, call, {"trace": progress})
             try:
                 response = self._http.send(request, stream=True)
                 try:
-                    _read(response, self._overhead, content)
+                    read_body(response, self._overhead, content)
                 finally:
                     response.close()
-            except (*_HTTP_ERRORS, _TooLateError) as error:
+            except (*_HTTP_ERRORS, TooLateError) as error:
                 answer = self._answer(response, content) if partial and content else None
                 return answer if answer and answer.task_ids else self._no_answer(error, progress)
             finally:
@@ -267,12 +255,12 @@ class WanClient:
         answer = self._answer(response, content)
         # A body of no stated length seems complete when its connection is shut down.
         cut_off = deadline.passed and answer.payload is None and not (partial and answer.task_ids)
-        return self._no_answer(_TooLateError(), progress) if cut_off else answer
+        return self._no_answer(TooLateError(), progress) if cut_off else answer
 
     def _answer(self, response: httpx.Response, content: bytearray) -> Answer:
         return Answer.read(response.status_code, response.headers.raw, bytes(content), self._key_mask)
 
-    def _no_answer(self, error: Exception, progress: _Progress) -> _NoAnswer:
+    def _no_answer(self, error: Exception, progress: Progress) -> _NoAnswer:
         account = self._account
         # A socket may find that its time is over a moment before the timer of the deadline does.
         if progress.deadline.passed or not progress.deadline.remaining_s:
@@ -291,7 +279,7 @@ class AsyncWanClient:
         self._account = account
         self._key_mask = KeyMask(*account.secrets)
         self._http = _open(httpx.AsyncClient, account)
-        self._overhead = _Overhead()
+        self._overhead = Overhead()
 
     async def __aenter__(self) -> Self:
         """Return the client."""
@@ -322,10 +310,10 @@ class AsyncWanClient:
         """Send a request within the account's total time; return why if there is no answer."""
         try:
             async with asyncio.timeout(self._account.total_timeout):
-                request = _build_request(self._http, call, {"trace": _AsyncProgress(self._overhead)})
+                request = _build_request(self._http, call, {"trace": AsyncProgress(self._overhead)})
                 response = await self._http.send(request, stream=True)
                 try:
-                    content = await _read_async(response, self._overhead)
+                    content = await read_body_async(response, self._overhead)
                 finally:
                     await response.aclose()
         except TimeoutError:
@@ -341,77 +329,6 @@ class _NoAnswer:
 
     reason: str
     sent: bool
-
-
-class _TooLateError(Exception):
-    """The time of a call was over before its request was sent."""
-
-
-class _Progress:
-    """Follows a call by httpcore's ``trace`` extension: its connections, and whether the request was begun."""
-
-    def __init__(self, deadline: Deadline, overhead: _Overhead) -> None:
-        self.deadline = deadline
-        self._overhead = overhead
-        self.sent = False
-        self.socket: socket.socket | None = None
-
-    def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            stream = info["return_value"]
-            stream.read = functools.partial(_read_counted, stream.read, self._overhead)
-            self.socket = stream.get_extra_info("socket")
-            if self.socket is not None:
-                self.deadline.watch(self.socket)
-        elif event.endswith(".send_request_headers.started"):
-            if self.deadline.passed:
-                raise _TooLateError
-            # A proxy is asked to connect before the gateway is asked for anything.
-            self.sent = self.sent or info["request"].method != b"CONNECT"
-            self._overhead.reset()
-
-
-class _AsyncProgress:
-    """Follows the calls of an asynchronous client likewise, and lets the event loop read little at a time."""
-
-    def __init__(self, overhead: _Overhead) -> None:
-        self._overhead = overhead
-
-    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            stream = info["return_value"]
-            stream.read = functools.partial(_read_little, stream.read, self._overhead)
-        elif event.endswith(".send_request_headers.started"):
-            self._overhead.reset()
-
-
-class _Overhead:
-    """Counts the bytes that arrive besides the pieces of a body, and ends the call when they are too many."""
-
-    def __init__(self) -> None:
-        self._bytes = 0
-
-    def reset(self) -> None:
-        """Begin again: a request or a piece of a body follows."""
-        self._bytes = 0
-
-    def count(self, data: bytes) -> bytes:
-        """Return what was read."""
-        self._bytes += len(data)
-        if self._bytes > _MAX_OVERHEAD_BYTES:
-            raise httpx.RemoteProtocolError(f"more than {_MAX_OVERHEAD_BYTES} bytes without a piece of the body")
-        return data
-
-
-def _read_counted(read: Callable[..., bytes], overhead: _Overhead, max_bytes: int, **options: Any) -> bytes:
-    return overhead.count(read(min(max_bytes, _BYTES_AT_ONCE), **options))
-
-
-async def _read_little(
-    read: Callable[..., Awaitable[bytes]], overhead: _Overhead, max_bytes: int, **options: Any
-) -> bytes:
-    await asyncio.sleep(0)
-    return overhead.count(await read(min(max_bytes, _BYTES_AT_ONCE), **options))
 
 
 class _KeyHeader(httpx.Auth):
@@ -440,7 +357,7 @@ def _open(kind: type[C], account: Account) -> C:
 
     :raises WanConnectionError: when the base URL or a proxy of the environment cannot be used.
     """
-    redact_wire_logs(account.api_key)
+    redact_wire_logs(*account.secrets)
     try:
         return kind(
             base_url=account.base_url,
@@ -475,40 +392,6 @@ def _build_request(http: httpx.Client | httpx.AsyncClient, call: ApiCall, extens
     except (TypeError, ValueError, RecursionError) as error:
         problem = type(error).__name__
     raise InvalidVideoRequest([f"it cannot be written as JSON in UTF-8 ({problem}). Nothing was sent."])
-
-
-def _read(response: httpx.Response, overhead: _Overhead, content: bytearray) -> None:
-    """Add to `content` the body as it was sent; of a body that is too long, as much as shows that it is.
-
-    :raises httpx.RemoteProtocolError: when it comes in too many pieces.
-    """
-    for number, piece in enumerate(response.iter_raw(), 1):
-        overhead.reset()
-        content += piece
-        if len(content) > MAX_ANSWER_BYTES:
-            break
-        _check_pieces(number)
-
-
-async def _read_async(response: httpx.Response, overhead: _Overhead) -> bytes:
-    """Return the body as `_read` does, without holding the event loop for long."""
-    content = bytearray()
-    number = 0
-    async for piece in response.aiter_raw():
-        overhead.reset()
-        content += piece
-        if len(content) > MAX_ANSWER_BYTES:
-            break
-        number += 1
-        _check_pieces(number)
-        if number % _PIECES_AT_ONCE == 0:
-            await asyncio.sleep(0)
-    return bytes(content)
-
-
-def _check_pieces(number: int) -> None:
-    if number > _MAX_PIECES:
-        raise httpx.RemoteProtocolError(f"the body comes in more than {_MAX_PIECES} pieces")
 
 
 def _failed(error: Exception, account: Account, key_mask: KeyMask) -> str:

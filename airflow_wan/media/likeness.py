@@ -25,6 +25,9 @@ OTHER_FROM = 12.0
 """Least difference at which a video certainly begins with another picture. Between the two figures, nothing is certain:
 a poor encoding of this picture looks like a good one of a picture that is much like it."""
 
+# What the gateways take. Pillow's readers of other formats can be made to work for seconds.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+
 # Pictures are compared as grids of so many cells a side, each the mean colour of its part of the picture.
 _CELLS = 32
 
@@ -54,7 +57,7 @@ def difference_from_first_frame(picture: BinaryIO, video: Path) -> float | None:
             shown = None if frame is None or frame.is_corrupt else frame.to_image()
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(picture) as image:
+            with Image.open(picture, formats=_FORMATS) as image:
                 still = ImageOps.exif_transpose(image).convert("RGB")
     except (av.FFmpegError, UnidentifiedImageError, ValueError, OSError, SyntaxError, Image.DecompressionBombError):
         return None

@@ -71,12 +71,12 @@ class _NoSecrets(logging.Filter):
 _no_secrets = _NoSecrets()
 
 
-def redact_wire_logs(api_key: str | None = None) -> None:
+def redact_wire_logs(*secrets: str) -> None:
     """Keep secrets out of the logs of the HTTP libraries of this process, from now on.
 
-    :param api_key: a key that an answer may echo.
+    :param secrets: keys that an answer may echo.
     """
-    if api_key is not None and api_key not in _no_secrets.masks:
-        _no_secrets.masks = {**_no_secrets.masks, api_key: KeyMask(api_key)}
+    new = [secret for secret in secrets if secret not in _no_secrets.masks]
+    _no_secrets.masks = {**_no_secrets.masks, **{secret: KeyMask(secret) for secret in new}}
     for name in WIRE_LOGGERS:
         logging.getLogger(name).addFilter(_no_secrets)

@@ -27,7 +27,8 @@ from airflow_wan.purchases.this_try import ThisTry
 from airflow_wan.redaction import secrets_in
 from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.acceptance import checked_strictness
-from airflow_wan.videos.job import VideoJob, errors_for_airflow, longest_wait_s, prepare_job, resume
+from airflow_wan.videos.airflow_errors import errors_for_airflow
+from airflow_wan.videos.job import VideoJob, longest_wait_s, prepare_job, resume
 from airflow_wan.videos.output_path import path_text
 
 if TYPE_CHECKING:

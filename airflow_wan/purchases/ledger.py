@@ -15,6 +15,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_wan.purchases.record import Purchase, is_same
+from airflow_wan.purchases.siblings import map_index_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -60,8 +61,9 @@ def open_ledger(context: Context) -> Ledger:
     from airflow_wan.purchases.variable_ledger import VariableLedger  # noqa: PLC0415 - Airflow < 3.3 only
 
     instance = context["ti"]
-    map_index = -1 if instance.map_index is None else instance.map_index
-    return VariableLedger(instance.dag_id, instance.run_id, instance.task_id, map_index, instance.try_number)
+    return VariableLedger(
+        instance.dag_id, instance.run_id, instance.task_id, map_index_of(instance), instance.try_number
+    )
 
 
 def take_back(ledger: Ledger, intent: Intent) -> None:

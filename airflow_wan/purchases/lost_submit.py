@@ -32,7 +32,8 @@ from airflow_wan.media.frames import pyav
 from airflow_wan.media.likeness import OTHER_FROM, SAME_AT_MOST, difference_from_first_frame
 from airflow_wan.media.mp4 import inspect_video
 from airflow_wan.media.sources import UploadedFile, WebUrl, find_sources
-from airflow_wan.net.file_client import FileClient, read_some
+from airflow_wan.net.file_client import FileClient, read_beginning, read_some
+from airflow_wan.net.host_answers import strong_etag
 from airflow_wan.net.retrying import repeat_until, retrying
 from airflow_wan.purchases.decision import readable_time
 from airflow_wan.purchases.prices import positive_number
@@ -273,22 +274,23 @@ class LostSubmit:
                 raise NotProvenError(f"The picture that was sent cannot be read from here: {error.message}") from error
         else:
             content, digest = _read_picture(source)
+        if len(content) > MAX_PICTURE_BYTES:
+            raise NotProvenError("The picture that was sent is too large to be compared.")
         if recorded[0] is not None and digest != recorded[0]:
             raise NotProvenError("The picture is not the one that was sent: its content has changed since.")
         return io.BytesIO(content)
 
     def _fetch_picture(self, url: str) -> tuple[bytes, str | None]:
-        content = io.BytesIO()
         with self._file_client().get(url, {}) as response:
             _check_status(response)
-            etag = response.headers.get("ETag", "")
-            _copy(response, content, MAX_PICTURE_BYTES)
-        return content.getvalue(), f"etag:{etag.strip(chr(34))}" if etag.startswith('"') else None
+            etag = strong_etag(response.headers.get("ETag"))
+            content = read_beginning(response, MAX_PICTURE_BYTES + 1)
+        return content, f"etag:{etag}" if etag else None
 
     def _fetch_video(self, task: WanTask, video: Path) -> None:
         with self._file_client().get(str(task.video_url), {}) as response, video.open("wb") as file:
             _check_status(response)
-            _copy(response, file, MAX_VIDEO_BYTES)
+            _copy(response, file)
 
     def _file_client(self) -> FileClient:
         return FileClient(
@@ -308,12 +310,12 @@ def _check_status(response: Any) -> None:
         raise TransferFailed(f"The file host answered HTTP {response.status}.")
 
 
-def _copy(response: Any, file: BinaryIO, max_bytes: int) -> None:
+def _copy(response: Any, file: BinaryIO) -> None:
     total = 0
     while piece := read_some(response, MB):
         total += len(piece)
-        if total > max_bytes:
-            raise TransferFailed(f"The file has more than {max_bytes:,} bytes.")
+        if total > MAX_VIDEO_BYTES:
+            raise TransferFailed(f"The file has more than {MAX_VIDEO_BYTES:,} bytes.")
         file.write(piece)
 
 
@@ -324,8 +326,6 @@ def _read_picture(source: Any) -> tuple[bytes, str | None]:
         digest = source.digest()
     except Exception as error:
         raise NotProvenError(f"The picture that was sent cannot be read again ({type(error).__name__}).") from error
-    if len(content) > MAX_PICTURE_BYTES:
-        raise NotProvenError("The picture that was sent is too large to be compared.")
     return content, digest
 
 

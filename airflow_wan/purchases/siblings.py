@@ -1,4 +1,4 @@
-"""Which Wan tasks the other task instances of the same DAG run hold, as far as XCom tells."""
+"""The mapped instances of one task, and which Wan tasks the task instances of a DAG run hold, as far as XCom tells."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ if TYPE_CHECKING:
 
 WAN_TASK_ID_KEY = "wan_task_id"
 """XCom key under which each task that buys pushes the Wan task's id as soon as it has it."""
+
+
+def map_index_of(instance: Any) -> int:
+    """Return the map index of a task instance, -1 if it is not mapped: Airflow may say that in either of two ways."""
+    return -1 if instance.map_index is None else int(instance.map_index)
+
+
+def is_mapped(instance: Any) -> bool:
+    """Return whether a task instance is one of several that a mapped task was expanded to."""
+    return map_index_of(instance) >= 0
 
 
 class Siblings:
@@ -25,7 +35,7 @@ class Siblings:
     @property
     def is_mapped(self) -> bool:
         """Whether this task instance is one of several that a mapped task was expanded to."""
-        return self._instance.map_index is not None and self._instance.map_index >= 0
+        return is_mapped(self._instance)
 
     def claim(self, wan_task_id: str) -> bool:
         """Hold a Wan task, and return whether no other task instance holds it.

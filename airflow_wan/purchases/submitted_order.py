@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_wan.exceptions import LedgerUnreadable
 from airflow_wan.purchases.record import Purchase, read_record
+from airflow_wan.purchases.siblings import map_index_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,9 +50,8 @@ def _records_upstream(context: Context) -> Iterator[Any]:
     if not task.has_dag():
         return
     submits = [node.task_id for node in task.get_flat_relatives(upstream=True) if _leaves_order(node)]
-    map_index = -1 if instance.map_index is None else instance.map_index
     for task_id in submits:
-        yield instance.xcom_pull(task_ids=task_id, key=WAN_ORDER_KEY, map_indexes=map_index)
+        yield instance.xcom_pull(task_ids=task_id, key=WAN_ORDER_KEY, map_indexes=map_index_of(instance))
     for task_id in submits:
         yield from instance.xcom_pull(task_ids=[task_id], key=WAN_ORDER_KEY) or ()
 

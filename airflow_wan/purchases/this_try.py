@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-from airflow.sdk.execution_time import task_runner
+from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse, GetTaskStates, TaskStatesResult, ValidateInletsAndOutlets
 
 from airflow_wan.exceptions import LedgerUnreadable
+from airflow_wan.purchases.siblings import map_index_of
+from airflow_wan.purchases.supervisor import ask
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -46,9 +47,8 @@ class ThisTry:
     def of(cls, context: Context) -> Self:
         """Return the try of a running task."""
         instance = context["ti"]
-        map_index = -1 if instance.map_index is None else instance.map_index
         ti_id: Any = getattr(instance, "id", None)
-        return cls(instance.dag_id, instance.run_id, instance.task_id, map_index, ti_id)
+        return cls(instance.dag_id, instance.run_id, instance.task_id, map_index_of(instance), ti_id)
 
     def check_is_running(self) -> None:
         """Return if Airflow says that this try runs. It is asked twice, by requests that change nothing.
@@ -80,11 +80,9 @@ class ThisTry:
 
 def _ask(question: Any) -> Any:
     try:
-        answer = task_runner.SUPERVISOR_COMMS.send(question)
-    except AirflowRuntimeError as error:
-        answer = error.error
-    except Exception as error:
-        raise _unknown(f"{type(error).__name__}: {error}") from error
+        answer = ask(question)
+    except LedgerUnreadable as error:
+        raise _unknown(error.message) from error
     if not isinstance(answer, ErrorResponse):
         return answer
     status = (answer.detail or {}).get("status_code")

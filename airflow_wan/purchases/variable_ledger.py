@@ -10,12 +10,12 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-from airflow.sdk.execution_time import task_runner
+from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time.comms import DeleteVariable, ErrorResponse, GetVariable, PutVariable, VariableResult
 
 from airflow_wan.exceptions import LedgerUnreadable
 from airflow_wan.purchases.record import Intent, Purchase, read_record
+from airflow_wan.purchases.supervisor import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,12 +81,7 @@ class VariableLedger:
         return read_record(record)
 
     def _send(self, message: Any, *, may_be_absent: bool = False) -> Any:
-        try:
-            answer = task_runner.SUPERVISOR_COMMS.send(message)
-        except AirflowRuntimeError as error:
-            answer = error.error
-        except Exception as error:
-            raise LedgerUnreadable(f"The Airflow Variable {self._prefix}… cannot be reached: {error}") from error
+        answer = ask(message)
         absent = isinstance(answer, ErrorResponse) and answer.error == ErrorType.VARIABLE_NOT_FOUND
         if isinstance(answer, ErrorResponse) and not (absent and may_be_absent):
             raise LedgerUnreadable(f"The Airflow Variable {self._prefix}… cannot be reached: {answer.error}")

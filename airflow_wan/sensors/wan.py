@@ -23,15 +23,8 @@ from airflow_wan.exceptions import InvalidVideoRequest, VideoTaskFailed, VideoWa
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.acceptance import checked_strictness
-from airflow_wan.videos.job import (
-    as_airflow_error,
-    ask,
-    errors_for_airflow,
-    fail_for_good,
-    longest_wait_s,
-    prepare_job,
-    resume,
-)
+from airflow_wan.videos.airflow_errors import as_airflow_error, errors_for_airflow, fail_for_good
+from airflow_wan.videos.job import ask, longest_wait_s, prepare_job, resume
 from airflow_wan.videos.output_path import path_text
 
 if TYPE_CHECKING:
@@ -179,7 +172,13 @@ class WanVideoSensor(BaseSensorOperator):
         return job.hand_over(self._video)
 
     def for_airflow(self, error: WanError) -> WanError:
-        """Return what to raise for an error: a timeout as sensors time out, a failed Wan task for good."""
+        """Return what to raise for an error: a timeout as sensors time out, a failed Wan task for good.
+
+        A sensor buys nothing, but what it waits for may be billed, whatever keeps it from waiting.
+        """
+        if isinstance(self.wan_task_id, str) and self.wan_task_id and not isinstance(error, VideoTaskFailed):
+            error.wan_task_id = error.wan_task_id or self.wan_task_id
+            error.billed = error.billed or None
         if isinstance(error, VideoWaitTimeout):
             error.advice = (
                 "Airflow does not retry a sensor that timed out: clear it to wait again, until 24 h after the submit."

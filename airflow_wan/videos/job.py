@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_wan.api.polling import Decision, Verdict, VideoWatch
 from airflow_wan.exceptions import (
@@ -30,16 +30,16 @@ from airflow_wan.hooks.wan import WanHook
 from airflow_wan.net.file_client import check_proxy
 from airflow_wan.purchases.ledger import clear_purchase
 from airflow_wan.purchases.record import Purchase
+from airflow_wan.purchases.siblings import map_index_of
 from airflow_wan.purchases.submitted_order import find_order
 from airflow_wan.telemetry.lineage import tell_airflow
-from airflow_wan.telemetry.metrics import count_failure
 from airflow_wan.triggers.wan import WanVideoTrigger
 from airflow_wan.videos.output_path import destination_for, warn_if_not_shared, why_not_kept
 from airflow_wan.videos.told_paths import find_sibling, tell_path
 from airflow_wan.videos.wan_video import WAN_VIDEO_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.triggers.base import BaseTrigger
@@ -149,23 +149,27 @@ class VideoJob:
             why_not_kept(task.output_path, task.executor)
             or before_buying.overwritten_source(self.destination, request, **wanted)
             or ownership.why_not_ours(self.destination, self._instance, self._files_of_last_run(), **wanted)
+            or self._path_of_a_sibling()
         )
         if problem:
             raise _refused(f"{problem} Nothing was sent.")
-        self.check_siblings()
 
     def check_siblings(self) -> None:
         """Check that no other mapped instance of this task and run has told the path of this one.
 
         :raises DestinationError: when one has, which a retry cannot change.
         """
+        if problem := self._path_of_a_sibling():
+            raise _refused(problem)
+
+    def _path_of_a_sibling(self) -> str | None:
+        """Return a sentence about another mapped instance that has told the path of this one, or None."""
         if (sibling := find_sibling(self.context, self.destination)) is None:
-            return
+            return None
         tell_path(self.context, None)
-        raise _refused(
+        return (
             f"Map index {sibling} of this task writes to {self.destination} too, each over the other's video. Give "
-            "each a path of its own, such as clip-{{ ti.map_index }}.mp4 or, with a slash at its end, a folder. "
-            "Nothing was sent."
+            "each a path of its own, such as clip-{{ ti.map_index }}.mp4 or, with a slash at its end, a folder."
         )
 
     @property
@@ -183,7 +187,7 @@ class VideoJob:
             video = instance.xcom_pull(
                 task_ids=instance.task_id,
                 key=WAN_VIDEO_KEY,
-                map_indexes=-1 if instance.map_index is None else instance.map_index,
+                map_indexes=map_index_of(instance),
                 include_prior_dates=True,
             )
         except Exception as error:  # noqa: BLE001 - XCom back ends raise errors of their own; the video is worth more
@@ -359,68 +363,6 @@ def longest_wait_s(task: WaitingTask) -> float:
     return min(task.timeout, task.execution_timeout.total_seconds())
 
 
-def fail_for_good(error: WanError) -> WanError:
-    """Return an error that is an ``AirflowFailException`` too, for what a retry cannot mend; any other as it is."""
-    return error if error.retry_can_help else as_airflow_error(error, AirflowFailException)
-
-
-def as_airflow_error(error: WanError, airflow_class: type[AirflowException]) -> WanError:
-    """Return an error that Airflow takes for one of its own, and that is still of our class, with all it knows.
-
-    :param error: our error.
-    :param airflow_class: the class of Airflow's error.
-    """
-    kind = _class_of_both(type(error), airflow_class)
-    both = kind.__new__(kind, *error.args)
-    both.__dict__.update(vars(error))
-    return both
-
-
-def _class_of_both(kind: type[WanError], airflow_class: type[AirflowException]) -> type[WanError]:
-    return type(kind.__name__, (kind, airflow_class), {"__module__": kind.__module__, "__doc__": kind.__doc__})
-
-
-_BILLED_WORDS = {True: "billed", False: "not billed", None: "perhaps billed"}
-
-
-@contextmanager
-def errors_for_airflow(
-    convert: Callable[[WanError], WanError] = fail_for_good, *, ledger: Ledger | None = None
-) -> Iterator[None]:
-    """Count and log each `WanError` that ends a task, and raise it as what Airflow should make of it.
-
-    :param convert: returns what to raise for an error.
-    :param ledger: the record of a task that buys. If an earlier try bought a video, no error leaves that unsaid.
-    """
-    try:
-        yield
-    except WanError as error:
-        if ledger is not None and not error.wan_task_id:
-            _say_what_is_paid_for(error, ledger)
-        count_failure(error)
-        raised = convert(error)
-        # One line for whoever reads the log, before Airflow's own lines and its trace.
-        log.error("%s, %s: %s", type(error).__name__, _BILLED_WORDS[error.billed], " ".join(str(raised).split()))  # noqa: TRY400 - Airflow adds its trace
-        if raised is error:
-            raise
-        raise raised.with_traceback(error.__traceback__) from error.__cause__
-
-
-def _say_what_is_paid_for(error: WanError, ledger: Ledger) -> None:
-    try:
-        bought = ledger.read()
-    except LedgerUnreadable:
-        return
-    if isinstance(bought, Purchase):
-        error.wan_task_id = bought.wan_task_id
-        error.billed = None
-        error.advice = (
-            f"{error.advice} An earlier try submitted wan task {bought.wan_task_id}, which stays recorded and may be "
-            "billed: clear this task once the cause is mended, or fetch its video with WanVideoSensor within 24 h of "
-            "the submit."
-        ).strip()
-
-
 def _run_began(context: Context) -> float:
     """Return when the DAG run began, as far as Airflow tells, unix time in s."""
     began = getattr(context.get("dag_run"), "start_date", None)
@@ -434,6 +376,6 @@ def _identity(context: Context) -> dict[str, Any]:
         "dag_id": instance.dag_id,
         "run_id": instance.run_id,
         "task_id": instance.task_id,
-        "map_index": -1 if instance.map_index is None else instance.map_index,
+        "map_index": map_index_of(instance),
         "try_number": instance.try_number,
     }

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath, conf
 from airflow_wan.api.arguments import is_unset, show
 from airflow_wan.config import is_output_base_set, local_paths_are_shared, output_base
 from airflow_wan.exceptions import InvalidVideoRequest
+from airflow_wan.purchases.siblings import is_mapped
 from airflow_wan.videos.address import is_relative, leads_up, read_address
 from airflow_wan.videos.destination import Destination, safe_name
 
@@ -84,7 +85,7 @@ def _default_name(context: Context) -> str:
     """Return ``dag/run/task.mp4``, or ``dag/run/task/3.mp4`` for a mapped task instance."""
     instance = context["ti"]
     parts = [safe_name(instance.dag_id), safe_name(instance.run_id), safe_name(instance.task_id)]
-    if (instance.map_index or 0) >= 0 and instance.map_index is not None:
+    if is_mapped(instance):
         parts.append(str(instance.map_index))
     return "/".join(parts) + ".mp4"
 

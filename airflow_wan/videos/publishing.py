@@ -8,12 +8,12 @@ nothing yet.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import stat
 from typing import TYPE_CHECKING
 
 from airflow_wan.net.retrying import repeat_until
+from airflow_wan.videos.file_locks import has_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,15 +99,7 @@ def _alone(lock: Path) -> Iterator[None]:
 def _take(lock: Path) -> int | None:
     """Return the open lock file, or None while another process holds it."""
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        is_held = False
-    except OSError:  # this file system has no locks
-        is_held = True
-    else:
-        is_held = os.fstat(descriptor).st_nlink > 0
-    if is_held:
+    if has_alone(descriptor):
         return descriptor
     os.close(descriptor)
     return None

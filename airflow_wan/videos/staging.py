@@ -9,7 +9,6 @@ machines; or it is two days old.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import glob
 import hashlib
@@ -19,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from airflow_wan.videos.file_locks import has_alone, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,14 +61,10 @@ def remove_abandoned(folder: Path, prefix: str, suffix: str) -> None:
 
 
 def _is_abandoned(path: Path, descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    is_locked = try_lock(descriptor)
+    if is_locked is False:
         return False
-    except OSError:  # this file system has no locks
-        is_from_here = False
-    else:
-        is_from_here = f".{_machine()}." in path.name
+    is_from_here = bool(is_locked) and f".{_machine()}." in path.name
     return is_from_here or time.time() - os.fstat(descriptor).st_mtime > ABANDONED_AFTER_S
 
 
@@ -75,15 +72,7 @@ def _new_file(folder: Path, prefix: str, suffix: str) -> tuple[int, Path]:
     """Return a new file that is locked, where the file system has locks."""
     while True:
         descriptor, name = tempfile.mkstemp(prefix=f"{prefix}{_machine()}.", suffix=suffix, dir=folder)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            is_ours = False
-        except OSError:  # this file system has no locks
-            is_ours = True
-        else:
-            is_ours = os.fstat(descriptor).st_nlink > 0
-        if is_ours:
+        if has_alone(descriptor):
             return descriptor, Path(name)
         os.close(descriptor)  # another process took it for abandoned in the moment before it was locked
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from airflow_wan.purchases.siblings import is_mapped
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -24,7 +26,7 @@ def tell_path(context: Context, destination: Destination | None) -> None:
     :param destination: where the video goes; None takes back what was told.
     """
     instance = context["ti"]
-    if _is_mapped(instance.map_index):
+    if is_mapped(instance):
         place = destination.place if destination else None
         instance.xcom_push(key=WAN_PATH_KEY, value={"map_index": instance.map_index, "place": place})
 
@@ -36,7 +38,7 @@ def find_sibling(context: Context, destination: Destination) -> int | None:
     :param destination: where the video of this instance goes.
     """
     instance = context["ti"]
-    if not _is_mapped(instance.map_index):
+    if not is_mapped(instance):
         return None
     for told in instance.xcom_pull(task_ids=[instance.task_id], key=WAN_PATH_KEY) or ():
         if (
@@ -46,7 +48,3 @@ def find_sibling(context: Context, destination: Destination) -> int | None:
         ):
             return int(told["map_index"])
     return None
-
-
-def _is_mapped(map_index: int | None) -> bool:
-    return map_index is not None and map_index >= 0

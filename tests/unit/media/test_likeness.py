@@ -111,3 +111,12 @@ def test_what_cannot_be_compared_says_so(encode: Any, tmp_path: Path) -> None:
     assert difference_from_first_frame(png(scene(size=(720, 1280))), video) is None
     assert difference_from_first_frame(io.BytesIO(b"no picture"), video) is None
     assert difference_from_first_frame(png(scene()), no_video) is None
+
+
+def test_a_tiff_which_no_gateway_takes_is_not_read(encode: Callable[..., Path]) -> None:
+    """A TIFF may have a directory of any length, which takes seconds to read."""
+    content = io.BytesIO()
+    scene().save(content, "TIFF")
+    content.seek(0)
+
+    assert difference_from_first_frame(content, encode(scene())) is None

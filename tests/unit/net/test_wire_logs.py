@@ -88,6 +88,16 @@ def test_other_clients_of_the_libraries_are_redacted_too(echo: str, said: pytest
     assert "TOPSECRET" not in said.text
 
 
+def test_each_secret_of_an_account_is_hidden(echo: str, said: pytest.LogCaptureFixture) -> None:
+    redact_wire_logs(KEY, "system-token-0123456789")
+
+    httpx.get(f"{echo}/system-token-0123456789/{KEY}")
+
+    assert "HTTP Request: GET" in said.text
+    assert "system-token" not in said.text
+    assert KEY not in said.text
+
+
 @pytest.mark.parametrize("version", ["s3v4", "s3"])
 def test_what_signs_a_request_to_a_store_is_not_logged(version: str, echo: str, said: pytest.LogCaptureFixture) -> None:
     redact_wire_logs()

@@ -21,7 +21,7 @@ from airflow_wan.exceptions import (
     WanConnectionError,
     WanError,
 )
-from airflow_wan.videos.job import as_airflow_error, errors_for_airflow, fail_for_good
+from airflow_wan.videos.airflow_errors import as_airflow_error, errors_for_airflow, fail_for_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable

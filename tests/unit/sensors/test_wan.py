@@ -13,9 +13,10 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
 )
 
-from airflow_wan.exceptions import VideoWaitTimeout, WanConnectionError
+from airflow_wan.exceptions import DestinationError, VideoWaitTimeout, WanConnectionError
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.sensors.wan import WanVideoSensor
+from airflow_wan.videos.destination import Destination
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,3 +188,31 @@ def test_a_killed_sensor_leaves_the_task_alone(wan_task: Callable[..., str], gat
     waiting.on_kill()
 
     assert gateway.emulator.ledger()[0]["status"] != "CANCELED"
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_what_keeps_a_sensor_from_waiting_names_the_wan_task_which_may_be_billed(
+    deferrable: bool, wan_task: Callable[..., str], runner: Any, tmp_path: Path
+) -> None:
+    wan_task_id = wan_task()
+    (tmp_path / "film.mp4").mkdir()
+
+    with pytest.raises(DestinationError, match=wan_task_id) as raised:
+        runner.run(sensor(wan_task_id, tmp_path, deferrable=deferrable))
+
+    assert (raised.value.wan_task_id, raised.value.billed) == (wan_task_id, None)
+
+
+def test_a_mapped_sensor_with_the_path_of_another_does_not_say_that_nothing_was_sent(
+    wan_task: Callable[..., str], runner: Any, tmp_path: Path
+) -> None:
+    wan_task_id = wan_task()
+    runner.instance.map_index = 1
+    told = {"map_index": 0, "place": Destination(str(tmp_path / "film.mp4")).place}
+    runner.instance.xcom_pull = lambda **_: [told]
+
+    with pytest.raises(DestinationError, match="Map index 0 of this task writes to") as raised:
+        sensor(wan_task_id, tmp_path).execute({"ti": runner.instance, "task": None})
+
+    assert "Nothing was sent" not in str(raised.value)
+    assert raised.value.wan_task_id == wan_task_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -157,7 +158,7 @@ def test_a_lock_file_that_its_holder_has_just_removed_holds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever comes next makes another lock file, and must not be let in beside the one who has this."""
-    lock, flock = tmp_path / "lock", publishing.fcntl.flock
+    lock, flock = tmp_path / "lock", fcntl.flock
 
     def its_holder_ends_first(descriptor: int, operation: int) -> None:
         lock.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def test_where_a_file_system_has_no_locks_only_age_tells(tmp_path: Path, monkeyp
 def test_a_file_that_is_taken_for_abandoned_before_it_is_locked_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flock, taken = staging.fcntl.flock, []
+    flock, taken = fcntl.flock, []
 
     def another_process_comes_first(descriptor: int, operation: int) -> None:
         if not taken:

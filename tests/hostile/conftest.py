@@ -11,9 +11,7 @@ Here are the fixtures: the server, connections that lead to it, and the way to t
 
 from __future__ import annotations
 
-import datetime as dt
 import gc
-import ipaddress
 import json
 import socket
 import ssl
@@ -21,10 +19,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import self_signed
 from hostile.answers import KEY
 from hostile.server import HostileServer
 from task_runner import runner  # noqa: F401 - a fixture
@@ -50,28 +45,8 @@ INSIDE = ("169.254.169.254", "10.0.0.5", "127.0.0.1", "::1")
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a file with a key and a certificate for every host that these tests name."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "airflow-wan hostile tests")])
-    now = dt.datetime.now(dt.UTC)
-    names = [x509.DNSName(host) for host in PUBLIC_NAMES]
-    names += [x509.IPAddress(ipaddress.ip_address(host)) for host in INSIDE]
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
     path = tmp_path_factory.mktemp("tls") / "chain.pem"
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    path.write_bytes(b"".join(self_signed(PUBLIC_NAMES, INSIDE)))
     return path
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,37 @@ def connect_to(
 def gateway(request: pytest.FixtureRequest, connect_to: Callable[[str], SimpleNamespace]) -> SimpleNamespace:
     """Each of the two gateways in turn."""
     return connect_to(request.param)
+
+
+@pytest.fixture
+def answers_alike() -> Iterator[Callable[..., str]]:
+    """Start hosts that answer every request alike, with these headers and this reason; each call returns a base URL."""
+    servers = []
+
+    def start(status: int, body: bytes, *, headers: dict[str, str] | None = None, reason: str | None = None) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.send_response_only(status, reason)
+                for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET  # noqa: N815 - as the standard library names it
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture(scope="session")

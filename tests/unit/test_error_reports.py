@@ -6,8 +6,6 @@ import asyncio
 import io
 import json
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,35 +94,12 @@ BAD_BODIES = {
 
 
 @pytest.fixture
-def answering() -> Iterator[Callable[[int, Any], str]]:
-    servers = []
-
+def answering(answers_alike: Callable[..., str]) -> Callable[[int, Any], str]:
     def start(status: int, body: Any) -> str:
         content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        return answers_alike(status, content, headers={"X-Request-Id": KEY}, reason=f"No {KEY}")
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                self.send_response_only(status, f"No {KEY}")
-                self.send_header("X-Request-Id", KEY)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_POST = do_GET  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_address[1]}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)

@@ -4,8 +4,6 @@ import asyncio
 import json
 import logging
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,7 @@ from airflow_wan.exceptions import WanConnectionError
 from airflow_wan.hooks.wan import WanHook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from airflow_wan.emulator.testing import RunningEmulator
 
@@ -453,33 +451,6 @@ def test_no_text_of_a_hook_shows_the_key(define: Callable[..., None]) -> None:
 # The button "test connection" ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def unwell() -> Iterator[Callable[[int, bytes], str]]:
-    """Starts a host that answers everything alike, and gives its base URL."""
-    servers = []
-
-    def start(status: int, body: bytes) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_address[1]}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
 @pytest.mark.parametrize("name", ["apiyi", "dashscope"])
 def test_a_good_key_is_found_good_and_nothing_is_ordered(
     name: str, wan_emulator: RunningEmulator, define: Callable[..., None]
@@ -540,9 +511,9 @@ STRANGERS = {
 @pytest.mark.parametrize("name", ["apiyi", "dashscope"])
 @pytest.mark.parametrize(("status", "body"), STRANGERS.values(), ids=STRANGERS)
 def test_a_web_server_that_is_no_gateway_is_not_found_good_and_the_host_is_named_first(
-    name: str, status: int, body: bytes, unwell: Callable[[int, bytes], str], define: Callable[..., None]
+    name: str, status: int, body: bytes, answers_alike: Callable[..., str], define: Callable[..., None]
 ) -> None:
-    define(host=unwell(status, body), extra={"gateway": name})
+    define(host=answers_alike(status, body), extra={"gateway": name})
 
     good, message = WanHook().test_connection()
 
@@ -554,18 +525,18 @@ def test_a_web_server_that_is_no_gateway_is_not_found_good_and_the_host_is_named
     "body", [b'{"code": "task_not_exist", "message": "m"}', b'{"error": {"code": "task_not_exist"}}']
 )
 def test_the_gateways_own_words_for_no_such_task_are_good(
-    body: bytes, unwell: Callable[[int, bytes], str], define: Callable[..., None]
+    body: bytes, answers_alike: Callable[..., str], define: Callable[..., None]
 ) -> None:
-    define(host=unwell(400, body))
+    define(host=answers_alike(400, body))
 
     assert WanHook().test_connection()[0]
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_a_gateway_in_trouble_is_told_from_a_wrong_key(
-    status: int, unwell: Callable[[int, bytes], str], define: Callable[..., None]
+    status: int, answers_alike: Callable[..., str], define: Callable[..., None]
 ) -> None:
-    define(host=unwell(status, b"<html>Bad Gateway</html>"))
+    define(host=answers_alike(status, b"<html>Bad Gateway</html>"))
 
     good, message = WanHook().test_connection()
 
@@ -574,9 +545,9 @@ def test_a_gateway_in_trouble_is_told_from_a_wrong_key(
 
 
 def test_a_throttled_question_says_nothing_of_the_key(
-    unwell: Callable[[int, bytes], str], define: Callable[..., None]
+    answers_alike: Callable[..., str], define: Callable[..., None]
 ) -> None:
-    define(host=unwell(429, b'{"code": "Throttling", "message": "slow"}'))
+    define(host=answers_alike(429, b'{"code": "Throttling", "message": "slow"}'))
 
     good, message = WanHook().test_connection()
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,37 +16,20 @@ from airflow_wan.purchases.record import Intent, Order
 from airflow_wan.purchases.variable_ledger import VariableLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 @pytest.fixture
-def relay(connect: Callable[..., None]) -> Iterator[Callable[[int, bytes], Intent]]:
-    """Starts a DashScope relay that answers everything alike, and returns a lost purchase at it."""
-    servers = []
+def relay(connect: Callable[..., None], answers_alike: Callable[..., str]) -> Callable[[int, bytes], Intent]:
+    """Start a DashScope relay that answers everything alike, and return a lost purchase at it."""
 
     def start(status: int, body: bytes) -> Intent:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        base_url = f"http://127.0.0.1:{server.server_address[1]}"
+        base_url = answers_alike(status, body)
         connect(base_url, gateway="dashscope")
         order = Order(request={"model": "wan2.7-i2v", "input": {"prompt": "x"}, "parameters": {}})
         return Intent("same", time.time(), "wan_default", "dashscope", base_url, order)
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 def found(lost: Intent) -> Earlier:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL_S
+from airflow_wan.waiting.watch import DEFAULT_POLL_INTERVAL_S
 
 
 def output_base() -> str:

@@ -12,7 +12,6 @@ from airflow.providers.common.compat.sdk import BaseOperator, mask_secret
 
 from airflow_wan import config
 from airflow_wan.api.arguments import DEFAULT_RESOLUTION, is_sequence, is_unset, path_as_text
-from airflow_wan.api.polling import DEFAULT_TIMEOUT_S, VideoWatch
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.operators.argument_docs import list_inherited_arguments
@@ -30,6 +29,7 @@ from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.airflow_errors import errors_for_airflow
 from airflow_wan.videos.job import VideoJob, longest_wait_s, prepare_job, resume
 from airflow_wan.videos.output_path import path_text
+from airflow_wan.waiting.watch import DEFAULT_TIMEOUT_S, VideoWatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,6 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_wan import config
 from airflow_wan.api.arguments import is_unset
-from airflow_wan.api.polling import DEFAULT_TIMEOUT_S, Verdict, VideoWatch
 from airflow_wan.exceptions import InvalidVideoRequest, VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.telemetry.lineage import openlineage_of
@@ -26,6 +25,7 @@ from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.airflow_errors import as_airflow_error, errors_for_airflow, fail_for_good
 from airflow_wan.videos.job import ask, longest_wait_s, prepare_job, resume
 from airflow_wan.videos.output_path import path_text
+from airflow_wan.waiting.watch import DEFAULT_TIMEOUT_S, Verdict, VideoWatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL_S, Decision, Verdict, VideoWatch
 from airflow_wan.exceptions import (
     GatewayUnavailable,
     WanConnectionError,
@@ -19,6 +18,7 @@ from airflow_wan.exceptions import (
 )
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.redaction import redact
+from airflow_wan.waiting.watch import DEFAULT_POLL_INTERVAL_S, Decision, Verdict, VideoWatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_wan.api.polling import Decision, Verdict, VideoWatch
 from airflow_wan.exceptions import (
     DestinationError,
     InvalidVideoRequest,
@@ -37,6 +36,7 @@ from airflow_wan.triggers.wan import WanVideoTrigger
 from airflow_wan.videos.output_path import destination_for, warn_if_not_shared, why_not_kept
 from airflow_wan.videos.told_paths import find_sibling, tell_path
 from airflow_wan.videos.wan_video import WAN_VIDEO_KEY
+from airflow_wan.waiting.watch import Decision, Verdict, VideoWatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,17 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_wan.api.polling import (
-    DEFAULT_TIMEOUT_S,
-    LONGEST_BACKOFF_S,
-    LONGEST_INTERVAL_S,
-    LONGEST_REFUSED_S,
-    LONGEST_RETRY_AFTER_S,
-    MAX_UNCONNECTED,
-    Decision,
-    Verdict,
-    VideoWatch,
-)
 from airflow_wan.api.tasks import TaskStatus, WanTask
 from airflow_wan.exceptions import (
     AuthenticationFailed,
@@ -28,6 +17,17 @@ from airflow_wan.exceptions import (
     VideoWaitTimeout,
     WanConnectionError,
     WanError,
+)
+from airflow_wan.waiting.watch import (
+    DEFAULT_TIMEOUT_S,
+    LONGEST_BACKOFF_S,
+    LONGEST_INTERVAL_S,
+    LONGEST_REFUSED_S,
+    LONGEST_RETRY_AFTER_S,
+    MAX_UNCONNECTED,
+    Decision,
+    Verdict,
+    VideoWatch,
 )
 
 if TYPE_CHECKING:

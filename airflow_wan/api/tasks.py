@@ -106,12 +106,18 @@ class ListedTask:
     :param created_at: when the gateway created it, as a Unix time in seconds.
     :param model: the model id, if the row tells it.
     :param cost_usd: what the task has cost, if it succeeded and the row tells it (APIYI only).
+    :param status: its state; None if the row does not tell it.
+    :param started_at: when the task began to run, as a Unix time in seconds, if the row tells it.
+    :param ended_at: when the task ended, as a Unix time in seconds, if the row tells it.
     """
 
     wan_task_id: str
     created_at: float
     model: str | None = None
     cost_usd: float | None = None
+    status: TaskStatus | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
 
 
 _OK = 200
@@ -192,7 +198,16 @@ def _read_row(row: object, time_field: str) -> ListedTask | None:
     wan_task_id, created_at = task_id_of(row), _moment(row.get(time_field))
     if not wan_task_id or not is_task_id(wan_task_id) or created_at is None:
         return None
-    return ListedTask(wan_task_id, created_at, text_of(row.get("model_name")), _cost_usd(row))
+    word = text_of(row.get("status")) or text_of(row.get("task_status"))
+    return ListedTask(
+        wan_task_id,
+        created_at,
+        text_of(row.get("model_name")),
+        _cost_usd(row),
+        _STATUS_WORDS.get(word.lower(), TaskStatus.UNRECOGNISED) if word else None,
+        _listed_time(row, "scheduled_time", "start_time"),
+        _listed_time(row, "end_time", "finish_time"),
+    )
 
 
 def _cost_usd(row: Mapping[str, Any]) -> float | None:
@@ -212,6 +227,16 @@ def _moment(value: Any) -> float | None:
         return None
     seconds = value / _MS if value >= last else value
     return float(seconds) if first <= seconds < last else None
+
+
+def _listed_time(row: Mapping[str, Any], *names: str) -> float | None:
+    """Return a time of a row as a Unix time in seconds. The reference does not tell how a row writes it."""
+    for name in names:
+        written = _time([row], name)
+        moment = _moment(row.get(name)) if written is None else written.timestamp()
+        if moment is not None:
+            return moment
+    return None
 
 
 def check_canceled(answer: Answer, wan_task_id: str) -> None:

@@ -222,16 +222,6 @@ class RunTimes:
             at += width
         return at
 
-    def expected_s(self) -> float:
-        """Return how long a task is expected to run, in seconds."""
-        alive, expected = 1.0, 0.0
-        for index, hazard in enumerate(self._hazards):
-            width = _EDGES[index + 1] - _EDGES[index]
-            left = alive * math.exp(-hazard * width)
-            expected += (alive + left) / 2 * width
-            alive = left
-        return expected
-
     def _cumulated(self, from_s: float, to_s: float) -> float:
         total = 0.0
         index = _bin(from_s)

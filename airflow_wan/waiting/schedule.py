@@ -72,6 +72,9 @@ _RECONSIDERED = 32
 _SOON_S = 0.01
 """Seconds until the next of them is looked at again."""
 
+_SOONER_S = 10.0
+"""Seconds by which a task must have started before its believed start, to show that one more runs at a time."""
+
 _PACE_STARTS = 16
 """Starts that a queue's pace is measured by."""
 
@@ -192,6 +195,8 @@ class _Queue:
 
     def found_running(self, wait: _Wait, began: float) -> list[_Wait]:
         """Note when a wait left the queue; return those that came before it, and must have left it, too."""
+        if wait.guess is not None and began < wait.guess - _SOONER_S:
+            self.slots += 1
         had_queued = wait.queued is not None or wait.guess is not None or wait.place >= self.front
         before = self._index(wait.place) - self._index(self.front)
         self._remove(wait)
@@ -204,13 +209,17 @@ class _Queue:
         between = (min(self.moved, began) + began) / 2 if math.isfinite(self.moved) else began
         gone = [self._let_go(between) for _ in range(before)]
         self.moved = max(self.moved, began)
-        return gone
+        return gone + self._fill(self.moved)
 
     def made_room(self, at: float) -> list[_Wait]:
         """Note that a task stopped running; return the waits that are believed to have left the queue for it."""
         if at < self.front_seen:
             # A task of another process took the room: the first of ours was still in the queue afterwards.
             self.slots -= 1
+        return self._fill(at)
+
+    def _fill(self, at: float) -> list[_Wait]:
+        """Let go as many as are believed to have left the queue."""
         gone = []
         while self.running + self.guessed < self.slots and self._index(self.front) < len(self.line):
             gone.append(self._let_go(at))
@@ -254,7 +263,7 @@ class _Queue:
     def _pace(self, times: RunTimes) -> float:
         """Return how many of our tasks are expected to leave the queue in a second."""
         span = max(self.starts) - min(self.starts) if self.starts else 0.0
-        return (SLOTS + len(self.starts)) / (times.expected_s() + span)
+        return (SLOTS + len(self.starts)) / (times.median_s + span)
 
     def _index(self, place: tuple[float, int]) -> int:
         return bisect.bisect_left(self.line, place, key=_place)
@@ -437,8 +446,9 @@ class ReadSchedule:
             due = wait.read + wait.interval
         else:
             start = self._start(wait)
-            cost_s = READ_COST_S * min(1.0, TYPICAL_S / wait.times.median_s)
-            due = start + wait.times.age_worth(max(wait.seen - start, 0.0), cost_s)
+            seen_s = max(wait.seen - start, 0.0)
+            cost_s = READ_COST_S * TYPICAL_S / max(TYPICAL_S, wait.times.median_s, seen_s / 2)
+            due = start + wait.times.age_worth(seen_s, cost_s)
             longest = FIRST_READ_S if wait.early else LONGEST_UNREAD_S
             due = min(max(due, wait.read + SHORTEST_INTERVAL_S), wait.read + longest)
         return max(due, wait.held, wait.busy)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 EPOCH = 1_775_000_000.0
 """Unix time at which simulations begin."""
 
-Draw = "Callable[[random.Random], float]"
+WAN27 = VideoKind("wan2.7-t2v", "720P", 5)
+WAN30 = VideoKind("wan3.0-video", "720P", 5)
 
 
 def published(draw: random.Random) -> float:
@@ -122,7 +123,7 @@ def simulate(
     todo: Sequence[Job],
     schedule: ReadSchedule | None = None,
     *,
-    kind: VideoKind = VideoKind("wan2.7-t2v", "720P", 5),
+    kind: VideoKind = WAN27,
     poll_interval: float | None = None,
     reads_per_s: float = 16.0,
     tells_times: bool = True,

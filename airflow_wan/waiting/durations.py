@@ -87,7 +87,7 @@ _PRIORS = (
     # APIYI: 105 to 115 s.
     ("happyhorse", _Prior(80, 110)),
     # Alibaba's wan3.0 page: its one sample took 12 minutes from submit to end.
-    ("wan3.0", _Prior(200, 700)),
+    ("wan3.0", _Prior(300, 720)),
     # Alibaba: a video typically takes 1 to 5 minutes.
     ("", _Prior(40, 120)),
 )
@@ -95,10 +95,10 @@ _PRIORS = (
 
 
 def _edges() -> tuple[float, ...]:
-    """Return the ages, in seconds, at which the bins of a hazard begin: every 5 s at first, every 8 % later."""
+    """Return the ages, in seconds, at which the bins of a hazard begin: every 5 s at first, every 5 % later."""
     edges = [5.0 * step for step in range(13)]
     while edges[-1] < LONGEST_S:
-        edges.append(edges[-1] * 1.08)
+        edges.append(edges[-1] * 1.05)
     return tuple(edges)
 
 
@@ -250,10 +250,6 @@ class Durations:
         else:
             self._kinds.move_to_end(kind)
         return times
-
-    def learn(self, kind: VideoKind, ran_s: float) -> None:
-        """Learn that a video took so many seconds to be made."""
-        self.of(kind).learn(ran_s)
 
 
 def _plain(kind: VideoKind) -> VideoKind:

@@ -352,6 +352,44 @@ def test_a_page_of_a_list_is_read_as_documented_and_as_the_sdk_reads_it(key: str
     assert pages == 3
 
 
+@pytest.mark.parametrize(
+    ("started", "ended"),
+    [
+        ({"start_time": 1_775_113_902_150}, {"end_time": 1_775_113_981_300}),
+        ({"start_time": 1_775_113_902.15}, {"end_time": 1_775_113_981.3}),
+        ({"start_time": "2026-04-02 15:11:42.150"}, {"end_time": "2026-04-02 15:13:01.300"}),
+        ({"scheduled_time": "2026-04-02 15:11:42.150", "start_time": 0}, {"end_time": "2026-04-02T15:13:01.300+08:00"}),
+        ({"start_time": "2026-04-02 07:11:42.150Z"}, {"finish_time": 1_775_113_981.3}),
+    ],
+)
+def test_a_row_tells_the_tasks_state_and_times_in_whatever_form(started: dict[str, Any], ended: dict[str, Any]) -> None:
+    row = {"task_id": "a", "gmt_create": 1_775_113_902_100, "status": "SUCCEEDED", **started, **ended}
+
+    tasks, _ = read_list(answer({"data": [row]}))
+
+    assert [(task.status, task.started_at, task.ended_at) for task in tasks] == [
+        (TaskStatus.SUCCEEDED, pytest.approx(1_775_113_902.15), pytest.approx(1_775_113_981.3))
+    ]
+
+
+@pytest.mark.parametrize(
+    "rubbish", [None, "", "soon", True, -1, 10**400, float("nan"), float("inf"), [], {}, "9999-01-01"]
+)
+def test_a_time_of_a_row_that_is_none_is_not_read(rubbish: object) -> None:
+    row = {"task_id": "a", "gmt_create": 1_775_113_902_100, "start_time": rubbish, "end_time": rubbish}
+
+    assert read_list(answer({"data": [row]}))[0] == [ListedTask("a", 1_775_113_902.1)]
+
+
+@pytest.mark.parametrize(
+    ("word", "status"), [("DREAMING", TaskStatus.UNRECOGNISED), (None, None), (7, TaskStatus.UNRECOGNISED)]
+)
+def test_a_row_with_a_state_that_nobody_knows_is_kept(word: object, status: TaskStatus | None) -> None:
+    row = {"task_id": "a", "gmt_create": 1_775_113_902_100, "status": word}
+
+    assert read_list(answer({"data": [row]}))[0] == [ListedTask("a", 1_775_113_902.1, status=status)]
+
+
 def test_a_row_without_an_id_or_a_time_is_ignored() -> None:
     rows: list[Any] = [
         {"task_id": "", "gmt_create": 1},

@@ -161,9 +161,12 @@ class GatewayQueue:
         self.moved = max(self.moved, began)
         return gone + self._fill(self.moved)
 
-    def made_room(self, at: float) -> list[Wait]:
-        """Note that a task stopped running; return the waits that are believed to have left the queue for it."""
-        if at < self.front_seen:
+    def made_room(self, at: float, *, exact: bool = True) -> list[Wait]:
+        """Note that a task stopped running; return the waits that are believed to have left the queue for it.
+
+        :param exact: whether the gateway told the time.
+        """
+        if exact and at < self.front_seen:
             # A task of another process took the room: the first of ours was still in the queue afterwards.
             self.slots -= 1
         return self._fill(at)

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from airflow_wan.api.tasks import WanTask
     from airflow_wan.waiting.durations import VideoKind
 
-READ_COST_S = 1.45
+READ_COST_S = 1.6
 """What a read costs, in seconds for which a finished video may lie unnoticed: the one figure that trades reads for lag.
 
-Reads a video fall with its square root, and the lag grows with it. It holds for videos that take up to `TYPICAL_S` to
-be made; for slower ones it is less in proportion, so that the lag stays the same.
+Reads a video fall with its square root, and the lag grows with it. It holds for tasks that take, and have
+run for, up to `TYPICAL_S`; for slower ones it is less in proportion, so that the lag stays about the same.
 """
 
 TYPICAL_S = 105.0
@@ -59,6 +59,9 @@ _STEP_S = 5.0
 
 _FIRST_REREAD_S = 5.0
 """Seconds until a task that has ended is read again, for example because its file's URL was missing."""
+
+_LONGEST_REREAD_S = 60.0
+"""Seconds to which the time between such reads grows."""
 
 _RECONSIDERED = 32
 """Waits that are looked at again at most for one read."""
@@ -241,13 +244,13 @@ class ReadSchedule:
     def _due(self, wait: Wait) -> float:
         """Return when a wait is worth a read."""
         if wait.ended is not None:
-            due = wait.read + max(_FIRST_REREAD_S, (wait.read - wait.ended) / 2)
+            due = wait.read + min(max(_FIRST_REREAD_S, (wait.read - wait.ended) / 2), _LONGEST_REREAD_S)
         elif wait.interval is not None:
             due = wait.read + wait.interval
         else:
             start = self._start(wait)
             seen_s = max(wait.seen - start, 0.0)
-            cost_s = READ_COST_S * TYPICAL_S / max(TYPICAL_S, wait.times.median_s, seen_s / 2)
+            cost_s = READ_COST_S * TYPICAL_S / max(TYPICAL_S, wait.times.median_s, seen_s)
             due = start + wait.times.age_worth(seen_s, cost_s)
             longest = FIRST_READ_S if wait.early else LONGEST_UNREAD_S
             due = min(max(due, wait.read + SHORTEST_INTERVAL_S), wait.read + longest)
@@ -300,7 +303,7 @@ class ReadSchedule:
         if knows_start and task.status is not TaskStatus.CANCELED:
             wait.times.learn(end - began, counted_s=wait.counted_s)
         wait.queue.ended(wait, now)
-        for gone in wait.queue.made_room(end):
+        for gone in wait.queue.made_room(end, exact=ended_at is not None):
             self._plan(gone)
 
     def _began(self, wait: Wait, task: WanTask | ListedTask, now: float) -> float:
@@ -308,7 +311,7 @@ class ReadSchedule:
         submitted_at, started_at, _ = _times_of(task)
         submitted = wait.place[0]
         if started_at is None:
-            began = submitted if wait.guess is None else wait.guess
+            began = self._start(wait)
         elif submitted_at is not None and submitted_at + self._set_back_s > submitted + _STEP_S:
             # The gateway's clock is ahead of ours: only differences of its times count.
             began = submitted + (started_at - submitted_at)

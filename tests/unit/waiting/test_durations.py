@@ -27,7 +27,7 @@ def test_at_first_a_kind_is_expected_to_take_what_was_published() -> None:
 
     assert times.median_s == pytest.approx(105, abs=3)
     assert times.quantile_s(0.05) == pytest.approx(83, abs=8)
-    assert times.quantile_s(0.95) == pytest.approx(253, abs=60)
+    assert 150 < times.quantile_s(0.95) < 253 < times.quantile_s(0.995)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_what_is_seen_outweighs_what_was_published() -> None:
     draw = random.Random(1)
     times = Durations().of(WAN27)
 
-    for _ in range(30):
+    for _ in range(50):
         times.learn(draw.gauss(300, 15))
 
     assert times.median_s == pytest.approx(300, abs=15)

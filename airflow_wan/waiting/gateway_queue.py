@@ -48,6 +48,7 @@ class Wait:
     """One wait. Times are those of the schedule's own clock, in seconds.
 
     :param place: what the tasks of a model are ordered by: when they were submitted, and when they joined.
+    :param joined: when the wait began, at the earliest when the task was submitted.
     :param interval: the user's fixed time between reads, in seconds.
     :param seen: when the task was last known not to have ended.
     :param read: when it was last read, or else joined.
@@ -66,6 +67,7 @@ class Wait:
     queue: GatewayQueue
     times: RunTimes
     place: tuple[float, int]
+    joined: float
     interval: float | None
     seen: float
     read: float
@@ -184,6 +186,13 @@ class GatewayQueue:
         self._forget_run(wait)
         wait.ended = now
 
+    def move(self, wait: Wait, submitted: float) -> None:
+        """Move a wait to where its task's time of submission puts it."""
+        was_in_line = self._remove(wait)
+        wait.place = (submitted, wait.place[1])
+        if was_in_line:
+            self._put(wait)
+
     def _forget_run(self, wait: Wait) -> None:
         if wait.ended is not None:
             return
@@ -205,13 +214,15 @@ class GatewayQueue:
         if index == len(self.line) or self.line[index] is not wait:
             self.line.insert(index, wait)
 
-    def _remove(self, wait: Wait) -> None:
-        """Take a wait out of the line, if it is in it."""
+    def _remove(self, wait: Wait) -> bool:
+        """Take a wait out of the line, and return whether it was in it."""
         index = self._index(wait.place)
-        if index < len(self.line) and self.line[index] is wait:
-            del self.line[index]
+        if index == len(self.line) or self.line[index] is not wait:
+            return False
+        del self.line[index]
         if self._index(self.front) == len(self.line):
             self.front = _NOWHERE
+        return True
 
     def _pace(self, times: RunTimes) -> float:
         """Return how many of our tasks are expected to leave the queue in a second."""

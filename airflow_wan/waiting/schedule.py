@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import heapq
 import math
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
 from airflow_wan.api.tasks import ListedTask, TaskStatus
-from airflow_wan.waiting.durations import Durations
+from airflow_wan.waiting.durations import LONGEST_S, Durations
 from airflow_wan.waiting.gateway_queue import GatewayQueue, PlaceInQueue, Wait
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ _ENDED = (TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELED)
 _STEP_S = 5.0
 """Seconds by which a clock may seem to go back without having been set back."""
 
+_MOST_BEHIND_S = 86_400.0
+"""Most seconds by which a gateway's clock, or the time zone that it writes, is taken to differ from ours."""
+
 _FIRST_REREAD_S = 5.0
 """Seconds until a task that has ended is read again, for example because its file's URL was missing."""
 
@@ -88,6 +92,7 @@ class ReadSchedule:
         self._numbers = count()
         self._now = -math.inf
         self._set_back_s = 0.0
+        self._gateway_behind_s = 0.0
 
     def __len__(self) -> int:
         """Return how many waits there are."""
@@ -123,6 +128,7 @@ class ReadSchedule:
             times,
             place=(started, next(self._numbers)),
             interval=interval,
+            joined=started,
             seen=started,
             # A wait may join again after the process that it was in has ended: what was overdue stays it.
             read=now if interval is None else max(started, now - interval),
@@ -151,13 +157,16 @@ class ReadSchedule:
         if wait is None:
             return
         known = (wait.began, wait.ended)
+        times = self._read_times(wait, task, now)
+        if times.submitted is not None and times.submitted < wait.place[0] - _STEP_S:
+            wait.queue.move(wait, max(times.submitted, now - LONGEST_S))
         if task.status is TaskStatus.QUEUED:
             wait.queue.found_queued(wait, now)
             wait.seen = now
         elif task.status in (TaskStatus.RUNNING, TaskStatus.UNRECOGNISED):
-            self._see_running(wait, task, now)
+            self._see_running(wait, times, now)
         elif task.status in _ENDED and wait.ended is None:
-            self._see_end(wait, task, now)
+            self._see_end(wait, times, now, canceled=task.status is TaskStatus.CANCELED)
         was_early = wait.early or wait.busy > now
         wait.read = now
         wait.busy = -math.inf
@@ -176,7 +185,6 @@ class ReadSchedule:
             return
         until += self._set_back_s
         wait.held = self._now if math.isnan(until) else min(until, self._now + LONGEST_HOLD_S)
-        wait.read = self._now
         wait.busy = -math.inf
         self._plan(wait)
 
@@ -229,6 +237,7 @@ class ReadSchedule:
             now += self._set_back_s
             if now < self._now - _STEP_S:
                 self._set_back_s += self._now - now
+                self._gateway_behind_s += self._now - now
             self._now = max(self._now, now)
         return self._now
 
@@ -276,57 +285,76 @@ class ReadSchedule:
             heapq.heappop(self._heap)
         return None
 
-    def _see_running(self, wait: Wait, task: WanTask | ListedTask, now: float) -> None:
+    def _see_running(self, wait: Wait, times: _Times, now: float) -> None:
         if wait.began is None:
-            for gone in wait.queue.found_running(wait, self._began(wait, task, now)):
+            for gone in wait.queue.found_running(wait, self._began(wait, times, now)):
                 self._plan(gone)
         age_s = now - (wait.began or now)
         wait.times.still_running(wait.counted_s, age_s)
         wait.counted_s = max(wait.counted_s, age_s)
         wait.seen = now
 
-    def _see_end(self, wait: Wait, task: WanTask | ListedTask, now: float) -> None:
-        knows_start = wait.began is not None or wait.queued is None or _times_of(task)[1] is not None
+    def _see_end(self, wait: Wait, times: _Times, now: float, *, canceled: bool) -> None:
+        knows_start = wait.began is not None or wait.queued is None or times.started is not None
         if wait.began is None:
-            for gone in wait.queue.found_running(wait, self._began(wait, task, now)):
+            for gone in wait.queue.found_running(wait, self._began(wait, times, now)):
                 self._plan(gone)
         began = now if wait.began is None else wait.began
         seen = max(wait.seen, began)
-        _, started_at, ended_at = _times_of(task)
-        if ended_at is None:
+        if times.ended is None:
             # Somewhere between the last two reads: where as many tasks end before as after.
             share = wait.times.share_ended(now - began, seen_s=seen - began) / 2
             end = began + wait.times.quantile_s(share, seen_s=seen - began)
         else:
-            end = ended_at + self._set_back_s if started_at is None else began + (ended_at - started_at)
+            end = times.ended if times.started is None else began + (times.ended - times.started)
         end = min(max(end, seen), now)
-        if knows_start and task.status is not TaskStatus.CANCELED:
+        if knows_start and not canceled:
             wait.times.learn(end - began, counted_s=wait.counted_s)
         wait.queue.ended(wait, now)
-        for gone in wait.queue.made_room(end, exact=ended_at is not None):
+        for gone in wait.queue.made_room(end, exact=times.ended is not None):
             self._plan(gone)
 
-    def _began(self, wait: Wait, task: WanTask | ListedTask, now: float) -> float:
+    def _began(self, wait: Wait, times: _Times, now: float) -> float:
         """Return when a task left the queue, as well as that can be told."""
-        submitted_at, started_at, _ = _times_of(task)
-        submitted = wait.place[0]
-        if started_at is None:
-            began = self._start(wait)
-        elif submitted_at is not None and submitted_at + self._set_back_s > submitted + _STEP_S:
-            # The gateway's clock is ahead of ours: only differences of its times count.
-            began = submitted + (started_at - submitted_at)
-        else:
-            began = started_at + self._set_back_s
+        began = self._start(wait) if times.started is None else times.started
         if wait.queued is not None and began < wait.queued - _STEP_S:
             began = (wait.queued + now) / 2
-        return min(max(began, submitted - _STEP_S), now)
+        return min(max(began, now - LONGEST_S), now)
+
+    def _read_times(self, wait: Wait, task: WanTask | ListedTask, now: float) -> _Times:
+        """Return a task's times by the schedule's own clock, and learn how far the gateway's is from it."""
+        times = _times_of(task)
+        # Nothing that a task tells lies in the future, nor its submission after the wait for it began; and a task that
+        # was seen unfinished ended later than that.
+        latest = [
+            at - time for at, time in ((wait.joined, times.submitted), (now, times.started), (now, times.ended)) if time
+        ]
+        self._gateway_behind_s = min(self._gateway_behind_s, *latest) if latest else self._gateway_behind_s
+        if times.ended and (wait.began is not None or wait.queued is not None):
+            self._gateway_behind_s = max(self._gateway_behind_s, wait.seen - times.ended)
+        self._gateway_behind_s = min(max(self._gateway_behind_s, -_MOST_BEHIND_S), _MOST_BEHIND_S)
+        return times.later(self._gateway_behind_s)
 
 
-def _times_of(task: WanTask | ListedTask) -> tuple[float | None, float | None, float | None]:
-    """Return when a task was submitted, started and ended by the gateway's clock, as Unix times in seconds."""
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """When a task was submitted, started and ended, as Unix times in seconds."""
+
+    submitted: float | None
+    started: float | None
+    ended: float | None
+
+    def later(self, by_s: float) -> _Times:
+        return _Times(*(None if time is None else time + by_s for time in (self.submitted, self.started, self.ended)))
+
+
+def _times_of(task: WanTask | ListedTask) -> _Times:
+    """Return a task's times by the gateway's clock."""
     if isinstance(task, ListedTask):
-        return task.created_at, task.started_at, task.ended_at
-    submitted_at, started_at, ended_at = (
-        None if moment is None else moment.timestamp() for moment in (task.submitted_at, task.started_at, task.ended_at)
-    )
-    return submitted_at, started_at, ended_at
+        return _Times(*map(_finite, (task.created_at, task.started_at, task.ended_at)))
+    moments = (task.submitted_at, task.started_at, task.ended_at)
+    return _Times(*(None if moment is None else moment.timestamp() for moment in moments))
+
+
+def _finite(time: float | None) -> float | None:
+    return time if time is not None and math.isfinite(time) else None

@@ -118,14 +118,17 @@ def test_a_wait_that_joins_late_is_read_soon(schedule: ReadSchedule) -> None:
 
 def test_what_one_schedule_has_seen_another_may_know() -> None:
     durations = Durations()
-    for _ in range(50):
-        durations.of(WAN27).learn(400)
-    schedule = ReadSchedule(durations)
+    dues = []
+    for _ in range(2):
+        schedule = ReadSchedule(durations)
+        schedule.join("t", WAN27, started=T0, now=T0)
+        read(schedule, "t", 150, RUNNING)
+        dues.append(due_of_only(schedule, 150))
+        for _ in range(50):
+            durations.of(WAN27).learn(400)
 
-    schedule.join("t", WAN27, started=T0, now=T0)
-    read(schedule, "t", 150, RUNNING)
-
-    assert due_of_only(schedule, 150) > 300
+    assert dues[0] < 170
+    assert dues[1] > 195
 
 
 @pytest.mark.parametrize("interval", [0.05, 1.0, 10.0, 600.0, 7200.0])
@@ -239,7 +242,7 @@ def test_a_wait_that_left_is_forgotten(schedule: ReadSchedule) -> None:
 
 
 def test_waits_that_come_and_go_leave_nothing_behind(schedule: ReadSchedule) -> None:
-    for number in range(5000):
+    for number in range(1000):
         schedule.join("stays", VideoKind("a"), started=T0, now=T0 + number)
         schedule.join(number, VideoKind(f"model-{number}"), started=T0 + number, now=T0 + number)
         schedule.saw(number, QUEUED if number % 2 else RUNNING, T0 + number)

@@ -78,13 +78,13 @@ def test_tasks_in_a_queue_are_hardly_asked_and_noticed_as_soon(others_every: int
 
 @pytest.mark.parametrize("ahead_s", [-7200.0, -300.0, 300.0, 28_800.0])
 def test_a_gateway_whose_clock_is_wrong_changes_little(ahead_s: float) -> None:
-    alike = simulate(jobs(100, published, seed=1), ahead_s=ahead_s)
+    alike = simulate(jobs(200, published, seed=1, per_s=0.1), ahead_s=ahead_s)
     queued = simulate(jobs(100, published, seed=1, slots=5), ahead_s=ahead_s)
 
-    assert alike.reads_a_video <= 4.2
-    assert alike.mean_lag_s <= 5.5
+    assert alike.reads_a_video <= 4.5
+    assert alike.mean_lag_s <= 6
     assert queued.reads_a_video <= 7
-    assert queued.mean_lag_s <= 8
+    assert queued.mean_lag_s <= 9
 
 
 def test_a_queue_is_followed_at_a_gateway_that_tells_no_times() -> None:

@@ -50,6 +50,7 @@ class Wait:
     :param place: what the tasks of a model are ordered by: when they were submitted, and when they joined.
     :param joined: when the wait began, at the earliest when the task was submitted.
     :param interval: the user's fixed time between reads, in seconds.
+    :param cost_s: what its next read costs.
     :param seen: when the task was last known not to have ended.
     :param read: when it was last read, or else joined.
     :param began: when it left the queue, if known.
@@ -69,6 +70,7 @@ class Wait:
     place: tuple[float, int]
     joined: float
     interval: float | None
+    cost_s: float
     seen: float
     read: float
     early: bool = False

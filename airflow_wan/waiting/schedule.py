@@ -128,6 +128,7 @@ class ReadSchedule:
             times,
             place=(started, next(self._numbers)),
             interval=interval,
+            cost_s=READ_COST_S,
             joined=started,
             seen=started,
             # A wait may join again after the process that it was in has ended: what was overdue stays it.
@@ -146,11 +147,12 @@ class ReadSchedule:
             return
         wait.busy = now + LONGEST_READ_S
 
-    def saw(self, wait_id: Hashable, task: WanTask | ListedTask, now: float) -> None:
+    def saw(self, wait_id: Hashable, task: WanTask | ListedTask, now: float, *, cost_s: float = READ_COST_S) -> None:
         """Take in what a read, or a row of a list, tells of a task.
 
         :param task: its status and times. Times that cannot be are ignored.
         :param now: when the answer came, as a Unix time in seconds.
+        :param cost_s: what the next read of it costs: less than `READ_COST_S` if one call reads many waits.
         """
         now = self._tick(now)
         wait = self._waits.get(wait_id)
@@ -160,15 +162,18 @@ class ReadSchedule:
         times = self._read_times(wait, task, now)
         if times.submitted is not None and times.submitted < wait.place[0] - _STEP_S:
             wait.queue.move(wait, max(times.submitted, now - LONGEST_S))
-        if task.status is TaskStatus.QUEUED:
+        if wait.ended is not None:
+            pass  # What has ended neither queues nor runs again, whatever is told.
+        elif task.status is TaskStatus.QUEUED:
             wait.queue.found_queued(wait, now)
             wait.seen = now
         elif task.status in (TaskStatus.RUNNING, TaskStatus.UNRECOGNISED):
             self._see_running(wait, times, now)
-        elif task.status in _ENDED and wait.ended is None:
+        elif task.status in _ENDED:
             self._see_end(wait, times, now, canceled=task.status is TaskStatus.CANCELED)
         was_early = wait.early or wait.busy > now
         wait.read = now
+        wait.cost_s = cost_s
         wait.busy = -math.inf
         wait.early = False
         if was_early or known != (wait.began, wait.ended):
@@ -259,7 +264,7 @@ class ReadSchedule:
         else:
             start = self._start(wait)
             seen_s = max(wait.seen - start, 0.0)
-            cost_s = READ_COST_S * TYPICAL_S / max(TYPICAL_S, wait.times.median_s, seen_s)
+            cost_s = wait.cost_s * TYPICAL_S / max(TYPICAL_S, wait.times.median_s, seen_s)
             due = start + wait.times.age_worth(seen_s, cost_s)
             longest = FIRST_READ_S if wait.early else LONGEST_UNREAD_S
             due = min(max(due, wait.read + SHORTEST_INTERVAL_S), wait.read + longest)

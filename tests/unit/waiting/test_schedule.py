@@ -171,6 +171,16 @@ def test_a_task_that_has_ended_but_gives_no_file_is_read_again_less_and_less_oft
     assert intervals[-1] == 60
 
 
+def test_a_task_that_has_ended_neither_queues_nor_runs_again(schedule: ReadSchedule) -> None:
+    for number, answer in enumerate((QUEUED, DONE, QUEUED, RUNNING, DONE)):
+        schedule.join("other", WAN27, started=T0, now=T0)
+        schedule.join("t", WAN27, started=T0, now=T0) if number == 0 else None
+        read(schedule, "t", 100 + number, answer)
+
+    assert schedule._queues[WAN27.model].running == 0
+    assert schedule.place_in_queue("t") is None
+
+
 # Under way, held, gone -----------------------------------------------------------------------------------------------
 
 
@@ -415,7 +425,7 @@ class AnySchedule(RuleBasedStateMachine):
         wait=waits,
         model=st.sampled_from(["wan2.7-t2v", "wan3.0-video", None]),
         started=st.floats() | st.floats(T0 - 1e4, T0 + 1e4),
-        interval=st.none() | st.floats(),
+        interval=st.none() | st.floats(-10, 1e6) | st.sampled_from([math.nan, math.inf]),
     )
     def join(self, wait: int, model: str | None, started: float, interval: float | None) -> None:
         kind = VideoKind(model, None, started)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _BAR_WIDTH = 1000.0
 _LEAST_WIDTH = 4.0
+_CHART_WIDTH, _CHART_HEIGHT = 720, 104
+_DAYS = 30
+_NAMED_SERIES = 5
 
 
 def render_html(template: str, *, base: str, words: Words, **values: Any) -> str:
@@ -55,9 +58,11 @@ def airflow_path_of(what: Instance | RunSheet) -> str:
 
 
 def name_of(clip: Clip) -> str:
-    """Return what a clip is called: its ``map_index_template``, or the id of its task, with the map index if it has one."""
-    mapped = f" [{clip.instance.map_index}]" if clip.instance.map_index >= 0 else ""
-    return clip.label if clip.label and clip.label != str(clip.instance.map_index) else f"{clip.instance.task_id}{mapped}"
+    """Return what a clip is called: its ``map_index_template``, otherwise its task with the map index if it has one."""
+    task_id, map_index = clip.instance.task_id, clip.instance.map_index
+    if clip.label and clip.label != str(map_index):
+        return clip.label
+    return f"{task_id} [{map_index}]" if map_index >= 0 else task_id
 
 
 def query_of(filters: Filters, page: str) -> str:
@@ -110,15 +115,6 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
-    """A day below the chart."""
-
-    x: float
-    anchor: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Series:
     """A DAG of the chart, and what it cost in all; `name` is empty for the small DAGs together."""
 
@@ -128,20 +124,17 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The columns of the last days, ready to be drawn."""
+    """The columns of the last days, ready to be drawn.
+
+    :param marks: the days that are written below: the first, one in the middle, and the last.
+    """
 
     series: list[Series]
     bars: list[Bar]
-    labels: list[Label]
+    marks: list[date]
     highest_usd: float
-    width: int = 720
-    height: int = 120
-    floor: int = 100
-
-
-_NAMED_SERIES = 5
-_DAYS = 30
-_LABEL_EVERY = 7
+    width: int = _CHART_WIDTH
+    height: int = _CHART_HEIGHT
 
 
 def chart_of(days: Iterable[DaySum]) -> Chart:
@@ -160,32 +153,23 @@ def chart_of(days: Iterable[DaySum]) -> Chart:
     last = max(columns, default=date(1970, 1, 1))
     first = last - timedelta(days=_DAYS - 1)
     highest = max(columns.values(), default=0.0)
-    chart = Chart(series, [], [], highest)
-    pitch = chart.width / _DAYS
-    chart.bars.extend(_bars(days, named, first, highest, pitch, chart.floor))
-    for number in range(_DAYS - 1, -1, -_LABEL_EVERY):
-        at_end = number == _DAYS - 1
-        day = first + timedelta(days=number)
-        x = chart.width if at_end else (number + 0.5) * pitch
-        chart.labels.append(Label(round(x, 1), "end" if at_end else "middle", day.strftime("%m-%d")))
-    return chart
+    bars = list(_bars(days, named, first, highest))
+    return Chart(series, bars, [first, first + timedelta(days=_DAYS // 2), last], highest)
 
 
-def _bars(
-    days: Iterable[DaySum], named: list[str], first: date, highest: float, pitch: float, floor: int
-) -> Iterator[Bar]:
-    pieces: dict[tuple[date, int], float] = {}
+def _bars(days: Iterable[DaySum], named: list[str], first: date, highest: float) -> Iterator[Bar]:
+    pieces: Counter[tuple[date, int]] = Counter()
     for row in days:
-        series = named.index(row.dag_id) if row.dag_id in named else _NAMED_SERIES
-        pieces[row.day, series] = pieces.get((row.day, series), 0.0) + row.cost_usd
+        pieces[row.day, named.index(row.dag_id) if row.dag_id in named else _NAMED_SERIES] += row.cost_usd
+    pitch = _CHART_WIDTH / _DAYS
     tops: dict[date, float] = {}
     for (day, series), usd in sorted(pieces.items()):
         if day < first or not usd:
             continue
-        height = usd / highest * (floor - 4)
-        top = tops[day] = tops.get(day, float(floor)) - height
+        height = usd / highest * _CHART_HEIGHT
+        top = tops[day] = tops.get(day, float(_CHART_HEIGHT)) - height
         name = named[series] if series < len(named) else ""
-        x = (day - first).days * pitch + pitch * 0.15
+        x = ((day - first).days + 0.15) * pitch
         yield Bar(series, name, day, usd, round(x, 1), round(top, 2), round(pitch * 0.7, 1), round(height, 2))
 
 

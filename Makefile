@@ -13,6 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup clients demo ui check format test coverage test-system test-system-older test-wheel test-hostile \
+	test-pages screenshots \
 	test-matrix test-preview bench bench-download bench-paid-once constraints clean
 
 help: ## Show what can be made
@@ -114,6 +115,14 @@ $(CELLS:%=.venvs/%/.ready): .venvs/%/.ready: pyproject.toml $(wildcard constrain
 		--constraint constraints/airflow-$(word 1,$(subst -py, ,$*)).txt --editable '.[emulator]' --group $(if $(filter $*,$(COVERED)),dev,test) \
 		$(if $(filter $*,$(WITH_VARIABLES)),--group system)
 	@touch $@
+
+test-pages: $(READY) ## Look at the pages in Airflow with a real Chromium; as root, apt installs it if it is missing
+	@scripts/browser.sh
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --group pages
+	$(BIN)/pytest tests/browser
+
+screenshots: ## Take the pictures of the documentation anew, in a run of those tests
+	@SCREENSHOTS=docs/pictures $(MAKE) --no-print-directory test-pages
 
 bench: $(READY) ## Measure what importing the operators costs a DAG file
 	$(BIN)/python benchmarks/import_time.py

@@ -1,0 +1,221 @@
+"""One real Airflow with videos on disk and in a bucket, and a real Chromium that looks at them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+from playwright.sync_api import sync_playwright
+
+REPOSITORY = Path(__file__).parents[2]
+sys.path += [str(REPOSITORY / "tests" / "system"), str(REPOSITORY / "scripts")]
+
+from airflow_processes import Airflow, wait_for  # noqa: E402
+from demo_media import make_media  # noqa: E402
+
+from airflow_wan.emulator.settings import Settings  # noqa: E402
+from airflow_wan.emulator.testing import RunningEmulator  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, Page
+
+CASE_TIMEOUT_S = 300
+END_S = 180.0
+BUCKET = "films"
+ACCESS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing-secret", "region_name": "us-east-1"}
+# As the kinds of machine ask for that have no way out: without these, Chromium asks its maker for updates.
+FLAGS = ("--disable-background-networking", "--disable-component-update", "--disable-gpu", "--disable-quic")
+RAP = "一个由喷漆所画成的少年从墙上活过来,演唱英文 rap,夜晚铁路桥下,电影级光影"
+HOSTILE = (
+    "<script>document.title = 'taken over'</script><img src=x onerror=alert(1)> **bold** [link](javascript:alert(1)) "
+    "{{ '{{' }} 7 * 7 }} \u202edlrow olleh\u202c שלום עולם &amp; "
+)
+LONG = HOSTILE + "dust glitters in the beam; " * 180
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give these tests the time that a whole Airflow needs to start."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(CASE_TIMEOUT_S))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A DAG run, and the addresses of the pages about it."""
+
+    airflow: Airflow
+    dag_id: str
+    run_id: str
+
+    def page(self, task_id: str, map_index: int = -1) -> str:
+        return f"/wan/video/{self.dag_id}/{quote(self.run_id, safe='')}/{task_id}/{map_index}"
+
+    @property
+    def sheet(self) -> str:
+        return f"/wan/sheet/{self.dag_id}/{quote(self.run_id, safe='')}"
+
+    @property
+    def in_airflow(self) -> str:
+        return f"/dags/{self.dag_id}/runs/{quote(self.run_id, safe='')}"
+
+    def state(self) -> str:
+        return str(self.airflow.rest.get(f"/api/v2/dags/{self.dag_id}/dagRuns/{quote(self.run_id, safe='')}")["state"])
+
+    def has_ended(self) -> bool:
+        return self.state() in {"success", "failed"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the tests look at.
+
+    :param runs: the DAG runs that have ended, by name.
+    :param slow: an emulator whose videos are finished when its clock is turned forward.
+    :param start: starts a run of a DAG; it takes the DAG's id, and its params.
+    """
+
+    airflow: Airflow
+    runs: dict[str, Run]
+    slow: RunningEmulator
+    folder: Path
+    start: Callable[..., Run]
+
+
+@pytest.fixture(scope="session")
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """Start everything, make the videos, and keep the logs if a test fails."""
+    folder = Path(tempfile.mkdtemp(prefix="airflow-wan-browser-"))
+    media = make_media(folder / "media")
+    outside = folder / "outside"
+    with ExitStack() as running:
+        store = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        store.start()
+        running.callback(store.stop)
+        endpoint = f"http://127.0.0.1:{store._server.server_port}"
+        boto3.client("s3", endpoint_url=endpoint, **ACCESS).create_bucket(Bucket=BUCKET)
+        quick, refusing, slow = (
+            running.enter_context(RunningEmulator(Settings(pending_s=pending_s, running_s=running_s, qps_limit=False)))
+            for pending_s, running_s in ((0.5, 1.5), (0.5, 0.5), (1800, 1800))
+        )
+        refusing.add_fault("create", "task_failed", times=None)
+        options = {
+            "AIRFLOW__WAN__POLL_INTERVAL": "1",
+            "AIRFLOW__WAN__OUTPUT_BASE": str(folder / "videos"),
+            "AIRFLOW__WAN__PREVIEW_BASES": json.dumps([str(media), f"s3://aws_default@{BUCKET}"]),
+            "AIRFLOW_CONN_AWS_DEFAULT": _aws_connection(endpoint),
+        } | {
+            f"AIRFLOW_CONN_WAN_{name}": json.dumps({"conn_type": "wan", "password": "sk-browser", "host": one.base_url})
+            for name, one in {"DEFAULT": quick, "REFUSING": refusing, "SLOW": slow}.items()
+        }
+        airflow = running.enter_context(Airflow(folder / "airflow", Path(__file__).parent / "dags", options))
+        wait_for("the DAGs", lambda: len(airflow.rest.get("/api/v2/dags")["dags"]) >= 6, 60)
+
+        def start(dag_id: str, **params: str) -> Run:
+            airflow.rest.patch(f"/api/v2/dags/{dag_id}", {"is_paused": False})
+            conf = {"media": str(media), "videos": str(folder / "videos"), "prompt": "A lamp in the rain."} | params
+            body = {"logical_date": None, "conf": conf}
+            answer = airflow.rest.post(f"/api/v2/dags/{dag_id}/dagRuns", body)
+            return Run(airflow, dag_id, answer["dag_run_id"])
+
+        runs = {
+            "disk": start("rap_portrait", prompt=RAP),
+            "mapped": start("product_clips"),
+            "bucket": start("lighthouse", prompt="A lighthouse in a storm.", videos=f"s3://aws_default@{BUCKET}/day"),
+            "hostile": start("lighthouse", prompt=LONG, videos=str(folder / "videos" / "hostile")),
+            "outside": start("lighthouse", prompt="A lighthouse in the fog.", videos=str(outside)),
+            "refused": start("refused_clip", prompt="A lighthouse, but not so."),
+            "rejected": start("rejected_clip", prompt="The mug turns quickly."),
+        }
+        for name, run in runs.items():
+            wait_for(f"the end of {name}", run.has_ended, END_S)
+        ended = {name: run.state() for name, run in runs.items()}
+        assert ended == dict.fromkeys(runs, "success") | dict.fromkeys(("mapped", "refused", "rejected"), "failed"), (
+            f"not as planned; see {folder}"
+        )
+        yield Stage(airflow, runs, slow, folder, start)
+    if request.session.testsfailed:
+        sys.stderr.write(f"\nThe logs of all processes are kept in {folder}.\n")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _aws_connection(endpoint: str) -> str:
+    connection = {
+        "conn_type": "aws",
+        "login": ACCESS["aws_access_key_id"],
+        "password": ACCESS["aws_secret_access_key"],
+        "extra": {"region_name": ACCESS["region_name"], "endpoint_url": endpoint},
+    }
+    return json.dumps(connection)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Start a Chromium that is installed on this machine; a test run without one fails."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    assert path, "There is no Chromium on this machine: install the package chromium, or set CHROMIUM to its path."
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def look(browser: Browser, stage: Stage) -> Iterator[Callable[..., Page]]:
+    """Return a function that opens a page of Airflow, logged in; what goes wrong in it fails the test.
+
+    Its options: `width` in px, `stored` (Airflow's own settings in the browser), `locale`, `theme` of the system.
+    """
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(
+        address: str,
+        *,
+        width: int = 1280,
+        stored: dict[str, str] | None = None,
+        locale: str = "en-US",
+        theme: Any = "light",
+        **options: Any,
+    ) -> Page:
+        context = browser.new_context(
+            base_url=stage.airflow.url,
+            viewport={"width": width, "height": 860},
+            locale=locale,
+            color_scheme=theme,
+            timezone_id="UTC",
+            permissions=["clipboard-read", "clipboard-write"],
+            **options,
+        )
+        contexts.append(context)
+        context.request.get("/auth/token/login", max_redirects=0)  # leaves the session's cookie
+        if stored:
+            lines = (f"localStorage.setItem({json.dumps(key)}, {json.dumps(value)});" for key, value in stored.items())
+            context.add_init_script("".join(lines))
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    # Chromium asks each server for a favicon.
+    assert [one for one in complaints if "favicon" not in one] == []

@@ -17,7 +17,7 @@ URL_PREFIX = "/wan"
 HAS_VIEWS = get_base_airflow_version_tuple() >= (3, 1)
 """Whether this Airflow shows the views of plugins."""
 
-_ICON = "/wan/static/icon.svg"
+_ICONS = {"icon": "wan/static/icon.svg", "icon_dark_mode": "wan/static/icon_dark.svg"}
 
 # Without a slash at the beginning, Airflow's own pages put their base URL in front.
 _VIEWS = [
@@ -26,12 +26,14 @@ _VIEWS = [
         "href": "wan/video/{DAG_ID}/{RUN_ID}/{TASK_ID}/{MAP_INDEX}",
         "destination": "task_instance",
         "url_route": "wan_video",
+        **_ICONS,
     },
     {
         "name": "Videos",
         "href": "wan/sheet/{DAG_ID}/{RUN_ID}",
         "destination": "dag_run",
         "url_route": "wan_sheet",
+        **_ICONS,
     },
     {
         "name": "Videos",
@@ -39,6 +41,7 @@ _VIEWS = [
         "destination": "nav",
         "category": "browse",
         "url_route": "wan_gallery",
+        **_ICONS,
     },
 ]
 

@@ -1,14 +1,10 @@
-"""What Airflow's database holds of the videos that a user may read, as the pages show it.
-
-Everything here comes from XComs, which any author of a DAG can write: it is checked, cut to size, and never trusted to
-name a file (see `airflow_wan.pages.files`).
-"""
+"""What the pages show. `airflow_wan.pages.views` makes it, and the templates show it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +31,8 @@ class VideoState(StrEnum):
     """It is ordered, or about to be, and its Airflow task goes on."""
     DONE = "done"
     FAILED = "failed"
+    SUBMITTED = "submitted"
+    """The task only submits; the page of the task that waits shows the video."""
     SKIPPED = "skipped"
     UNKNOWN = "unknown"
     """The task has left no facts: it has not begun, or is none of this package's."""
@@ -48,7 +46,8 @@ class ShownFile:
     :param url: where the browser gets it, relative to the page's `base`; None if it cannot be shown.
     :param kind: ``video``, ``image`` or ``audio``; None if that is not known.
     :param problem: why it cannot be shown, and what to set, as a code of the words: ``not_allowed``, ``not_found``,
-        ``not_reachable``, ``elsewhere`` (a web address, which the server never fetches); None if it can be shown.
+        ``not_reachable``, ``replaced`` (by another file), ``elsewhere`` (a web address, which the server never
+        fetches); None if it can be shown.
     :param role: what it was for the request (``first_frame`` …); empty for what came out of it.
     :param sha256: digest of the file, hexadecimal, if the task has left it.
     """
@@ -253,27 +252,3 @@ class GalleryPage:
     month_usd: float = 0.0
     month_seconds: float = 0.0
     month_videos: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class LiveState:
-    """What a waiting page asks for again and again, as JSON.
-
-    :param changed: a text that differs when the page should be loaded anew.
-    """
-
-    state: VideoState
-    airflow_state: str | None
-    waiting_s: float | None
-    ahead: int | None
-    changed: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON."""
-        return {
-            "state": self.state.value,
-            "airflow_state": self.airflow_state,
-            "waiting_s": self.waiting_s,
-            "ahead": self.ahead,
-            "changed": self.changed,
-        }

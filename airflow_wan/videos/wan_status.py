@@ -48,6 +48,8 @@ class WanFailure(TypedDict):
     http_status: int | None
     kept_at: str | None
     """Path or URI of a file that arrived and could not be handed on: a rejected video, or one whose place is taken."""
+    kept_sha256: str | None
+    """Digest of that file, hexadecimal."""
 
 
 class WanStatus(TypedDict, total=False):
@@ -177,6 +179,7 @@ def tell_failure(context: Context, error: BaseException) -> None:
             request_id=error.request_id,
             http_status=error.http_status,
             kept_at=getattr(error, "kept_at", None),
+            kept_sha256=getattr(error, "kept_sha256", None),
         )
     else:
         failure = WanFailure(
@@ -188,6 +191,7 @@ def tell_failure(context: Context, error: BaseException) -> None:
             request_id=None,
             http_status=None,
             kept_at=None,
+            kept_sha256=None,
         )
     known = _told(context)
     wan_task_id = getattr(error, "wan_task_id", None) or known.get("wan_task_id")

@@ -59,4 +59,4 @@ class WanPagesPlugin(AirflowPlugin):
 
     name = "wan_pages"
     fastapi_apps: Any = _BuiltWhenAsked()
-    external_views: list[Any] = _VIEWS if HAS_VIEWS else []  # noqa: RUF012 - Airflow's own type; it removes from it
+    external_views: list[Any] = _VIEWS if HAS_VIEWS else []

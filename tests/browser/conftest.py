@@ -121,7 +121,8 @@ def browser() -> Iterator[Browser]:
 def look(browser: Browser, stage: Stage) -> Iterator[Callable[..., Page]]:
     """Return a function that opens a page of Airflow, logged in; what goes wrong in it fails the test.
 
-    Its options: `width` in px, `stored` (Airflow's own settings in the browser), `locale`, `theme` of the system.
+    Its options: `width` and `height` in px, Airflow's own settings in the browser (`stored`), `locale`, and `theme` of
+    the system.
     """
     complaints: list[str] = []
     contexts = []
@@ -130,6 +131,7 @@ def look(browser: Browser, stage: Stage) -> Iterator[Callable[..., Page]]:
         address: str,
         *,
         width: int = 1280,
+        height: int = 860,
         stored: dict[str, str] | None = None,
         locale: str = "en-US",
         theme: Any = "light",
@@ -137,7 +139,7 @@ def look(browser: Browser, stage: Stage) -> Iterator[Callable[..., Page]]:
     ) -> Page:
         context = browser.new_context(
             base_url=stage.airflow.url,
-            viewport={"width": width, "height": 860},
+            viewport={"width": width, "height": height},
             locale=locale,
             color_scheme=theme,
             timezone_id="UTC",

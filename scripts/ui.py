@@ -11,7 +11,8 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from demo_stage import AIRFLOW, DEMO, confirm_spending, free_port, gateway, prepare_airflow, run_quietly
 
@@ -22,6 +23,10 @@ _LOG = DEMO / "standalone.log"
 _START_S = 180.0
 _STOP_S = 20.0
 _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+_VIDEOS_S = 300.0
+# The DAGs whose videos are made at the first start. Their media are on this machine, so that the pages can show them.
+_PORTRAIT = "example_wan_rap", {"first_frame": f"{DEMO}/media/rap.png"}
+_PRODUCTS = "example_wan_many_clips", {"images": f"{DEMO}/media/products"}
 
 
 def main() -> None:
@@ -38,16 +43,64 @@ def main() -> None:
         print(f"Starting Airflow (log: {_LOG}) …", flush=True)
         with _standalone(url) as airflow, suppress(KeyboardInterrupt):
             _wait_until_healthy(url, airflow)
+            pages = "" if wan.is_real else _pages_about_videos(url)
             print(
-                f"\n  {url}\n\n"
-                "Only this machine can reach this page. There is no login: whoever opens it is an administrator.\n"
-                "Open it, choose the DAG example_wan_rap, and press Trigger. Keep the defaults.\n"
+                f"\n  {url}\n\n{pages}"
+                "Only this machine can reach these pages. There is no login: whoever opens them is an administrator.\n"
+                "For another video, choose the DAG example_wan_rap, and press Trigger. Keep the defaults.\n"
                 f"Videos are saved in {DEMO / 'videos'}. Press Ctrl-C to stop.",
                 flush=True,
             )
             airflow.wait()
             sys.exit(f"Airflow ended unexpectedly. See {_LOG}.")
         print("\nStopped.")
+
+
+def _pages_about_videos(url: str) -> str:
+    """Have some videos made if there are none yet, and return where Airflow shows them."""
+    airflow = _Rest(url)
+    print("Making some videos to look at …", flush=True)
+    runs = [f"/dags/{dag_id}/dagRuns/{airflow.run(dag_id, conf)}" for dag_id, conf in (_PORTRAIT, _PRODUCTS)]
+    airflow.wait_for_end(runs)
+    portrait, products = (url + run.replace("dagRuns", "runs") for run in runs)
+    return (
+        f"  a video                 {portrait}/tasks/wait/plugin/wan_video\n"
+        f"  the videos of a DAG run {products}/plugin/wan_sheet\n"
+        f"  all videos              {url}/plugin/wan_gallery\n\n"
+    )
+
+
+class _Rest:
+    """Airflow's REST API, as an administrator."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._token = ""
+        self._token = self._call("GET", "/auth/token")["access_token"]
+
+    def run(self, dag_id: str, conf: dict[str, str]) -> str:
+        """Return the id of a run of a DAG that has succeeded, as it stands in addresses; start one if there is none."""
+        runs = f"/dags/{dag_id}/dagRuns"
+        known = self._call("GET", f"/api/v2{runs}?order_by=-run_after&state=success&limit=1")["dag_runs"]
+        if not known:
+            self._call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})
+            known = [self._call("POST", f"/api/v2{runs}", {"logical_date": None, "conf": conf})]
+        return quote(known[0]["dag_run_id"])
+
+    def wait_for_end(self, runs: list[str]) -> None:
+        """Return when these runs have ended, or when that takes too long."""
+        deadline = time.monotonic() + _VIDEOS_S
+        while time.monotonic() < deadline:
+            if {self._call("GET", f"/api/v2{run}")["state"] for run in runs} <= {"success", "failed"}:
+                return
+            time.sleep(1)
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(self._url + path, data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
 
 
 def _asked_port() -> int | None:

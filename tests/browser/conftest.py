@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import boto3
 import pytest
@@ -19,10 +18,13 @@ from moto.server import ThreadedMotoServer
 from playwright.sync_api import sync_playwright
 
 REPOSITORY = Path(__file__).parents[2]
-sys.path += [str(REPOSITORY / "tests" / "system"), str(REPOSITORY / "scripts")]
+# Each request to the store would be a line in the report of a failed test.
+logging.getLogger("werkzeug").setLevel(logging.WARNING)
+sys.path += [str(REPOSITORY / folder) for folder in ("tests/browser", "tests/system", "scripts")]
 
 from airflow_processes import Airflow, wait_for  # noqa: E402
 from demo_media import make_media  # noqa: E402
+from page_stage import ACCESS, BUCKET, LONG, RAP, Run, Stage, aws_connection, wan_connection  # noqa: E402
 
 from airflow_wan.emulator.settings import Settings  # noqa: E402
 from airflow_wan.emulator.testing import RunningEmulator  # noqa: E402
@@ -34,16 +36,8 @@ if TYPE_CHECKING:
 
 CASE_TIMEOUT_S = 300
 END_S = 180.0
-BUCKET = "films"
-ACCESS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing-secret", "region_name": "us-east-1"}
 # As the kinds of machine ask for that have no way out: without these, Chromium asks its maker for updates.
 FLAGS = ("--disable-background-networking", "--disable-component-update", "--disable-gpu", "--disable-quic")
-RAP = "一个由喷漆所画成的少年从墙上活过来,演唱英文 rap,夜晚铁路桥下,电影级光影"
-HOSTILE = (
-    "<script>document.title = 'taken over'</script><img src=x onerror=alert(1)> **bold** [link](javascript:alert(1)) "
-    "{{ '{{' }} 7 * 7 }} \u202edlrow olleh\u202c שלום עולם &amp; "
-)
-LONG = HOSTILE + "dust glitters in the beam; " * 180
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,48 +45,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.timeout(CASE_TIMEOUT_S))
-
-
-@dataclass(frozen=True)
-class Run:
-    """A DAG run, and the addresses of the pages about it."""
-
-    airflow: Airflow
-    dag_id: str
-    run_id: str
-
-    def page(self, task_id: str, map_index: int = -1) -> str:
-        return f"/wan/video/{self.dag_id}/{quote(self.run_id, safe='')}/{task_id}/{map_index}"
-
-    @property
-    def sheet(self) -> str:
-        return f"/wan/sheet/{self.dag_id}/{quote(self.run_id, safe='')}"
-
-    @property
-    def in_airflow(self) -> str:
-        return f"/dags/{self.dag_id}/runs/{quote(self.run_id, safe='')}"
-
-    def state(self) -> str:
-        return str(self.airflow.rest.get(f"/api/v2/dags/{self.dag_id}/dagRuns/{quote(self.run_id, safe='')}")["state"])
-
-    def has_ended(self) -> bool:
-        return self.state() in {"success", "failed"}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What the tests look at.
-
-    :param runs: the DAG runs that have ended, by name.
-    :param slow: an emulator whose videos are finished when its clock is turned forward.
-    :param start: starts a run of a DAG; it takes the DAG's id, and its params.
-    """
-
-    airflow: Airflow
-    runs: dict[str, Run]
-    slow: RunningEmulator
-    folder: Path
-    start: Callable[..., Run]
 
 
 @pytest.fixture(scope="session")
@@ -116,9 +68,9 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
             "AIRFLOW__WAN__POLL_INTERVAL": "1",
             "AIRFLOW__WAN__OUTPUT_BASE": str(folder / "videos"),
             "AIRFLOW__WAN__PREVIEW_BASES": json.dumps([str(media), f"s3://aws_default@{BUCKET}"]),
-            "AIRFLOW_CONN_AWS_DEFAULT": _aws_connection(endpoint),
+            "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(endpoint),
         } | {
-            f"AIRFLOW_CONN_WAN_{name}": json.dumps({"conn_type": "wan", "password": "sk-browser", "host": one.base_url})
+            f"AIRFLOW_CONN_WAN_{name}": wan_connection(one.base_url)
             for name, one in {"DEFAULT": quick, "REFUSING": refusing, "SLOW": slow}.items()
         }
         airflow = running.enter_context(Airflow(folder / "airflow", Path(__file__).parent / "dags", options))
@@ -153,16 +105,6 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _aws_connection(endpoint: str) -> str:
-    connection = {
-        "conn_type": "aws",
-        "login": ACCESS["aws_access_key_id"],
-        "password": ACCESS["aws_secret_access_key"],
-        "extra": {"region_name": ACCESS["region_name"], "endpoint_url": endpoint},
-    }
-    return json.dumps(connection)
-
-
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Start a Chromium that is installed on this machine; a test run without one fails."""
@@ -179,7 +121,8 @@ def browser() -> Iterator[Browser]:
 def look(browser: Browser, stage: Stage) -> Iterator[Callable[..., Page]]:
     """Return a function that opens a page of Airflow, logged in; what goes wrong in it fails the test.
 
-    Its options: `width` in px, `stored` (Airflow's own settings in the browser), `locale`, `theme` of the system.
+    Its options: `width` and `height` in px, Airflow's own settings in the browser (`stored`), `locale`, and `theme` of
+    the system.
     """
     complaints: list[str] = []
     contexts = []
@@ -188,6 +131,7 @@ def look(browser: Browser, stage: Stage) -> Iterator[Callable[..., Page]]:
         address: str,
         *,
         width: int = 1280,
+        height: int = 860,
         stored: dict[str, str] | None = None,
         locale: str = "en-US",
         theme: Any = "light",
@@ -195,7 +139,7 @@ def look(browser: Browser, stage: Stage) -> Iterator[Callable[..., Page]]:
     ) -> Page:
         context = browser.new_context(
             base_url=stage.airflow.url,
-            viewport={"width": width, "height": 860},
+            viewport={"width": width, "height": height},
             locale=locale,
             color_scheme=theme,
             timezone_id="UTC",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import HOSTILE
+from page_stage import HOSTILE
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Stage
+    from page_stage import Stage
     from playwright.sync_api import Page
 
 NARROW_PX = 390

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Stage
+    from page_stage import Stage
     from playwright.sync_api import Page
 
 

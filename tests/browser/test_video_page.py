@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import HOSTILE, LONG, RAP
+from page_stage import HOSTILE, LONG, RAP
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Stage
+    from page_stage import Stage
     from playwright.sync_api import Page
 
 PLAYED = "() => document.querySelector('video.player').currentTime > 0.3"

@@ -10,7 +10,7 @@ from airflow_wan.operators.wan import WanImageToVideoOperator, WanTextToVideoOpe
 
 # Each run names the folder of the media, and where its videos go: a folder or a bucket.
 PARAMS = {"media": Param("", type="string"), "videos": Param("", type="string"), "prompt": Param("", type="string")}
-SHORT: dict[str, Any] = {"duration": 2, "resolution": "480P", "retries": 0}
+SHORT: dict[str, Any] = {"duration": 2, "resolution": "720P", "retries": 0}
 
 
 def order_another_length(_context: Any) -> None:
@@ -62,7 +62,7 @@ with DAG("lighthouse", schedule=None, params=PARAMS):
         ratio="16:9",
         model="wan2.7-t2v",
         output_path="{{ params.videos }}/lighthouse.mp4",
-        **SHORT | {"resolution": "720P"},
+        **SHORT,
     )
 
 with DAG("refused_clip", schedule=None, params=PARAMS):
@@ -72,7 +72,7 @@ with DAG("refused_clip", schedule=None, params=PARAMS):
         ratio="16:9",
         wan_conn_id="wan_refusing",
         output_path="{{ params.videos }}/refused.mp4",
-        **SHORT | {"resolution": "720P"},
+        **SHORT,
     )
 
 with DAG("rejected_clip", schedule=None, params=PARAMS):

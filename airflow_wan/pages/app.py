@@ -78,7 +78,9 @@ def _instance(dag_id: str, run_id: str, task_id: str, map_index: str) -> Instanc
     return Instance(dag_id, run_id, task_id, int(map_index))
 
 
-def _filters(dag_id: str = "", model: str = "", state: str = "", since: str = "", until: str = "", text: str = "") -> Filters:
+def _filters(
+    dag_id: str = "", model: str = "", state: str = "", since: str = "", until: str = "", text: str = ""
+) -> Filters:
     """Return what a form has sent; what makes no sense counts as not sent."""
     return Filters(
         dag_id=_text(dag_id),
@@ -158,7 +160,9 @@ def _file(request: Request, session: SessionDep, instance: InstanceDep, what: st
         "Accept-Ranges": "bytes",
         "ETag": served.etag,
         # The address holds the digest, so the file behind it never changes.
-        "Cache-Control": "private, max-age=31536000, immutable" if request.query_params.get("v") else "private, no-cache",
+        "Cache-Control": "private, max-age=31536000, immutable"
+        if request.query_params.get("v")
+        else "private, no-cache",
         "Content-Encoding": "identity",  # Airflow compresses what has none, and then the parts do not fit
         "Content-Type": served.media_type,
     }

@@ -200,9 +200,7 @@ def sum_of_run(session: Session, dag_id: str, run_id: str) -> Sum:
     return sum((one for _, _, one in _amounts(session, where)), Sum())
 
 
-def sums_by_day(
-    session: Session, dag_ids: Collection[str], filters: Filters, today: date
-) -> tuple[list[DaySum], Sum]:
+def sums_by_day(session: Session, dag_ids: Collection[str], filters: Filters, today: date) -> tuple[list[DaySum], Sum]:
     """Return the sums of the last days by day and DAG, the newest day first, and those of this calendar month.
 
     :param dag_ids: the DAGs that the user may read.

@@ -305,9 +305,7 @@ def _ask_store(address: str, ask: Callable[[], Any]) -> Any:
     except NotShown:
         raise
     except Exception as error:  # noqa: BLE001 - each store has errors of its own, and none of them is for the browser
-        log.warning(
-            "%s cannot be read: %s: %s", address, type(error).__name__, redact_beginning(str(error), 500)
-        )
+        log.warning("%s cannot be read: %s: %s", address, type(error).__name__, redact_beginning(str(error), 500))
         raise NotShown("not_reachable") from None
 
 

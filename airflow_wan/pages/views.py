@@ -148,9 +148,7 @@ def run_sheet(session: Session, dag_id: str, run_id: str) -> RunSheet:
     )
 
 
-def gallery_page(
-    session: Session, dag_ids: Collection[str], filters: Filters, page: str, today: date
-) -> GalleryPage:
+def gallery_page(session: Session, dag_ids: Collection[str], filters: Filters, page: str, today: date) -> GalleryPage:
     """Return a page of the gallery.
 
     :param dag_ids: the DAGs with videos that the user may read.
@@ -192,9 +190,7 @@ def _clip(row: Row) -> Clip:
     )
 
 
-def _shown(
-    row: Row, what: str, kind: str | None, why_not: Callable[[Wanted], Problem | None]
-) -> ShownFile | None:
+def _shown(row: Row, what: str, kind: str | None, why_not: Callable[[Wanted], Problem | None]) -> ShownFile | None:
     """Return a file as a page shows it; None if the task has left no word of one.
 
     :param why_not: tells whether it can be shown.
@@ -222,9 +218,7 @@ def _kind_of(source: Source) -> str:
 
 def _failure(row: Row) -> Failure | None:
     if row.status and (left := row.status.failure) and row.status.state == "failed":
-        return Failure(
-            left.kind, left.message, left.advice, left.billed, left.code, left.request_id, left.http_status
-        )
+        return Failure(left.kind, left.message, left.advice, left.billed, left.code, left.request_id, left.http_status)
     if row.status is None or row.state not in (VideoState.FAILED, VideoState.SKIPPED):
         return None
     wan_task_id = row.status.wan_task_id

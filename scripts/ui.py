@@ -24,9 +24,8 @@ _START_S = 180.0
 _STOP_S = 20.0
 _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 _VIDEOS_S = 300.0
-# The DAGs whose videos are made at the first start. Their media are on this machine, so that the pages can show them.
-_PORTRAIT = "example_wan_rap", {"first_frame": f"{DEMO}/media/rap.png"}
-_PRODUCTS = "example_wan_many_clips", {"images": f"{DEMO}/media/products"}
+# The DAGs whose videos are made at the first start.
+_PORTRAIT, _PRODUCTS = "example_wan_rap", "example_wan_many_clips"
 
 
 def main() -> None:
@@ -60,9 +59,14 @@ def _pages_about_videos(url: str) -> str:
     """Have some videos made if there are none yet, and return where Airflow shows them."""
     airflow = _Rest(url)
     print("Making some videos to look at …", flush=True)
-    runs = [f"/dags/{dag_id}/dagRuns/{airflow.run(dag_id, conf)}" for dag_id, conf in (_PORTRAIT, _PRODUCTS)]
-    airflow.wait_for_end(runs)
-    portrait, products = (url + run.replace("dagRuns", "runs") for run in runs)
+    for dag_id in (_PORTRAIT, _PRODUCTS):
+        airflow.unpause(dag_id)
+    if airflow.last_run(_PORTRAIT) is None:
+        # A picture on this machine is one that the page can show.
+        airflow.trigger(_PORTRAIT, {"first_frame": f"{DEMO}/media/rap.png"})
+    portrait, products = (
+        f"{url}/dags/{dag_id}/runs/{quote(airflow.run_that_has_ended(dag_id))}" for dag_id in (_PORTRAIT, _PRODUCTS)
+    )
     return (
         f"  a video                 {portrait}/tasks/wait/plugin/wan_video\n"
         f"  the videos of a DAG run {products}/plugin/wan_sheet\n"
@@ -78,22 +82,25 @@ class _Rest:
         self._token = ""
         self._token = self._call("GET", "/auth/token")["access_token"]
 
-    def run(self, dag_id: str, conf: dict[str, str]) -> str:
-        """Return the id of a run of a DAG that has succeeded, as it stands in addresses; start one if there is none."""
-        runs = f"/dags/{dag_id}/dagRuns"
-        known = self._call("GET", f"/api/v2{runs}?order_by=-run_after&state=success&limit=1")["dag_runs"]
-        if not known:
-            self._call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})
-            known = [self._call("POST", f"/api/v2{runs}", {"logical_date": None, "conf": conf})]
-        return quote(known[0]["dag_run_id"])
+    def unpause(self, dag_id: str) -> None:
+        self._call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})
 
-    def wait_for_end(self, runs: list[str]) -> None:
-        """Return when these runs have ended, or when that takes too long."""
+    def trigger(self, dag_id: str, conf: dict[str, str]) -> None:
+        self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})
+
+    def last_run(self, dag_id: str) -> dict[str, Any] | None:
+        runs = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns?order_by=-run_after&limit=1")["dag_runs"]
+        return runs[0] if runs else None
+
+    def run_that_has_ended(self, dag_id: str) -> str:
+        """Return the id of the last run of a DAG once it has ended."""
         deadline = time.monotonic() + _VIDEOS_S
         while time.monotonic() < deadline:
-            if {self._call("GET", f"/api/v2{run}")["state"] for run in runs} <= {"success", "failed"}:
-                return
+            run = self.last_run(dag_id)
+            if run and run["state"] in {"success", "failed"}:
+                return str(run["dag_run_id"])
             time.sleep(1)
+        sys.exit(f"The DAG {dag_id} did not end. See {_LOG}.")
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}

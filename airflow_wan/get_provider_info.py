@@ -25,6 +25,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": "Wan", "python-modules": ["airflow_wan.operators.wan"]}],
         "sensors": [{"integration-name": "Wan", "python-modules": ["airflow_wan.sensors.wan"]}],
         "triggers": [{"integration-name": "Wan", "python-modules": ["airflow_wan.triggers.wan"]}],
+        "extra-links": ["airflow_wan.videos.extra_link.VideoLink"],
         "filesystems": ["airflow_wan.fs.oss"],
         "connection-types": [
             {

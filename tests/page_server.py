@@ -1,4 +1,4 @@
-"""The pages in Airflow's own API server, in this process: its app, its database, and an auth manager with rights by DAG."""
+"""The pages in Airflow's own app, in this process: its database, and an auth manager with rights by DAG."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from airflow_wan.redaction import secrets_in
 from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.airflow_errors import errors_for_airflow
+from airflow_wan.videos.extra_link import VideoLink
 from airflow_wan.videos.job import VideoJob, longest_wait_s, prepare_job, resume
 from airflow_wan.videos.output_path import path_text
 from airflow_wan.videos.wan_status import tell_purchase
@@ -109,6 +110,7 @@ class WanSubmitVideoOperator(BaseOperator):
         "extra_body": "json",
     }
     ui_color = "#e3e7fb"
+    operator_extra_links = (VideoLink(),)
 
     leaves_wan_order: ClassVar[bool] = True
     """Tells a sensor downstream that this task leaves what it ordered in XCom."""

@@ -79,7 +79,7 @@ def _instance(dag_id: str, run_id: str, task_id: str, map_index: str) -> Instanc
 
 
 def _filters(
-    dag_id: str = "", model: str = "", state: str = "", since: str = "", until: str = "", text: str = ""
+    *, dag_id: str = "", model: str = "", state: str = "", since: str = "", until: str = "", text: str = ""
 ) -> Filters:
     """Return what a form has sent; what makes no sense counts as not sent."""
     return Filters(

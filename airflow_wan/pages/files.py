@@ -42,8 +42,8 @@ Problem = Literal["elsewhere", "not_allowed", "not_found", "not_reachable", "rep
 """Why a file cannot be shown: at a web address; outside the bases; not there; in a store that cannot be read; or
 another file by now, as far as it can be told."""
 
-PIECE_BYTES = 256 * 1024
-"""A file is read and sent in pieces of this size."""
+PIECE_BYTES = 1024 * 1024
+"""A file is read and sent in pieces of this size. Each is one request to a store."""
 
 MAX_HASHED_BYTES = 2 * 1024**3
 """A larger file is not shown: a video has some MB, and the whole file is read once to compare its digest."""
@@ -131,15 +131,24 @@ def open_file(wanted: Wanted) -> ServedFile:
     """
     opened = _open(wanted.path)
     try:
-        media_type = type_of(_read(opened, 0, 16))
-        if media_type is None:
-            raise NotShown("not_allowed")
-        if not _has_digest(opened, wanted):
-            raise NotShown("replaced")
+        media_type = _checked_type(opened, wanted)
     except BaseException:
         opened.close()
         raise
     return ServedFile(opened, media_type, f'"{hashlib.sha256(opened.version.encode()).hexdigest()[:32]}"')
+
+
+def _checked_type(opened: _Opened, wanted: Wanted) -> str:
+    """Return the media type of a file that may be served.
+
+    :raises NotShown: when it is no medium, or not the file that is wanted.
+    """
+    media_type = type_of(_read(opened, 0, 16))
+    if media_type is None:
+        raise NotShown("not_allowed")
+    if not _has_digest(opened, wanted):
+        raise NotShown("replaced")
+    return media_type
 
 
 def why_not_shown(wanted: Wanted) -> Problem | None:
@@ -250,7 +259,8 @@ def _open(path: str) -> _Opened:
     allowed = _allowed(path)
     if not is_object(allowed.address):
         return _open_local(allowed)
-    return _ask_store(allowed.address, lambda: _open_stored(allowed.address))
+    stored: _StoredFile = _ask_store(allowed.address, lambda: _open_stored(allowed.address))
+    return stored
 
 
 def _open_local(allowed: _Allowed) -> _LocalFile:
@@ -262,15 +272,12 @@ def _open_local(allowed: _Allowed) -> _LocalFile:
         )
     except OSError:
         raise NotShown("not_found") from None
-    try:
-        is_file = os.fstat(descriptor)
-        if not stat.S_ISREG(is_file.st_mode) or not _is_under(_path_of(descriptor), allowed.bases):
-            raise NotShown("not_allowed")
-    except BaseException:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or not _is_under(_path_of(descriptor), allowed.bases):
         os.close(descriptor)
-        raise
-    version = f"{is_file.st_dev}:{is_file.st_ino}:{is_file.st_size}:{is_file.st_mtime_ns}:{is_file.st_ctime_ns}"
-    return _LocalFile(descriptor, is_file.st_size, version)
+        raise NotShown("not_allowed")
+    version = f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
+    return _LocalFile(descriptor, found.st_size, version)
 
 
 def _path_of(descriptor: int) -> str:
@@ -342,7 +349,7 @@ class _Digests:
                 return self._known[opened.version]
         digest, at = hashlib.sha256(), 0
         while at < opened.size:
-            piece = _read(opened, at, min(4 * PIECE_BYTES, opened.size - at))
+            piece = _read(opened, at, min(PIECE_BYTES, opened.size - at))
             if not piece:
                 raise NotShown("not_found")
             digest.update(piece)

@@ -112,7 +112,7 @@ def task_video(session: Session, instance: Instance, dag_ids: Collection[str]) -
         bytes=video.bytes if video else None,
         seed=video.seed if video and video.seed is not None else _number_in(parameters, "seed"),
         timeline=tuple(_timeline(status)) if status else (),
-        estimated_usd=(status and status.estimated_usd) if video is None else video.estimated_cost_usd,
+        estimated_usd=video.estimated_cost_usd if video else status.estimated_usd if status else None,
         cost_usd=video.video_cost_usd if video else None,
         cost_is_estimate=video.cost_is_estimate if video else True,
         spent_usd=video.spent_usd if video else None,
@@ -181,12 +181,12 @@ def _clip(row: Row) -> Clip:
         model=(video and video.model) or (status and status.model) or None,
         prompt=prompt and (prompt if len(prompt) <= _MAX_PROMPT_CHARS else f"{prompt[: _MAX_PROMPT_CHARS - 1]}…"),
         duration_s=video.duration_s if video else None,
-        cost_usd=video.video_cost_usd if video else status and status.estimated_usd,
+        cost_usd=video.video_cost_usd if video else status.estimated_usd if status else None,
         cost_is_estimate=video.cost_is_estimate if video else True,
         at=row.at,
         poster=_shown(row, "poster", "image", why_not_shown),
         file=_shown(row, "video", "video", why_not_shown) or _shown(row, "rejected", "video", why_not_shown),
-        summary=failure and failure.message[:_MAX_PROMPT_CHARS],
+        summary=failure.message[:_MAX_PROMPT_CHARS] if failure else None,
     )
 
 

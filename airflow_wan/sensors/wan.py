@@ -24,6 +24,7 @@ from airflow_wan.hooks.wan import WanHook
 from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.airflow_errors import as_airflow_error, errors_for_airflow, fail_for_good
+from airflow_wan.videos.extra_link import VideoLink
 from airflow_wan.videos.job import ask, longest_wait_s, prepare_job, resume
 from airflow_wan.videos.output_path import path_text
 from airflow_wan.videos.wan_status import tell_failure
@@ -71,6 +72,7 @@ class WanVideoSensor(BaseSensorOperator):
 
     template_fields: Sequence[str] = ("wan_task_id", "output_path", "wan_conn_id")
     ui_color = "#efe6f7"
+    operator_extra_links = (VideoLink(),)
 
     _running: tuple[str, WanHook] | None = None
     """The Wan task that a kill would leave behind, and the hook that reaches it."""

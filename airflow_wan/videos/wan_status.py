@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from airflow_wan.exceptions import WanError
 from airflow_wan.purchases.siblings import map_index_of
@@ -203,9 +203,9 @@ def _told(context: Context) -> WanStatus:
     instance, task = context["ti"], context["task"]
     told = instance.xcom_pull(task_ids=instance.task_id, key=WAN_STATUS_KEY, map_indexes=map_index_of(instance))
     if isinstance(told, Mapping):
-        return WanStatus(**told)  # type: ignore[typeddict-item] # our own
+        return cast("WanStatus", dict(told))
     wanted = {name: getattr(task, name, None) for name in ("model", "prompt", "wan_task_id")}
-    return WanStatus(**{name: text if isinstance(text, str) else None for name, text in wanted.items()})  # type: ignore[typeddict-item]
+    return cast("WanStatus", {name: text if isinstance(text, str) else None for name, text in wanted.items()})
 
 
 def _tell(context: Context, status: WanStatus) -> None:

@@ -245,7 +245,7 @@ def test_an_xcom_that_makes_no_sense_breaks_no_page(pages: PageServer, key: str,
         f"video/{where}",
         f"sheet/{READABLE}/{quote(RUN, safe='')}",
         "gallery",
-        f"gallery?text=clouds&state=done",
+        "gallery?text=clouds&state=done",
     ):
         answer = pages.get(route)
         assert answer.status_code == 200

@@ -103,7 +103,9 @@ def add_rows(rows: list[tuple[Any, ...]]) -> None:
             session.add(DagModel(dag_id=dag_id, bundle_name="tests", fileloc="/dags/x.py", timetable_type="x"))
         session.flush()
         wanted = dict.fromkeys((row[0], row[1]) for row in rows)
-        known = {(run.dag_id, run.run_id): run.id for run in session.execute(select(DagRun.dag_id, DagRun.run_id, DagRun.id))}
+        known = {
+            (run.dag_id, run.run_id): run.id for run in session.execute(select(DagRun.dag_id, DagRun.run_id, DagRun.id))
+        }
         new = [key for key in wanted if key not in known]
         first = max(known.values(), default=0) + 1
         if new:
@@ -142,23 +144,22 @@ def add_rows(rows: list[tuple[Any, ...]]) -> None:
                 for dag_id, run_id, task_id, map_index, state, label, _, _ in rows
             ],
         )
-        session.execute(
-            XComModel.__table__.insert(),
-            [
-                {
-                    "dag_run_id": known[dag_id, run_id],
-                    "dag_id": dag_id,
-                    "run_id": run_id,
-                    "task_id": task_id,
-                    "map_index": map_index,
-                    "key": key,
-                    "value": value,
-                    "timestamp": at,
-                }
-                for dag_id, run_id, task_id, map_index, _, _, at, xcoms in rows
-                for key, value in xcoms.items()
-            ],
-        )
+        left = [
+            {
+                "dag_run_id": known[dag_id, run_id],
+                "dag_id": dag_id,
+                "run_id": run_id,
+                "task_id": task_id,
+                "map_index": map_index,
+                "key": key,
+                "value": value,
+                "timestamp": at,
+            }
+            for dag_id, run_id, task_id, map_index, _, _, at, xcoms in rows
+            for key, value in xcoms.items()
+        ]
+        if left:
+            session.execute(XComModel.__table__.insert(), left)
 
 
 def video_of(path: object, content: bytes = MP4, **facts: Any) -> dict[str, Any]:
@@ -242,7 +243,10 @@ def serving() -> Iterator[TestClient]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW__CORE__AUTH_MANAGER", f"{ByDag.__module__}.{ByDag.__qualname__}")
-        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "a-secret-of-the-tests-that-is-long-enough-0123456789-0123456789")
+        patch.setenv(
+            "AIRFLOW__API_AUTH__JWT_SECRET",
+            "a-secret-of-the-tests-that-is-as-long-as-it-has-to-be-0123456789-0123456789",
+        )
         airflow_app.purge_cached_app()
         with TestClient(airflow_app.create_app(apps="core"), raise_server_exceptions=False) as client:
             yield client

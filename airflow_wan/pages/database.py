@@ -24,7 +24,7 @@ from airflow_wan.videos.wan_status import WAN_STATUS_KEY
 from airflow_wan.videos.wan_video import WAN_VIDEO_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -172,14 +172,14 @@ def newest_rows(
             )
         )
     query = query.order_by(status.dag_run_id.desc(), status.task_id, status.map_index).limit(PAGE_CLIPS + 1)
-    found = session.execute(query).all()
-    shown = found[:PAGE_CLIPS]
-    rows = {row.instance: row for row in _rows(session, [Instance(*keys) for _, *keys in shown])}
-    in_order = [rows[instance] for _, *keys in shown if (instance := Instance(*keys)) in rows]
+    found = [(run, Instance(*names)) for run, *names in session.execute(query)]
+    shown = [instance for _, instance in found[:PAGE_CLIPS]]
+    rows = {row.instance: row for row in _rows(session, shown)}
+    in_order = [rows[instance] for instance in shown if instance in rows]
     if len(found) <= PAGE_CLIPS:
         return in_order, None
-    last = shown[-1]
-    return in_order, f"{last.dag_run_id}.{last.map_index}.{last.task_id}"
+    last_run, last = found[PAGE_CLIPS - 1]
+    return in_order, f"{last_run}.{last.map_index}.{last.task_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +211,9 @@ def sums_by_day(session: Session, dag_ids: Collection[str], filters: Filters, to
     where = and_(
         XComModel.dag_id.in_({filters.dag_id} & set(dag_ids) if filters.dag_id else dag_ids),
         XComModel.timestamp >= _midnight(min(first_day, first_of_month)),
-        _field(session, XComModel, "model") == filters.model if filters.model else True,
     )
+    if filters.model:
+        where = and_(where, _field(session, XComModel, "model") == filters.model)
     days: defaultdict[tuple[date, str], Sum] = defaultdict(Sum)
     month = Sum()
     for dag_id, at, amount in _amounts(session, where):
@@ -229,6 +230,7 @@ def usual_wait(session: Session, dag_ids: Collection[str], status: Status) -> Us
     """Return how long the last finished videos of the same model and resolution took; None if there are none."""
     if status.model is None:
         return None
+    resolution = _field(session, XComModel, "resolution")
     query = (
         select(_text(XComModel))
         .where(
@@ -236,7 +238,7 @@ def usual_wait(session: Session, dag_ids: Collection[str], status: Status) -> Us
             XComModel.dag_id.in_(dag_ids),
             _field(session, XComModel, "state") == "done",
             _field(session, XComModel, "model") == status.model,
-            _field(session, XComModel, "resolution") == status.resolution if status.resolution else True,
+            resolution == status.resolution if status.resolution else resolution.is_(None),
         )
         .order_by(XComModel.dag_run_id.desc())
         .limit(_KNOWN_WAITS)
@@ -335,15 +337,10 @@ def _amounts(session: Session, where: Any) -> Iterator[tuple[str, datetime, Sum]
         where,
         XComModel.key == WAN_STATUS_KEY,
         _field(session, XComModel, "state") == "failed",
-        _field(session, XComModel, ("failure", "billed")).in_(_true_of(session)),
+        _field(session, XComModel, ("failure", "billed")).in_(("true", "1")),  # SQLite has no true
     )
     for dag_id, at, amount in session.execute(query):
         yield dag_id, at, Sum(0, 0.0, _amount(amount))
-
-
-def _true_of(session: Session) -> Iterable[Any]:
-    """Return what the database makes of a true of JSON when it is asked for as text."""
-    return (1,) if session.get_bind().dialect.name == "sqlite" else ("true",)
 
 
 def _amount(value: object) -> float:
@@ -357,7 +354,7 @@ def _amount(value: object) -> float:
 
 def _field(session: Session, xcom: Any, name: str | tuple[str, ...]) -> Any:
     """Return a field of an XCom's JSON, as text. What is no JSON, which only SQLite can hold, has none."""
-    field = xcom.value[name].as_string()
+    field = cast(xcom.value[name].as_string(), Text)  # SQLAlchemy 1.4 leaves SQLite's numbers as they are
     if session.get_bind().dialect.name == "sqlite":
         return case((func.json_valid(cast(xcom.value, Text)) == 1, field))
     return field

@@ -70,7 +70,10 @@ def test_a_user_without_the_dag_sees_nothing_of_it(pages: PageServer, route: str
 
 def test_the_gallery_has_only_the_dags_that_the_user_may_read(pages: PageServer) -> None:
     pages.leave("film", wan_status=status_of(prompt="open"), wan_video=video_of(pages.video(), spent_usd=0.25))
-    hidden = {"wan_status": status_of(prompt="unseen", model="unseen-model"), "wan_video": video_of("/x.mp4", spent_usd=9)}
+    hidden = {
+        "wan_status": status_of(prompt="unseen", model="unseen-model"),
+        "wan_video": video_of("/x.mp4", spent_usd=9),
+    }
     pages.leave("film", dag_id=FOREIGN, **hidden)
 
     some, every = pages.get("gallery", user=f"viewer:{READABLE}").text, pages.get("gallery", user="viewer").text
@@ -186,7 +189,9 @@ def test_a_path_at_which_a_later_run_has_put_its_video_says_so(pages: PageServer
     assert "A later run has probably put its video there" in pages.get(f"video/{where}").text
 
 
-@pytest.mark.parametrize("content", [b"<html><script>alert(1)</script></html>", b"<svg onload=alert(1)>", b"%PDF-1.7", b""])
+@pytest.mark.parametrize(
+    "content", [b"<html><script>alert(1)</script></html>", b"<svg onload=alert(1)>", b"%PDF-1.7", b""]
+)
 def test_only_videos_pictures_and_sounds_are_served(pages: PageServer, content: bytes) -> None:
     path = pages.video(content)
     where = pages.leave("film", wan_status=status_of(), wan_video=video_of(path, content))
@@ -236,10 +241,15 @@ def test_an_xcom_that_makes_no_sense_breaks_no_page(pages: PageServer, key: str,
     where = pages.leave("film", **{"wan_status": status_of(), "wan_video": video_of(pages.video()), key: value})
     leave_clip(pages, run_id="another")
 
-    for route in (f"video/{where}", f"sheet/{READABLE}/{quote(RUN, safe='')}", "gallery", f"gallery?text=clouds&state=done"):
+    for route in (
+        f"video/{where}",
+        f"sheet/{READABLE}/{quote(RUN, safe='')}",
+        "gallery",
+        f"gallery?text=clouds&state=done",
+    ):
         answer = pages.get(route)
         assert answer.status_code == 200
-        assert "<script>\"" not in answer.text
+        assert '<script>"' not in answer.text
     assert f"{READABLE}/another/film/-1/video" in pages.get("gallery").text
 
 
@@ -320,7 +330,9 @@ def test_a_poster_and_a_rejected_file_are_served(pages: PageServer) -> None:
     assert "This file was rejected" in pages.get(f"video/{failed}").text
 
 
-@pytest.mark.parametrize("route", [*ROUTES, "gallery?state=x&since=9999-99-99&page=~~~&text=%00", f"file/{PATH}/nothing"])
+@pytest.mark.parametrize(
+    "route", [*ROUTES, "gallery?state=x&since=9999-99-99&page=~~~&text=%00", f"file/{PATH}/nothing"]
+)
 def test_every_answer_keeps_scripts_and_frames_out(pages: PageServer, route: str) -> None:
     leave_clip(pages)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 REPOSITORY = Path(__file__).parents[2]
 # Each request to the store would be a line in the report of a failed test.
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 CASE_TIMEOUT_S = 300
 END_S = 180.0
+# How long a page may take to show what is expected, on a machine that does much else.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 # As the kinds of machine ask for that have no way out: without these, Chromium asks its maker for updates.
 FLAGS = ("--disable-background-networking", "--disable-component-update", "--disable-gpu", "--disable-quic")
 
@@ -65,6 +68,8 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         )
         refusing.add_fault("create", "task_failed", times=None)
         options = {
+            # The first call of the execution API takes long on a busy machine; by default, a task waits 5 s for it.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
             "AIRFLOW__WAN__POLL_INTERVAL": "1",
             "AIRFLOW__WAN__OUTPUT_BASE": str(folder / "videos"),
             "AIRFLOW__WAN__PREVIEW_BASES": json.dumps([str(media), f"s3://aws_default@{BUCKET}"]),
@@ -147,6 +152,7 @@ def look(browser: Browser, stage: Stage) -> Iterator[Callable[..., Page]]:
             **options,
         )
         contexts.append(context)
+        context.set_default_timeout(PATIENCE_MS)
         context.request.get("/auth/token/login", max_redirects=0)  # leaves the session's cookie
         if stored:
             lines = (f"localStorage.setItem({json.dumps(key)}, {json.dumps(value)});" for key, value in stored.items())

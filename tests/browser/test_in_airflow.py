@@ -57,24 +57,24 @@ def pages(stage: Stage) -> dict[str, str]:
 def test_airflow_shows_the_video_in_a_tab_of_the_task(stage: Stage, look: Callable[..., Page]) -> None:
     page = look(f"{stage.runs['disk'].in_airflow}/tasks/rap")
 
-    page.get_by_role("link", name="Video", exact=True).click(timeout=60_000)
+    page.get_by_role("link", name="Video", exact=True).click()
 
     frame = page.frame_locator("iframe")
-    expect(frame.locator("video.player")).to_be_visible(timeout=30_000)
+    expect(frame.locator("video.player")).to_be_visible()
     expect(frame.locator("h1")).to_have_text("rap")
 
 
 def test_airflow_shows_the_tab_of_a_mapped_task(stage: Stage, look: Callable[..., Page]) -> None:
     page = look(f"{stage.runs['mapped'].in_airflow}/tasks/animate/mapped/1")
 
-    page.get_by_role("link", name="Video", exact=True).click(timeout=60_000)
+    page.get_by_role("link", name="Video", exact=True).click()
 
-    expect(page.frame_locator("iframe").locator("h1")).to_have_text("lamp", timeout=30_000)
+    expect(page.frame_locator("iframe").locator("h1")).to_have_text("lamp")
 
 
 def test_links_lead_from_the_menu_to_a_run_and_to_its_task_in_airflow(stage: Stage, look: Callable[..., Page]) -> None:
     page = look("/")
-    page.get_by_role("button", name="Browse").click(timeout=60_000)
+    page.get_by_role("button", name="Browse").click()
     page.get_by_role("menuitem", name="Videos").click()
     frame = page.frame_locator("iframe")
     frame.locator(".tile", has_text="mug").locator(".title a").first.click()

@@ -41,7 +41,7 @@ def test_a_picture_is_taken(stage: Stage, look: Callable[..., Page], name: str) 
     address, theme, height = pages(stage)[name]
     page = look(address, width=WIDTH_PX, height=height, stored={"theme": theme})
     frame = page.frame_locator("iframe")
-    frame.locator("h1").wait_for(timeout=60_000)
+    frame.locator("h1").wait_for()
     page.wait_for_load_state("networkidle")
     taken = Image.open(io.BytesIO(page.screenshot()))
 

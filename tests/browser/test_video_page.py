@@ -90,14 +90,14 @@ def test_a_page_that_waits_shows_the_video_without_being_loaded_anew(stage: Stag
     page = look(run.page("film"))
     page.evaluate("() => { window.stayed = true }")
     expect(page.locator("#head .badge")).to_have_text("Waiting")
-    expect(page.locator("#stage")).to_contain_text("The gateway is making the video", timeout=60_000)
+    expect(page.locator("#stage")).to_contain_text("The gateway is making the video")
     expect(page.locator("#stage [data-since]")).to_contain_text("s")
     expect(page.locator("#prompt")).to_have_text("A lamp in the rain.")
 
     stage.slow.advance_clock(3 * 1800)
 
     expect(page.locator("video.player")).to_be_visible(timeout=120_000)
-    expect(page.locator("#head .badge")).to_have_text("Done", timeout=30_000)
+    expect(page.locator("#head .badge")).to_have_text("Done")
     assert page.evaluate("() => window.stayed") is True
     assert page.evaluate("() => document.body.dataset.refreshS") == ""
 

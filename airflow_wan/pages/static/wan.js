@@ -80,16 +80,26 @@
 
   function replaceParts(page) {
     for (const fresh of page.querySelectorAll("[data-live]")) {
+      if (written.get(fresh.id) === fresh.outerHTML) continue;
       const old = document.getElementById(fresh.id);
-      if (!old || written.get(fresh.id) === fresh.outerHTML) continue;
-      if ([...old.querySelectorAll("video, audio")].some((one) => !one.paused)) continue; // the next time
+      const part = document.importNode(fresh, true);
+      if (!old && !insert(part, fresh)) return location.reload();
+      if (old && [...old.querySelectorAll("video, audio")].some((one) => !one.paused)) continue; // the next time
       written.set(fresh.id, fresh.outerHTML);
-      const focus = old.contains(document.activeElement) && document.activeElement.dataset.key;
-      const part = document.adoptNode(fresh);
-      old.replaceWith(part);
+      const focus = old?.contains(document.activeElement) && document.activeElement.dataset.key;
+      old?.replaceWith(part);
       enliven(part);
       if (focus) [...part.querySelectorAll("[data-key]")].find((one) => one.dataset.key === focus)?.focus();
     }
+  }
+
+  // A part that was not there before, such as the tile of a task that has begun.
+  function insert(part, fresh) {
+    const before = document.getElementById(fresh.previousElementSibling?.id);
+    const around = document.getElementById(fresh.parentElement.id);
+    if (before) before.after(part);
+    else around?.prepend(part);
+    return Boolean(before || around);
   }
 
   async function refresh() {

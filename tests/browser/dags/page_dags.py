@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Param
@@ -10,7 +11,8 @@ from airflow_wan.operators.wan import WanImageToVideoOperator, WanTextToVideoOpe
 
 # Each run names the folder of the media, and where its videos go: a folder or a bucket.
 PARAMS = {"media": Param("", type="string"), "videos": Param("", type="string"), "prompt": Param("", type="string")}
-SHORT: dict[str, Any] = {"duration": 2, "resolution": "720P", "retries": 0}
+AGAIN: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=1)}
+SHORT: dict[str, Any] = {"duration": 2, "resolution": "720P", **AGAIN}
 
 
 def order_another_length(_context: Any) -> None:
@@ -31,6 +33,7 @@ with DAG("rap_portrait", schedule=None, params=PARAMS):
         seed=20260817,
         poster=True,
         output_path="{{ params.videos }}/rap.mp4",
+        **AGAIN,
     )
 
 with DAG("product_clips", schedule=None, params=PARAMS):
@@ -82,7 +85,7 @@ with DAG("rejected_clip", schedule=None, params=PARAMS):
         first_frame="{{ params.media }}/products/mug.png",
         output_path="{{ params.videos }}/rejected.mp4",
         pre_execute=order_another_length,
-        **SHORT,
+        **SHORT | {"retries": 0},
     )
 
 with DAG("slow_clip", schedule=None, params=PARAMS):

@@ -98,13 +98,16 @@ def test_no_text_of_a_record_becomes_an_element_or_an_attribute(template: str, v
 
 
 @pytest.mark.parametrize("state", VideoState)
-@pytest.mark.parametrize("airflow_state", [None, "deferred", "running", "up_for_retry", "a_new_state"])
-def test_a_page_can_be_made_of_any_state(state: VideoState, airflow_state: str | None) -> None:
+@pytest.mark.parametrize("airflow_state", [None, "success", "deferred", "running", "up_for_retry", "a_new_state"])
+def test_a_page_of_any_state_asks_for_itself_again_while_something_goes_on(
+    state: VideoState, airflow_state: str | None
+) -> None:
     html = page("video.html", view=TaskVideo(INSTANCE, state, airflow_state))
 
     refreshed = re.search(r'data-refresh-s="(\d*)"', html)
     assert refreshed
-    assert bool(refreshed[1]) == (state is VideoState.WAITING)
+    begins = state is VideoState.UNKNOWN and airflow_state in {"deferred", "running", "up_for_retry"}
+    assert bool(refreshed[1]) == (state is VideoState.WAITING or begins)
 
 
 @pytest.mark.parametrize("problem", ["not_allowed", "not_found", "not_reachable", "elsewhere"])

@@ -172,7 +172,10 @@ def newest_rows(
             )
         )
     query = query.order_by(status.dag_run_id.desc(), status.task_id, status.map_index).limit(PAGE_CLIPS + 1)
-    found = [(run, Instance(*names)) for run, *names in session.execute(query)]
+    found = [
+        (run, Instance(dag_id, run_id, task_id, map_index))
+        for run, dag_id, run_id, task_id, map_index in session.execute(query)
+    ]
     shown = [instance for _, instance in found[:PAGE_CLIPS]]
     rows = {row.instance: row for row in _rows(session, shown)}
     in_order = [rows[instance] for instance in shown if instance in rows]

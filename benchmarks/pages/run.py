@@ -141,7 +141,8 @@ def _measure_pages(videos: int) -> None:
                 clock.append((time.perf_counter() - began) * 1000)
                 cpu.append((time.process_time() - began_cpu) * 1000)
             print(
-                f"  {name}: {min(clock):.0f} ms at best on the clock, {statistics.median(cpu):.0f} ms of processor time here"
+                f"  {name}: {min(clock):.0f} ms at best on the clock, "
+                f"{statistics.median(cpu):.0f} ms of processor time in this process"
             )
 
 

@@ -23,7 +23,7 @@ def left_by(task_id: str) -> dict[str, Any]:
             .where(XComModel.task_id == task_id)
             .order_by(XComModel.dag_run_id)
         )
-        return {key: text for key, text in rows}
+        return dict(tuple(row) for row in rows)
 
 
 @pytest.mark.parametrize("deferrable", [True, False])

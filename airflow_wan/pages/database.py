@@ -302,8 +302,9 @@ def _rows(session: Session, instances: Sequence[Instance], *, is_outer: bool = F
     )
     for some in _batches(instances):
         keys = [(one.dag_id, one.run_id, one.task_id, one.map_index) for one in some]
-        for row in session.execute(query.where(tuple_(*names).in_(keys))):
-            yield _row(*row)
+        answer = session.execute(query.where(tuple_(*names).in_(keys)))
+        found = {tuple(row[: len(names)]): _row(*row) for row in answer}  # the database has an order of its own
+        yield from (found[key] for key in keys if key in found)
 
 
 def _row(*columns: Any) -> Row:

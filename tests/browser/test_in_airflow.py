@@ -77,7 +77,7 @@ def test_links_lead_from_the_menu_to_a_run_and_to_its_task_in_airflow(stage: Sta
     page.get_by_role("button", name="Browse").click()
     page.get_by_role("menuitem", name="Videos").click()
     frame = page.frame_locator("iframe")
-    frame.locator(".tile", has_text="mug").locator(".title a").first.click()
+    frame.get_by_role("link", name="mug", exact=True).click()
     frame.get_by_role("link", name="All videos of this run").click()
     expect(frame.locator(".tile")).to_have_count(3)
     frame.get_by_role("link", name="Run in Airflow").click()
@@ -188,5 +188,5 @@ def test_a_hostile_prompt_does_nothing_in_a_search_either(stage: Stage, look: Ca
     page.keyboard.press("Enter")
     page.wait_for_url("**/gallery?**")
 
-    assert page.get_by_label("Prompt").input_value() == HOSTILE
+    assert page.get_by_label("Prompt").input_value() == HOSTILE.strip()
     assert page.title() == "Videos"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +27,7 @@ def test_a_video_on_a_disk_or_in_a_bucket_plays_and_seeks(
 ) -> None:
     page = look("/wan/gallery")
     answers: list[Any] = []
-    page.on("response", answers.append)
+    page.on("response", lambda one: answers.append(one))  # noqa: PLW0108 - Playwright takes no built-in
     page.goto(stage.runs[run].page(task_id))
     player = page.locator("video.player")
     expect(player).to_be_visible()
@@ -62,7 +64,7 @@ def test_all_that_is_known_of_a_video_is_on_its_page(stage: Stage, look: Callabl
     expect(page.locator("h1")).to_have_text("rap")
     expect(page.locator("#prompt")).to_have_text(RAP)
     facts = page.locator("#facts").inner_text()
-    for fact in ("wan2.7-i2v", "720P", "5 s", "with sound", "20260817", "$0.42", "SHA-256", "Queued", "rap.mp4"):
+    for fact in ("wan2.7-i2v", "720P", "5 s", "with sound", "20260817", "$0.5", "SHA-256", "Queued", "rap.mp4"):
         assert fact in facts
     expect(page.locator("#recipe")).to_contain_text("WanGenerateVideoOperator(")
     poster = page.locator("video.player").get_attribute("poster")
@@ -86,7 +88,7 @@ def test_a_path_and_a_recipe_can_be_copied(stage: Stage, look: Callable[..., Pag
 
 
 def test_a_page_that_waits_shows_the_video_without_being_loaded_anew(stage: Stage, look: Callable[..., Page]) -> None:
-    run = stage.start("slow_clip")
+    run = stage.start("slow_clip", videos=str(stage.folder / "videos" / str(time.time())))
     page = look(run.page("film"))
     page.evaluate("() => { window.stayed = true }")
     expect(page.locator("#head .badge")).to_have_text("Waiting")
@@ -138,7 +140,8 @@ def test_a_file_outside_the_allowed_folders_is_not_shown_and_the_page_says_what_
 def test_a_prompt_is_text_whatever_stands_in_it(stage: Stage, look: Callable[..., Page]) -> None:
     page = look(stage.runs["hostile"].page("film"))
 
-    assert page.locator("#prompt").text_content() == LONG
+    # What would turn the direction of all text behind it is not left in a record.
+    assert page.locator("#prompt").text_content() == re.sub("[\u202c\u202d]", "\ufffd", LONG)
     assert "taken over" not in page.title()
     expect(page.locator("#prompt *")).to_have_count(0)
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")

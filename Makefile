@@ -13,7 +13,8 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup clients demo ui check format test coverage test-system test-system-older test-wheel test-hostile \
-	test-matrix test-preview bench bench-download bench-paid-once constraints clean
+	test-pages screenshots \
+	test-matrix test-preview bench bench-download bench-pages bench-paid-once constraints clean
 
 help: ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,11 +116,23 @@ $(CELLS:%=.venvs/%/.ready): .venvs/%/.ready: pyproject.toml $(wildcard constrain
 		$(if $(filter $*,$(WITH_VARIABLES)),--group system)
 	@touch $@
 
+test-pages: $(READY) ## Look at the pages in Airflow with a real Chromium; as root, apt installs it if it is missing
+	@scripts/browser.sh
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --group pages
+	$(BIN)/pytest tests/browser
+
+screenshots: ## Take the pictures of the documentation anew, in a run of those tests
+	@SCREENSHOTS=docs/pictures $(MAKE) --no-print-directory test-pages
+
 bench: $(READY) ## Measure what importing the operators costs a DAG file
 	$(BIN)/python benchmarks/import_time.py
 
 bench-download: $(READY) ## Measure the download against curl and httpx over loopback, and ten breaks; wants curl and 1.5 GB of disk
 	$(BIN)/python benchmarks/download/run.py
+
+bench-pages: $(READY) ## Measure the start of the API server with and without the pages, and pages over 10,000 videos
+	$(BIN)/python benchmarks/pages/run.py
+	$(BIN)/python benchmarks/pages/run.py --postgres --starts 0
 
 bench-paid-once: $(READY) ## The same DAG three ways through the same faults; takes minutes, writes docs/paid_once_comparison.md
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --group bench

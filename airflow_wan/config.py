@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 from pathlib import Path
 
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_wan.waiting.watch import DEFAULT_POLL_INTERVAL_S
+
+log = logging.getLogger(__name__)
 
 
 def output_base() -> str:
@@ -28,6 +32,21 @@ def is_output_base_set() -> bool:
 def local_paths_are_shared() -> bool:
     """Return whether all machines that run tasks share the folders of local paths: ``[wan] local_paths_are_shared``."""
     return bool(conf.getboolean("wan", "local_paths_are_shared", fallback=False))
+
+
+def preview_bases() -> list[str]:
+    """Return the folders and URIs, beside `output_base`, whose files the pages may show: ``[wan] preview_bases``.
+
+    What is no JSON list of texts counts as none.
+    """
+    try:
+        bases = json.loads(conf.get("wan", "preview_bases", fallback="") or "[]")
+    except ValueError:
+        bases = None
+    if isinstance(bases, list) and all(isinstance(base, str) for base in bases):
+        return bases
+    log.warning("[wan] preview_bases is ignored: it must be a JSON list of folders and URIs.")
+    return []
 
 
 def poll_interval() -> float:

@@ -25,6 +25,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": "Wan", "python-modules": ["airflow_wan.operators.wan"]}],
         "sensors": [{"integration-name": "Wan", "python-modules": ["airflow_wan.sensors.wan"]}],
         "triggers": [{"integration-name": "Wan", "python-modules": ["airflow_wan.triggers.wan"]}],
+        "extra-links": ["airflow_wan.videos.extra_link.VideoLink"],
         "filesystems": ["airflow_wan.fs.oss"],
         "connection-types": [
             {
@@ -114,6 +115,17 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "boolean",
                         "example": "True",
                         "default": "False",
+                    },
+                    "preview_bases": {
+                        "description": (
+                            "Folders and object store URIs, as a JSON list, whose videos, pictures and sounds the "
+                            "pages in Airflow's web interface may show, beside output_base. A URI must name the "
+                            "connection as the tasks do. The API server must be able to read them."
+                        ),
+                        "version_added": None,
+                        "type": "string",
+                        "example": '["/mnt/media", "s3://aws_default@my-bucket/wan"]',
+                        "default": "",
                     },
                     "poll_interval": {
                         "description": (

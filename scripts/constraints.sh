@@ -22,7 +22,7 @@ resolve() {
     sed -i "1i # Airflow $airflow; made by scripts/constraints.sh" "$file"
 }
 
-resolve 3.3.2 --group dev --group bench --universal --python-version 3.11
+resolve 3.3.2 --group dev --group bench --group pages --universal --python-version 3.11
 # The clients in an environment of their own.
 "$uv" pip compile --quiet --group clients --universal --python-version 3.11 \
     --no-annotate --no-emit-index-url --no-header --output-file constraints/clients.txt ${UPGRADE:+--upgrade}

@@ -27,8 +27,10 @@ from airflow_wan.redaction import secrets_in
 from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.airflow_errors import errors_for_airflow
+from airflow_wan.videos.extra_link import VideoLink
 from airflow_wan.videos.job import VideoJob, longest_wait_s, prepare_job, resume
 from airflow_wan.videos.output_path import path_text
+from airflow_wan.videos.wan_status import tell_purchase
 from airflow_wan.waiting.watch import DEFAULT_TIMEOUT_S, VideoWatch
 
 if TYPE_CHECKING:
@@ -108,6 +110,7 @@ class WanSubmitVideoOperator(BaseOperator):
         "extra_body": "json",
     }
     ui_color = "#e3e7fb"
+    operator_extra_links = (VideoLink(),)
 
     leaves_wan_order: ClassVar[bool] = True
     """Tells a sensor downstream that this task leaves what it ordered in XCom."""
@@ -159,11 +162,12 @@ class WanSubmitVideoOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Submit, and return the Wan task id."""
         ledger = open_ledger(context)
-        with errors_for_airflow(ledger=ledger):
+        with errors_for_airflow(context, ledger=ledger):
             hook = WanHook(self.wan_conn_id)
             request = self.checked_request(hook)
             purchase = self.buy_once(context, request, hook, ledger, ledger.read())
             leave_order(context, purchase)
+            tell_purchase(context, purchase, state="submitted")
         self.forget_when_successful()
         return purchase.wan_task_id
 
@@ -360,7 +364,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
     def execute(self, context: Context) -> Any:
         """Submit, wait, and bring the video home; or hand on the one that is there already."""
         ledger = open_ledger(context)
-        with errors_for_airflow(ledger=ledger):
+        with errors_for_airflow(context, ledger=ledger):
             job = prepare_job(self, context, WanHook(self.wan_conn_id), ledger)
             request = self.checked_request(job.hook)
             earlier = ledger.read()
@@ -371,13 +375,14 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
             purchase = self.buy_once(context, request, job.hook, ledger, earlier)
             job = job.for_purchase(purchase)
             watch = self.watch_of(purchase)
+            tell_purchase(context, purchase, state="waiting", wait_until=watch.deadline)
             job.wait(watch, deferrable=self.deferrable)
             self._running = None  # it has ended: a kill has nothing to cancel
             return self.hand_over(job, job.deliver(purchase.wan_task_id, watch.seen, purchase))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str:
         """Resume on a worker: bring the video home, or raise what ended the wait."""
-        with errors_for_airflow():
+        with errors_for_airflow(context):
             return self.hand_over(*resume(self, context, event, open_ledger(context)))
 
     def find_finished(

@@ -23,8 +23,10 @@ from airflow_wan.hooks.wan import WanHook
 from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.airflow_errors import as_airflow_error, errors_for_airflow, fail_for_good
+from airflow_wan.videos.extra_link import VideoLink
 from airflow_wan.videos.job import ask, longest_wait_s, prepare_job, resume
 from airflow_wan.videos.output_path import path_text
+from airflow_wan.videos.wan_status import tell_failure
 from airflow_wan.waiting.watch import DEFAULT_TIMEOUT_S, Verdict, VideoWatch
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class WanVideoSensor(BaseSensorOperator):
 
     template_fields: Sequence[str] = ("wan_task_id", "output_path", "wan_conn_id")
     ui_color = "#efe6f7"
+    operator_extra_links = (VideoLink(),)
 
     _running: tuple[str, WanHook] | None = None
     """The Wan task that a kill would leave behind, and the hook that reaches it."""
@@ -109,14 +112,15 @@ class WanVideoSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait, in the way that was chosen, and bring the video home."""
-        with self._skipping(), errors_for_airflow(self.for_airflow):
+        with self._skipping(), errors_for_airflow(context, self.for_airflow):
             if problem := self._problem_of_the_id():
                 raise InvalidVideoRequest([problem])
             job = prepare_job(self, context, WanHook(self.wan_conn_id), ledger=None)
             job.check_siblings()
+            now = time.time()
+            watch = VideoWatch(self.wan_task_id, now, now + longest_wait_s(self), self.poke_interval)
+            job.tell_wait(watch)
             if self.deferrable:
-                now = time.time()
-                watch = VideoWatch(self.wan_task_id, now, now + longest_wait_s(self), self.poke_interval)
                 job.wait(watch, deferrable=True)
                 return self.finish(job, watch)
         self._job = job
@@ -137,19 +141,26 @@ class WanVideoSensor(BaseSensorOperator):
     def _poke_until_done(self, context: Context) -> Any:
         try:
             return super().execute(context)
+        except AirflowSkipException as skip:
+            if skip.__cause__ is None:  # Airflow's own: no poke has failed, but the time is over
+                tell_failure(context, self.for_airflow(self._timeout(skip)))
+            raise
         except AirflowSensorTimeout as error:
             if isinstance(error, WanError):
                 raise
-            timeout = VideoWaitTimeout(str(error), wan_task_id=self.wan_task_id)
-        with errors_for_airflow(self.for_airflow):
+            timeout = self._timeout(error)
+        with errors_for_airflow(context, self.for_airflow):
             raise timeout
 
-    def poke(self, context: Context) -> bool | PokeReturnValue:  # noqa: ARG002 - the job knows it
+    def _timeout(self, airflows: AirflowException) -> VideoWaitTimeout:
+        return VideoWaitTimeout(str(airflows), wan_task_id=self.wan_task_id)
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:
         """Ask once; only the end of the Wan task or of the time ends the wait."""
         job = self._job
         watch = VideoWatch(self.wan_task_id, time.time(), float("inf"), self.poke_interval)
         self._running = self.wan_task_id, job.hook
-        with errors_for_airflow(self.for_airflow):
+        with errors_for_airflow(context, self.for_airflow):
             decision = ask(job.hook, watch)
             if watch.refused:
                 self._job = replace(job, hook=job.hook.renewed())
@@ -162,7 +173,7 @@ class WanVideoSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str:
         """Resume on a worker: bring the video home, or raise what ended the wait."""
-        with self._skipping(), errors_for_airflow(self.for_airflow):
+        with self._skipping(), errors_for_airflow(context, self.for_airflow):
             job, self._video = resume(self, context, event, ledger=None)
             return job.hand_over(self._video)
 

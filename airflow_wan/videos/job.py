@@ -35,6 +35,7 @@ from airflow_wan.telemetry.lineage import tell_airflow
 from airflow_wan.triggers.wan import WanVideoTrigger
 from airflow_wan.videos.output_path import destination_for, warn_if_not_shared, why_not_kept
 from airflow_wan.videos.told_paths import find_sibling, tell_path
+from airflow_wan.videos.wan_status import tell_purchase, tell_video, tell_wait
 from airflow_wan.videos.wan_video import WAN_VIDEO_KEY
 from airflow_wan.waiting.watch import Decision, Verdict, VideoWatch
 
@@ -117,6 +118,13 @@ class VideoJob:
             end_wait(decision.error, self.ledger)
         if decision.verdict is Verdict.WAIT:
             self.defer(watch)
+
+    def tell_wait(self, watch: VideoWatch) -> None:
+        """Leave for the pages what is waited for, and what is known of its submit."""
+        if (purchase := self.known_purchase(watch.wan_task_id)) is not None:
+            tell_purchase(self.context, purchase, state="waiting", wait_until=watch.deadline)
+        else:
+            tell_wait(self.context, watch.wan_task_id, wait_until=watch.deadline)
 
     def defer(self, watch: VideoWatch) -> NoReturn:
         """Free the worker until the trigger fires; the task then goes on in its ``execute_complete``."""
@@ -228,6 +236,7 @@ class VideoJob:
     def hand_over(self, video: FinishedVideo) -> str:
         """Push a video's facts to XCom, tell Airflow's lineage and assets of it, and return its path."""
         self.context["ti"].xcom_push(key=WAN_VIDEO_KEY, value=video.facts)
+        tell_video(self.context, video.record, reused=video.facts["reused"])
         tell_airflow(self.context, self.hook, video.sources, video.facts)
         return video.facts["path"]
 

@@ -121,6 +121,10 @@ class ListedTask:
     started_at: float | None = None
     ended_at: float | None = None
 
+    def as_task(self) -> WanTask:
+        """Return what the row says as a query of the task says it, with no more than its state."""
+        return WanTask(self.wan_task_id, self.status or TaskStatus.UNRECOGNISED, self.status_word)
+
 
 @dataclass(frozen=True, slots=True)
 class ListPage:

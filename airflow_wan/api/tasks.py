@@ -106,10 +106,10 @@ class ListedTask:
     :param created_at: when the gateway created it, as a Unix time in seconds.
     :param model: the model id, if the row tells it.
     :param cost_usd: what the task has cost, if it succeeded and the row tells it (APIYI only).
-    :param status: its state, if the row tells it.
+    :param status: its state; None if the row does not tell it.
+    :param started_at: when the task began to run, as a Unix time in seconds, if the row tells it.
+    :param ended_at: when the task ended, as a Unix time in seconds, if the row tells it.
     :param status_word: the gateway's own word for its state.
-    :param started_at: when it began to run, as a Unix time in seconds, if the row tells it.
-    :param ended_at: when it ended, likewise.
     """
 
     wan_task_id: str
@@ -117,9 +117,9 @@ class ListedTask:
     model: str | None = None
     cost_usd: float | None = None
     status: TaskStatus | None = None
-    status_word: str = ""
     started_at: float | None = None
     ended_at: float | None = None
+    status_word: str = ""
 
     def as_task(self) -> WanTask:
         """Return what the row says as a query of the task says it, with no more than its state."""
@@ -235,9 +235,9 @@ def _read_row(row: object, time_field: str) -> ListedTask | None:
         text_of(row.get("model_name")),
         _cost_usd(row),
         status,
+        _listed_time(row, "scheduled_time", "start_time"),
+        _listed_time(row, "end_time", "finish_time"),
         word,
-        _moment(row.get("start_time")),
-        _moment(row.get("end_time")),
     )
 
 
@@ -258,6 +258,16 @@ def _moment(value: Any) -> float | None:
         return None
     seconds = value / _MS if value >= last else value
     return float(seconds) if first <= seconds < last else None
+
+
+def _listed_time(row: Mapping[str, Any], *names: str) -> float | None:
+    """Return a time of a row as a Unix time in seconds. The reference does not tell how a row writes it."""
+    for name in names:
+        written = _time([row], name)
+        moment = _moment(row.get(name)) if written is None else written.timestamp()
+        if moment is not None:
+            return moment
+    return None
 
 
 def check_canceled(answer: Answer, wan_task_id: str) -> None:

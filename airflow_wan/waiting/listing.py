@@ -1,8 +1,8 @@
 """Reads many waits at once from DashScope's list of tasks, and finds out how far that list can be believed.
 
 Alibaba documents neither the longest page nor the order of the rows, nor in which time zone the two times of a request
-are read, nor how late a row may be. So nothing of it is assumed: a page that is refused is asked for smaller, a window of
-time without any of our tasks is asked for in another zone, and what a row says of an end is compared with the task
+are read, nor how late a row may be. So nothing of it is assumed: a page that is refused is asked for smaller, a window
+of time without any of our tasks is asked for in another zone, and what a row says of an end is compared with the task
 itself until it has proven right. Whatever the list does not tell, single reads do.
 
 Nothing here reads a clock or a socket; `now` is a Unix time in seconds.
@@ -152,9 +152,7 @@ class TaskList:
             start = datetime.fromtimestamp(int(begin - CLOCK_SLACK_S), tz=zone)
             end = start + LONGEST_SPAN
         looks_for_old = min(created.values(), default=now) < now - LONGEST_NEWNESS_S
-        return Sweep(
-            frozenset(created) | self._ended_since.keys(), start, end, self._page_sizes[0], now, looks_for_old
-        )
+        return Sweep(frozenset(created) | self._ended_since.keys(), start, end, self._page_sizes[0], now, looks_for_old)
 
     def end(self, sweep: Sweep, now: float) -> str:
         """Judge a reading that is over.
@@ -247,4 +245,3 @@ class TaskList:
         self._off_until = now + pause_s
         line = f"The gateway's list of tasks is not read for {pause_s:.0f} s, each task is read on its own: {reason}."
         return line if is_news else ""
-

@@ -26,13 +26,13 @@ from contextvars import Context
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
-from weakref import WeakKeyDictionary
 
 from airflow_wan.api.tasks import TaskStatus
 from airflow_wan.exceptions import GatewayUnavailable, RateLimited, WanConnectionError, WanError
 from airflow_wan.redaction import redact
 from airflow_wan.waiting.limits import Pace
 from airflow_wan.waiting.listing import ENDED, SWEEP_EVERY_S, TaskList
+from airflow_wan.waiting.per_loop import of_running_loop
 from airflow_wan.waiting.schedule import ReadSchedule
 from airflow_wan.waiting.watch import Decision, Verdict
 
@@ -99,6 +99,7 @@ class Wait:
     :ivar created: when the task was created, as far as is known, as a Unix time in seconds.
     :ivar joined: when the wait joined.
     :ivar row_at: when the list last showed the task, None if it does not.
+    :ivar held_until: when the task may be read again, after a read that failed.
     :ivar rank: the latest state that was seen, as in `_RANKS`.
     :ivar is_doubtful: whether the gateway had no answer for the task the last time.
     :ivar must_read: whether the task itself is to be read, whatever the list shows.
@@ -111,6 +112,7 @@ class Wait:
         "_changed",
         "_news",
         "created",
+        "held_until",
         "is_doubtful",
         "is_over",
         "joined",
@@ -127,6 +129,7 @@ class Wait:
         self.created = watch.started
         self.joined = now
         self.row_at: float | None = None
+        self.held_until = now
         self.rank = 0
         self.is_doubtful = False
         self.must_read = False
@@ -396,6 +399,7 @@ class SharedReader:
         self._count("task", throttled=throttled)
         if throttled or error.retry_after is not None:
             self._slow_down(self._reads, error, "reads")
+        wait.must_read = False  # until the next row says so
         wait.is_doubtful = isinstance(error, GatewayUnavailable) and error.http_status is None
         wait.throttled = wait.throttled + 1 if throttled else 0
         decision = wait.watch.see_error(error, now)
@@ -406,7 +410,8 @@ class SharedReader:
         if decision.verdict is not Verdict.WAIT:
             self._schedule.leave(wait)
         elif decision.delay:
-            self._schedule.hold(wait, now + (decision.delay if hold_s is None else hold_s))
+            wait.held_until = now + (decision.delay if hold_s is None else hold_s)
+            self._schedule.hold(wait, wait.held_until)
         wait.tell(decision)
 
     def _slow_down(self, pace: Pace, error: WanError, calls: str) -> None:
@@ -467,9 +472,7 @@ class SharedReader:
         answer: ListPage | WanError
         try:
             async with asyncio.timeout(LONGEST_PAGE_S):
-                answer = await client.list_page(
-                    sweep.page, page_size=sweep.page_size, start=sweep.start, end=sweep.end
-                )
+                answer = await client.list_page(sweep.page, page_size=sweep.page_size, start=sweep.start, end=sweep.end)
         except TimeoutError:
             answer = GatewayUnavailable(f"No page of the list within {LONGEST_PAGE_S:.0f} s.")
         except WanError as error:
@@ -503,7 +506,7 @@ class SharedReader:
         if proof is False:
             self._schedule.saw(wait, row, now)
             self._decide(wait, wait.watch.see_success_in_list(now), now)
-        elif proof:
+        elif proof and now >= wait.held_until:
             wait.must_read = True
             self._first.append(wait)
 
@@ -531,7 +534,7 @@ class SharedReader:
 _identity = secrets.token_bytes(32)
 """What the identities of accounts are made with in this process, so that nothing of a key can be told from them."""
 
-_readers: WeakKeyDictionary[AbstractEventLoop, dict[bytes, SharedReader]] = WeakKeyDictionary()
+_readers: dict[AbstractEventLoop, dict[bytes, SharedReader]] = {}
 
 
 def shared_reader(account: Account, limits: Limits, observer: Observer | None = None) -> SharedReader:
@@ -543,7 +546,7 @@ def shared_reader(account: Account, limits: Limits, observer: Observer | None = 
     """
     text = "\0".join((account.base_url, account.workspace or "", account.api_key))
     identity = hmac.digest(_identity, text.encode(errors="backslashreplace"), hashlib.sha256)
-    readers = _readers.setdefault(asyncio.get_running_loop(), {})
+    readers = of_running_loop(_readers, dict)
     if identity not in readers:
         readers[identity] = SharedReader(account, limits, observer)
     return readers[identity]
@@ -551,7 +554,7 @@ def shared_reader(account: Account, limits: Limits, observer: Observer | None = 
 
 async def _turn(pace: Pace) -> None:
     """Return when a call may be made, and count it."""
-    while (pause_s := pace.ready_at() - time.monotonic()) > 0:
+    while (pause_s := pace.ready_at() - time.monotonic()) > 0:  # noqa: ASYNC110 - it may become longer meanwhile
         await asyncio.sleep(pause_s)
     pace.take(time.monotonic())
 

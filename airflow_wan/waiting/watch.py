@@ -1,7 +1,7 @@
 """Decides what each poll of a task means for the wait. Nothing here reads a clock or a socket.
 
-The sensor, the wait on a worker and the trigger all give what they got to a `VideoWatch` and follow its decision. When to
-poll next is the matter of `airflow_wan.waiting.schedule`; here is only how long to stay away after a poll that failed.
+The sensor, the wait on a worker and the trigger all give what they got to a `VideoWatch` and follow its decision. When
+to poll next is the matter of `airflow_wan.waiting.schedule`; here is how long to stay away after a poll that failed.
 """
 
 from __future__ import annotations

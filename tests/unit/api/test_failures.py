@@ -603,7 +603,7 @@ def test_no_answer_makes_a_reader_raise_anything_but_our_own_errors(got: Answer)
 
     assert isinstance(created, WanTask | WanError)
     assert isinstance(task, WanTask | WanError)
-    assert isinstance(listed, WanError) or isinstance(listed, ListPage)
+    assert isinstance(listed, ListPage | WanError)
     told = [getattr(result, name, None) for result in results for name in ("message", "args", "status_word")]
     assert "Signature=TOP" not in repr(told)
 

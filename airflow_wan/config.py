@@ -9,6 +9,10 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_wan.waiting.watch import DEFAULT_POLL_INTERVAL_S
 
+DEFAULT_CREATES_PER_SECOND = 4.0
+"""Create requests a second for each account and model. DashScope admits 5 (Alibaba's page on rate limits); the rest is
+for what is not spaced: other users of the account, and the way of a request to the gateway."""
+
 
 def output_base() -> str:
     """Return the folder or URI for videos without an ``output_path``: ``[wan] output_base``, or ``wan_videos``.
@@ -34,6 +38,15 @@ def poll_interval() -> float:
     """Return the shortest time between two polls of a Wan task, in seconds: ``[wan] poll_interval``."""
     seconds: float = conf.getfloat("wan", "poll_interval", fallback=DEFAULT_POLL_INTERVAL_S)
     return seconds
+
+
+def creates_per_second() -> float:
+    """Return how many create requests the tasks of one machine send a second: ``[wan] creates_per_second``.
+
+    They are counted for each account and model; 0 stands for no limit.
+    """
+    per_second: float = conf.getfloat("wan", "creates_per_second", fallback=DEFAULT_CREATES_PER_SECOND)
+    return per_second
 
 
 def deferrable() -> bool:

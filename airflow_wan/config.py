@@ -15,6 +15,10 @@ from airflow_wan.waiting.limits import DEFAULT_LIMITS, Limits
 if TYPE_CHECKING:
     from airflow_wan.api.gateways import GatewayName
 
+DEFAULT_CREATES_PER_SECOND = 4.0
+"""Create requests a second for each account and model. DashScope admits 5 (Alibaba's page on rate limits); the rest is
+for what is not spaced: other users of the account, and the way of a request to the gateway."""
+
 
 def output_base() -> str:
     """Return the folder or URI for videos without an ``output_path``: ``[wan] output_base``, or ``wan_videos``.
@@ -71,6 +75,15 @@ def _positive(option: str) -> float | None:
     if not 0 < value < math.inf:
         raise AirflowConfigException(f"[wan] {option} must be a number over 0, got {value}.")
     return value
+
+
+def creates_per_second() -> float:
+    """Return how many create requests the tasks of one machine send a second: ``[wan] creates_per_second``.
+
+    They are counted for each account and model; 0 stands for no limit.
+    """
+    per_second: float = conf.getfloat("wan", "creates_per_second", fallback=DEFAULT_CREATES_PER_SECOND)
+    return per_second
 
 
 def deferrable() -> bool:

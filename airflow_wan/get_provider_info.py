@@ -126,6 +126,17 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "30",
                         "default": "15",
                     },
+                    "creates_per_second": {
+                        "description": (
+                            "How many create requests a second all tasks of one machine send together, for each "
+                            "account and model; 0 for no limit. DashScope admits 5 for each account and model. If "
+                            "tasks run on several machines, each of them gets its part."
+                        ),
+                        "version_added": None,
+                        "type": "float",
+                        "example": "2",
+                        "default": "4",
+                    },
                     "deferrable": {
                         "description": (
                             "Whether tasks that do not say so themselves wait in the triggerer (True) or on a worker "

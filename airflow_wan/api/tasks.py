@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -122,8 +122,13 @@ class ListedTask:
     status_word: str = ""
 
     def as_task(self) -> WanTask:
-        """Return what the row says as a query of the task says it, with no more than its state."""
-        return WanTask(self.wan_task_id, self.status or TaskStatus.UNRECOGNISED, self.status_word)
+        """Return what the row says of the task's state, as a query of the task says it."""
+        return WanTask(
+            self.wan_task_id,
+            self.status or TaskStatus.UNRECOGNISED,
+            self.status_word,
+            started_at=None if self.started_at is None else datetime.fromtimestamp(self.started_at, tz=UTC),
+        )
 
 
 @dataclass(frozen=True, slots=True)

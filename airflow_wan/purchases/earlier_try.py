@@ -16,6 +16,7 @@ from airflow_wan.purchases.buyer import write_down
 from airflow_wan.purchases.decision import readable_time
 from airflow_wan.purchases.record import Intent, Purchase
 from airflow_wan.purchases.siblings import Siblings
+from airflow_wan.waiting.patience import TASK_KEPT_S
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from airflow_wan.purchases.ledger import Ledger
 
 log = logging.getLogger(__name__)
-
-TASK_KEPT_S = 24 * 3600.0
-"""Seconds for which both gateways keep a task. Until then, that a gateway does not know it is no proof: it may have
-been asked with the key of another account, or err."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,10 @@ class WanVideoTrigger(BaseTrigger):
     :param wan_task_id: the Wan task to wait for.
     :param wan_conn_id: the Airflow connection to ask with.
     :param started: when the wait began, unix time in s.
-    :param deadline: when to give up, unix time in s; absolute, so that a restarted triggerer does not start again.
+    :param deadline: when to give up a task that has not been queued, unix time in s; absolute, as are the next two, so
+        that a restarted triggerer does not start again.
+    :param queue_deadline: until when the Wan task may be queued, unix time in s; by default ``deadline``.
+    :param latest: when to give up in any case, unix time in s; by default ``deadline``.
     :param poll_interval: shortest time between two reads, s.
     :param base_url: where the Wan task was submitted; by default where the connection leads now.
     :param cancel_on_kill: whether a user who ends the deferred task also cancels the Wan task, where the gateway can.
@@ -71,12 +74,16 @@ class WanVideoTrigger(BaseTrigger):
         poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         base_url: str | None = None,
         cancel_on_kill: bool = False,
+        queue_deadline: float | None = None,
+        latest: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.wan_task_id = wan_task_id
         self.wan_conn_id = wan_conn_id
         self.started = started
         self.deadline = deadline
+        self.queue_deadline = queue_deadline
+        self.latest = latest
         self.poll_interval = poll_interval
         self.base_url = base_url
         self.cancel_on_kill = cancel_on_kill
@@ -91,6 +98,8 @@ class WanVideoTrigger(BaseTrigger):
                 "wan_conn_id": self.wan_conn_id,
                 "started": self.started,
                 "deadline": self.deadline,
+                "queue_deadline": self.queue_deadline,
+                "latest": self.latest,
                 "poll_interval": self.poll_interval,
                 "base_url": self.base_url,
                 "cancel_on_kill": self.cancel_on_kill,
@@ -99,7 +108,14 @@ class WanVideoTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ask until the Wan task ends or the deadline passes, or until this process cannot use the connection."""
-        watch = VideoWatch(self.wan_task_id, self.started, self.deadline, self.poll_interval)
+        watch = VideoWatch(
+            self.wan_task_id,
+            self.started,
+            self.deadline,
+            self.poll_interval,
+            queue_deadline=self.queue_deadline,
+            latest=self.latest,
+        )
         await asyncio.sleep(max(0.0, min(max(self.poll_interval, FIRST_READ_S), self.deadline - time.time())))
         async with _Reader(self._hook) as reader:
             while True:

@@ -72,7 +72,11 @@ class WaitingTask(Protocol):
 
     @property
     def timeout(self) -> float:
-        """How long to wait at most, s."""
+        """What the Wan task may take once it has left the gateway's queue, s."""
+
+    @property
+    def queue_timeout(self) -> float:
+        """How long the Wan task may be queued at the gateway, s."""
 
     def defer(self, *, trigger: BaseTrigger, method_name: str, timeout: timedelta) -> NoReturn:
         """Free the worker; `BaseOperator.defer`."""
@@ -125,11 +129,13 @@ class VideoJob:
             wan_conn_id=self.hook.wan_conn_id,
             started=watch.started,
             deadline=watch.deadline,
+            queue_deadline=watch.queue_deadline,
+            latest=watch.latest,
             poll_interval=watch.poll_interval,
             base_url=self.hook.base_url,
             cancel_on_kill=self.task.cancel_on_kill,
         )
-        backstop = timedelta(seconds=max(0.0, watch.deadline - time.time()) + BACKSTOP_MARGIN_S)
+        backstop = timedelta(seconds=max(0.0, watch.patience.latest - time.time()) + BACKSTOP_MARGIN_S)
         log.info("Wan task %s: waiting without a worker until it has ended", watch.wan_task_id)
         self.task.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
 
@@ -353,14 +359,56 @@ def ask(hook: WanHook, watch: VideoWatch) -> Decision:
     return decision
 
 
+def seconds_of(name: str, value: timedelta | float) -> float:
+    """Return a length of time in s, checked before anything is bought: it ends in the trigger's arguments.
+
+    :param name: the argument that it was given as.
+    :param value: the length of time, s or timedelta.
+    :raises ValueError: when it is not positive.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not seconds > 0:
+        raise ValueError(f"{name} must be a positive number of seconds, got {value!r}")
+    return seconds
+
+
 def longest_wait_s(task: WaitingTask) -> float:
-    """Return the seconds until a task gives up its wait.
+    """Return the seconds that a Wan task may take once it has left the gateway's queue.
 
     A shorter ``execution_timeout`` counts too, since Airflow does not apply it to a deferred task.
     """
-    if task.execution_timeout is None:
-        return task.timeout
-    return min(task.timeout, task.execution_timeout.total_seconds())
+    return _within_execution_timeout(task, task.timeout)
+
+
+def longest_wait_in_all_s(task: WaitingTask) -> float:
+    """Return the seconds until a task gives up its wait, however long the Wan task is queued."""
+    return _within_execution_timeout(task, task.queue_timeout + task.timeout)
+
+
+def _within_execution_timeout(task: WaitingTask, seconds: float) -> float:
+    return seconds if task.execution_timeout is None else min(seconds, task.execution_timeout.total_seconds())
+
+
+def watch_since(
+    started: float, task: WaitingTask, wan_task_id: str, poll_interval: float, *, sees_all: bool = True
+) -> VideoWatch:
+    """Return the wait of a task for a Wan task.
+
+    :param started: when the wait began, unix time in s; all its time counts from then.
+    :param task: the operator or sensor.
+    :param wan_task_id: the Wan task.
+    :param poll_interval: shortest time between two reads, s.
+    :param sees_all: whether the watch gets all reads of the wait.
+    """
+    return VideoWatch(
+        wan_task_id,
+        started,
+        started + longest_wait_s(task),
+        poll_interval,
+        queue_deadline=started + task.queue_timeout,
+        latest=started + longest_wait_in_all_s(task),
+        sees_all=sees_all,
+    )
 
 
 def _run_began(context: Context) -> float:

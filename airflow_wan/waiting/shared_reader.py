@@ -97,6 +97,7 @@ class Wait:
 
     :ivar watch: what decides on what is read.
     :ivar created: when the task was created, as far as is known, as a Unix time in seconds.
+    :ivar deadline: when it is to be given up, as the reader has noted it.
     :ivar joined: when the wait joined.
     :ivar row_at: when the list last showed the task, None if it does not.
     :ivar held_until: when the task may be read again, after a read that failed.
@@ -112,6 +113,7 @@ class Wait:
         "_changed",
         "_news",
         "created",
+        "deadline",
         "held_until",
         "is_doubtful",
         "is_over",
@@ -130,6 +132,7 @@ class Wait:
         self.joined = now
         self.row_at: float | None = None
         self.held_until = now
+        self.deadline = float("nan")
         self.rank = 0
         self.is_doubtful = False
         self.must_read = False
@@ -143,13 +146,13 @@ class Wait:
         """Return the next decision that says something: one that has notes, or ends the wait."""
         while not self._news:
             self._changed = asyncio.get_running_loop().create_future()
-            left_s = max(0.0, self.watch.deadline + LAST_READ_S - time.time())
+            left_s = max(self.watch.gives_up_at, self.joined) + LAST_READ_S - time.time()
             try:
                 # Not `wait_for`, which would make a task of it.
                 async with asyncio.timeout(left_s):
                     await self._changed
             except TimeoutError:
-                return self.watch.see_no_answer(max(time.time(), self.watch.deadline))
+                self.tell(self.watch.see_no_answer(time.time()))
             finally:
                 self._changed = None
         return self._news.pop(0)
@@ -223,7 +226,7 @@ class SharedReader:
         self._waits.add(wait)
         self._by_task.setdefault(watch.wan_task_id, []).append(wait)
         self._schedule.join(wait, kind, started=watch.started, now=wait.joined, poll_interval=watch.poll_interval)
-        heappush(self._deadlines, (watch.deadline, next(self._numbers), wait))
+        self._note_deadline(wait)
         if at_once:
             self._first.append(wait)
         self._tell_how_many()
@@ -306,7 +309,7 @@ class SharedReader:
                 break
             if self._leave_to_list(wait, now):
                 self._put_off(wait, now + SWEEP_EVERY_S)
-            elif wait.is_doubtful and self._doubtful_reads >= MOST_DOUBTFUL_READS and now < wait.watch.deadline:
+            elif wait.is_doubtful and self._doubtful_reads >= MOST_DOUBTFUL_READS and now < wait.deadline:
                 self._put_off(wait, now + RESTART_S)
             elif self._reads.ready_at() > tick:
                 pause_s = self._reads.ready_at() - tick
@@ -332,7 +335,7 @@ class SharedReader:
             self._first.popleft()
         if self._first:
             return self._first[0], now
-        while self._deadlines and not self._may_be_read(self._deadlines[0][2]) and self._deadlines[0][0] <= now:
+        while self._deadlines and not self._is_deadline(self._deadlines[0]):
             heappop(self._deadlines)
         deadline = self._deadlines[0][0] if self._deadlines else float("inf")
         if deadline <= now:
@@ -345,6 +348,15 @@ class SharedReader:
 
     def _may_be_read(self, wait: Wait) -> bool:
         return wait in self._waits and wait.reading is None and not wait.is_over
+
+    def _note_deadline(self, wait: Wait) -> None:
+        """Have a wait read when it is to be given up, by what is known of it now."""
+        if wait.deadline != wait.watch.gives_up_at:
+            wait.deadline = wait.watch.gives_up_at
+            heappush(self._deadlines, (wait.deadline, next(self._numbers), wait))
+
+    def _is_deadline(self, entry: tuple[float, int, Wait]) -> bool:
+        return entry[0] == entry[2].deadline and self._may_be_read(entry[2])
 
     def _put_off(self, wait: Wait, until: float) -> None:
         self._schedule.hold(wait, until)
@@ -380,6 +392,7 @@ class SharedReader:
             wait.reading = None
             self._doubtful_reads -= was_doubtful
             self._schedule.hold(wait, time.time() + RESTART_S)  # unless the answer says something else
+            wait.deadline = float("nan")  # noted again, whatever the answer says
         if isinstance(outcome, WanError):
             self._take_in_error(wait, outcome, time.time())
         else:
@@ -407,6 +420,7 @@ class SharedReader:
         self._decide(wait, decision, now, hold_s=0.0 if wait.throttled == 1 else decision.delay)
 
     def _decide(self, wait: Wait, decision: Decision, now: float, *, hold_s: float | None = None) -> None:
+        self._note_deadline(wait)
         if decision.verdict is not Verdict.WAIT:
             self._schedule.leave(wait)
         elif decision.delay:
@@ -434,7 +448,7 @@ class SharedReader:
 
     def _leave_to_list(self, wait: Wait, now: float) -> bool:
         """Return whether the list shows a wait often enough, or may do so soon, so that it needs no read of its own."""
-        if wait.must_read or now >= wait.watch.deadline or not self._list.serves(len(self._waits), now):
+        if wait.must_read or now >= wait.deadline or not self._list.serves(len(self._waits), now):
             return False
         self._sweep_wanted = True
         if wait.joined > self._swept:
@@ -494,7 +508,7 @@ class SharedReader:
             wait.created, wait.row_at = row.created_at, now
             if row.status in ENDED:
                 self._take_in_end(wait, row, now)
-            elif now < wait.watch.deadline:
+            elif now < wait.deadline:
                 wait.rank = rank
                 self._schedule.saw(wait, row, now)
                 self._decide(wait, wait.watch.see_task(row.as_task(), now), now)

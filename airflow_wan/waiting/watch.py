@@ -20,14 +20,15 @@ from airflow_wan.exceptions import (
     WanConnectionError,
     WanError,
 )
+from airflow_wan.waiting.patience import Patience
 
 DEFAULT_POLL_INTERVAL_S = 15.0
 """Seconds from which the pauses after failed polls grow, unless the user sets an interval between polls. Alibaba
 recommends 15 s for video; APIYI 5 to 10 s, and forbids less than 3 s."""
 
 DEFAULT_TIMEOUT_S = 3 * 3600.0 + 15 * 60
-"""Seconds until the wait is given up. The gateways give a task up after 3 h (Alibaba's `InternalError.Timeout`); the
-15 minutes are for their queue."""
+"""Seconds that a task may take once it has left the queue. The gateways give it up after 3 h (Alibaba's
+`InternalError.Timeout`); the 15 minutes are for clocks and reads that lag behind."""
 
 LONGEST_BACKOFF_S = 120.0
 """Seconds to which the interval between two polls grows while polls fail and the gateway sends no Retry-After."""
@@ -77,8 +78,11 @@ class VideoWatch:
 
     :param wan_task_id: the task.
     :param started: when the wait began, as a Unix time in seconds.
-    :param deadline: when to give up, as a Unix time in seconds.
+    :param deadline: when to give up a task that has not been queued, as a Unix time in seconds; see `Patience`.
     :param poll_interval: seconds between two polls, if the user fixed them.
+    :param queue_deadline: until when the task may be queued, as a Unix time in seconds; by default `deadline`.
+    :param latest: when to give up in any case, as a Unix time in seconds; by default `deadline`.
+    :param sees_all: whether this watch gets all reads of the wait.
     :param seen: when each status was first seen, as a Unix time in seconds.
     """
 
@@ -86,12 +90,27 @@ class VideoWatch:
     started: float
     deadline: float
     poll_interval: float | None = None
+    queue_deadline: float | None = None
+    latest: float | None = None
+    sees_all: bool = True
     seen: dict[str, float] = field(default_factory=dict)
     refusals: int = 0
     _unconnected: int = field(default=0, repr=False)
     _last_refusal: str = field(default="", repr=False)
     _failed_polls: int = field(default=0, repr=False)
     _last_note: str = field(default="", repr=False)
+    patience: Patience = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Work out when to give up."""
+        latest = self.deadline if self.latest is None else self.latest
+        queue_deadline = self.deadline if self.queue_deadline is None else self.queue_deadline
+        self.patience = Patience(self.started, self.deadline, queue_deadline, latest, self.sees_all)
+
+    @property
+    def gives_up_at(self) -> float:
+        """When to give up, by what was seen last, as a Unix time in seconds."""
+        return self.patience.gives_up_at
 
     @property
     def refused(self) -> bool:
@@ -105,6 +124,7 @@ class VideoWatch:
         :param now: the time of the poll, as a Unix time in seconds.
         """
         self.seen.setdefault(task.status.value, round(now, 3))
+        self.patience.see(task, now)
         notes = self._note_recovery(now)
         if task.status is TaskStatus.UNKNOWN:
             return self._refused(_lost(task), now, notes)
@@ -133,6 +153,7 @@ class VideoWatch:
 
         :param now: the time, as a Unix time in seconds.
         """
+        self.patience.look(now)
         return self._wait(0.0, now, ())
 
     def see_error(self, error: WanError, now: float) -> Decision:
@@ -144,6 +165,7 @@ class VideoWatch:
         :param error: the error.
         :param now: the time of the poll, as a Unix time in seconds.
         """
+        self.patience.look(now)
         if isinstance(error, WanConnectionError):
             return self._without_connection(error, now)
         if isinstance(error, (AuthenticationFailed, VideoTaskLost)):
@@ -185,15 +207,15 @@ class VideoWatch:
         self._last_refusal = ""
 
     def _wait(self, delay: float, now: float, notes: tuple[str, ...]) -> Decision:
-        if now >= self.deadline:
+        if now >= self.gives_up_at:
             refused = f" The gateway refused to tell, {self.refusals} time(s) in a row at the end: {self._last_refusal}"
             error = VideoWaitTimeout(
-                f"No result within {self.deadline - self.started:.0f} s; last seen: {self._last_note or 'nothing'}."
+                f"No result {self.patience}; last seen: {self._last_note or 'nothing'}."
                 f"{refused if self.refusals else ''}",
                 wan_task_id=self.wan_task_id,
             )
             return Decision(Verdict.FAILED, error=error, notes=notes)
-        return Decision(Verdict.WAIT, delay=min(_with_jitter(delay), self.deadline - now), notes=notes)
+        return Decision(Verdict.WAIT, delay=min(_with_jitter(delay), self.gives_up_at - now), notes=notes)
 
     def _note_recovery(self, now: float) -> tuple[str, ...]:
         if not self._failed_polls:

@@ -17,7 +17,7 @@ from itertools import pairwise
 LONGEST_S = 4 * 3600.0
 """Longest duration that is learnt, in seconds. The gateways give a task up after 3 h."""
 
-PRIOR_WEIGHT = 6.0
+PRIOR_WEIGHT = 4.0
 """How many seen videos of a kind the prior knowledge of it is worth."""
 
 MOST_REMEMBERED = 200.0
@@ -73,21 +73,21 @@ class _Prior:
 _SPREAD = 0.7
 """Standard deviation of the logarithm of the seconds above the least. The published 83 to 253 s lie within it."""
 
-_EARLY_SHARE = 0.02
+_EARLY_SHARE = 0.01
 """Share of tasks that are assumed to end before any video can be done, because the gateway refuses what is in them."""
 
 _STRETCH = {"480P": 0.7, "720P": 1.0, "1080P": 1.5}
 
 _PRIORS = (
     # APIYI's pages tell typical times. i2v: 70 to 90 s; r2v: 120 to 140 s, and 1 to 5 min with several references.
-    ("wan2.7-i2v", _Prior(50, 95)),
-    ("wan2.7-r2v", _Prior(60, 130)),
+    ("wan2.7-i2v", _Prior(60, 90)),
+    ("wan2.7-r2v", _Prior(70, 130)),
     # A user measured 13 clips of 5 s: 83 to 253 s, 104.6 s in the median (dev.to/owen_fox). APIYI: 100 to 120 s.
-    ("wan2.7", _Prior(60, 105)),
+    ("wan2.7", _Prior(74, 105)),
     # APIYI: 105 to 115 s.
-    ("happyhorse", _Prior(60, 110)),
+    ("happyhorse", _Prior(80, 110)),
     # Alibaba's wan3.0 page: its one sample took 12 minutes from submit to end.
-    ("wan3.0", _Prior(60, 600)),
+    ("wan3.0", _Prior(200, 700)),
     # Alibaba: a video typically takes 1 to 5 minutes.
     ("", _Prior(40, 120)),
 )
@@ -118,13 +118,14 @@ _CERTAIN = 30.0
 class RunTimes:
     """How long the videos of one kind take. Ages are in seconds since a task began to run."""
 
-    __slots__ = ("_ended", "_hazards", "_ran", "_videos")
+    __slots__ = ("_ended", "_hazards", "_median_s", "_ran", "_videos")
 
     def __init__(self, kind: VideoKind) -> None:
         model = kind.model or ""
         prior = next(known for beginning, known in _PRIORS if model.startswith(beginning)).for_kind(kind)
         self._ended, self._ran, self._hazards = array("d"), array("d"), array("d")
         self._videos = 0.0
+        self._median_s: float | None = None
         for first, last in pairwise(_EDGES):
             alive = 1 - prior.share_ended(first)
             share = 1 - (1 - prior.share_ended(last)) / alive if alive > _LEAST_ALIVE else 0.0
@@ -152,6 +153,7 @@ class RunTimes:
             return
         self.still_running(counted_s, ran_s)
         self._videos += 1
+        self._median_s = None
         index = _bin(ran_s)
         # Ages near the one that was seen are as likely.
         for near, weight in ((index - 1, 0.25), (index, 0.5), (index + 1, 0.25)):
@@ -175,6 +177,13 @@ class RunTimes:
             self._hazards[index] = self._ended[index] / self._ran[index]
             from_s = last
             index = min(index + 1, _BINS - 1)
+
+    @property
+    def median_s(self) -> float:
+        """How long half of the videos take at most."""
+        if self._median_s is None:
+            self._median_s = self.quantile_s(0.5)
+        return self._median_s
 
     def worth_s(self, seen_s: float, age_s: float) -> float:
         """Return what a read is worth, in seconds of unnoticed time: the expected one, over the chance that it is none.
@@ -213,7 +222,7 @@ class RunTimes:
             if gain >= worth_s:
                 return at + _solve(hazard_so_far, hazard, min(width, most), worth_s)
             worth_s -= gain
-            hazard_so_far += hazard * width
+            hazard_so_far = min(hazard_so_far + hazard * width, _CERTAIN)
             at += width
         return at
 

@@ -34,6 +34,7 @@ class RequestLog:
     def __init__(self) -> None:
         self._entries: deque[dict[str, Any]] = deque()
         self._sizes: deque[int] = deque()
+        self._kept_bytes = 0
 
     def add(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
         """Record one create request.
@@ -50,9 +51,10 @@ class RequestLog:
         }
         self._entries.append(entry)
         self._sizes.append(len(body))
-        while len(self._entries) > _KEPT_REQUESTS or sum(self._sizes) > _KEPT_BYTES:
+        self._kept_bytes += len(body)
+        while len(self._entries) > _KEPT_REQUESTS or self._kept_bytes > _KEPT_BYTES:
             self._entries.popleft()
-            self._sizes.popleft()
+            self._kept_bytes -= self._sizes.popleft()
         return entry
 
     def entries(self) -> list[dict[str, Any]]:
@@ -63,16 +65,19 @@ class RequestLog:
         """Remove every entry."""
         self._entries.clear()
         self._sizes.clear()
+        self._kept_bytes = 0
 
 
 def ledger(tasks: TaskStore, now: float) -> list[dict[str, Any]]:
     """Return one row for each accepted create, oldest first; failed and canceled tasks are not billed."""
     rows = []
-    for task in tasks:
+    for task in tasks.all(now):
         snapshot = task.at(now)
         rows.append(
             {
-                "time": datetime.fromtimestamp(task.created_at, UTC).isoformat(),
+                "time": _iso(task.created_at),
+                "scheduled_time": _iso(snapshot.scheduled_at),
+                "end_time": _iso(snapshot.ended_at),
                 "gateway": task.gateway.value,
                 "model": task.order.model,
                 "task_id": task.id,
@@ -86,6 +91,10 @@ def ledger(tasks: TaskStore, now: float) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _iso(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat()
 
 
 def _json_or_text(body: bytes) -> object:

@@ -73,11 +73,13 @@ def jobs(
     per_s: float = 5.0,
     slots: int | None = None,
     others_every: int = 0,
+    gap_s: float = 0.0,
 ) -> list[Job]:
     """Return tasks that are submitted at a rate, first come, first served.
 
     :param slots: tasks that run at a time; by default all of them.
     :param others_every: after so many tasks comes one of another process, which takes a slot, too.
+    :param gap_s: most seconds for which a slot stays free before the next task gets it.
     """
     draw = random.Random(seed)
     free = [0.0] * slots if slots else []
@@ -86,7 +88,7 @@ def jobs(
         submitted = number / per_s
         started = submitted
         if slots:
-            started = max(submitted, heapq.heappop(free))
+            started = max(submitted, heapq.heappop(free)) + draw.uniform(0, gap_s)
         ended = started + takes(draw)
         if slots:
             heapq.heappush(free, ended)

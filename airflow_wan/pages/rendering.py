@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import heapq
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import pairwise
@@ -12,10 +13,12 @@ from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from airflow_wan.pages.records import Instance
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from airflow_wan.pages.records import Clip, DaySum, Filters, Instance, Moment, RunSheet
+    from airflow_wan.pages.records import Clip, DaySum, Filters, Moment, RunSheet
     from airflow_wan.pages.words import Words
 
 _BAR_WIDTH = 1000.0
@@ -50,11 +53,10 @@ def run_path_of(run: Instance | RunSheet) -> str:
 def airflow_path_of(what: Instance | RunSheet) -> str:
     """Return the address of a DAG run or task instance in Airflow's own pages, relative to its base URL."""
     run = f"dags/{quote(what.dag_id, safe='')}/runs/{quote(what.run_id, safe='')}"
-    task_id = getattr(what, "task_id", None)
-    if task_id is None:
+    if not isinstance(what, Instance):
         return run
     mapped = f"/mapped/{what.map_index}" if what.map_index >= 0 else ""
-    return f"{run}/tasks/{quote(task_id, safe='')}{mapped}"
+    return f"{run}/tasks/{quote(what.task_id, safe='')}{mapped}"
 
 
 def name_of(clip: Clip) -> str:
@@ -140,12 +142,12 @@ class Chart:
 def chart_of(days: Iterable[DaySum]) -> Chart:
     """Return the chart of what each DAG cost on each of the last days, up to the last one with a video."""
     days = list(days)
-    totals: Counter[str] = Counter()
-    columns: Counter[date] = Counter()
+    totals: defaultdict[str, float] = defaultdict(float)
+    columns: defaultdict[date, float] = defaultdict(float)
     for row in days:
         totals[row.dag_id] += row.cost_usd
         columns[row.day] += row.cost_usd
-    named = [name for name, _ in totals.most_common(_NAMED_SERIES)]
+    named = heapq.nlargest(_NAMED_SERIES, totals, key=totals.__getitem__)
     others = sum(usd for name, usd in totals.items() if name not in named)
     series = [Series(name, totals[name]) for name in named]
     if len(totals) > len(named):
@@ -158,7 +160,7 @@ def chart_of(days: Iterable[DaySum]) -> Chart:
 
 
 def _bars(days: Iterable[DaySum], named: list[str], first: date, highest: float) -> Iterator[Bar]:
-    pieces: Counter[tuple[date, int]] = Counter()
+    pieces: defaultdict[tuple[date, int], float] = defaultdict(float)
     for row in days:
         pieces[row.day, named.index(row.dag_id) if row.dag_id in named else _NAMED_SERIES] += row.cost_usd
     pitch = _CHART_WIDTH / _DAYS

@@ -427,7 +427,7 @@ def test_a_process_that_is_killed_while_it_waits_has_bought_nothing_and_the_next
         if waits_for == "its turn":
             tasks = Tasks(tmp_path, gateway.base_url, per_second=0.01)
             first = tasks.start(2)
-            wait_until(lambda: tasks.outcomes())
+            wait_until(tasks.outcomes)
             (number,) = {0, 1} - {int(path.name[0]) for path in tmp_path.glob("*.outcome.json")}
             turns = next(path for path in tmp_path.glob("airflow_wan-creates-*/*"))
             wait_until(lambda: float(turns.read_text()) > time.monotonic() + 110)  # it has taken its turn

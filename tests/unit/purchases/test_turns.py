@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -109,7 +110,7 @@ def test_processes_share_the_turns(folder: Path) -> None:
     moments = sorted(moment for process in processes for moment in json.loads(process.communicate()[0]))
 
     assert len(moments) == 59  # the first turn of all is at once
-    gaps = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
     # A moment is read a little later than its turn is taken.
     assert sum(gaps) / len(gaps) == pytest.approx(2.0, abs=0.2)
     assert min(gaps) > 0.5

@@ -81,7 +81,7 @@ class Emulator:
 def running_emulator(log: Path, *options: str) -> Iterator[Emulator]:
     """Run an emulator as a process of its own."""
     port = free_port()
-    command = [sys.executable, "-m", "airflow_wan.emulator", "--port", str(port), "--no-qps-limit", *options]
+    command = [sys.executable, "-m", "airflow_wan.emulator", "--port", str(port), "--no-limits", *options]
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         emulator = Emulator(f"http://127.0.0.1:{port}")
         try:

@@ -1,6 +1,6 @@
 """A gateway that admits few create requests a second: every wish is bought once, in its own try, however long it takes.
 
-The gateway here is a plain server, which counts what it is sent and says what the test tells it to.
+Where a test says what the gateway answers, the gateway is a plain server, which counts what it is sent.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +22,7 @@ import pytest
 import submitting_processes
 from task_runner import HAS_STATE_STORE
 
+from airflow_wan.emulator.testing import AT_ONCE
 from airflow_wan.exceptions import (
     BalanceExhausted,
     LedgerUnreadable,
@@ -35,6 +35,8 @@ from airflow_wan.operators.wan import WanSubmitVideoOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from airflow_wan.emulator.testing import RunningEmulator
 
 THROTTLED = {"code": "Throttling.RateQuota", "message": "Requests rate limit exceeded.", "request_id": "r-1"}
 
@@ -52,20 +54,17 @@ class Gateway:
 
     :param script: the answers to the first create requests, each used once.
     :param otherwise: the answer to all create requests after these; None accepts.
-    :param per_second: how many it admits in any second; 0 for no limit.
     :param watch: called when a create request arrives, before it is answered.
     """
 
     script: list[Answer] = field(default_factory=list)
     otherwise: Answer | None = None
-    per_second: int = 0
     watch: Callable[[], None] = lambda: None
     arrived: list[float] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
-    refused: int = 0
 
     def __enter__(self) -> Self:
-        gateway, lock, admitted = self, threading.Lock(), deque[float]()
+        gateway, lock = self, threading.Lock()
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -74,7 +73,7 @@ class Gateway:
                 order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 gateway.watch()
                 with lock:
-                    status, headers, answer = gateway._answer(order["input"]["prompt"], admitted)
+                    status, headers, answer = gateway._answer(order["input"]["prompt"])
                 if answer is None:
                     self.close_connection = True
                     return
@@ -98,19 +97,12 @@ class Gateway:
         self._server.shutdown()
         self._server.server_close()
 
-    def _answer(self, prompt: str, admitted: deque[float]) -> Answer:
-        now = time.monotonic()
-        self.arrived.append(now)
-        while admitted and now - admitted[0] >= 1:
-            admitted.popleft()
+    def _answer(self, prompt: str) -> Answer:
+        self.arrived.append(time.monotonic())
         if self.script:
             return self.script.pop(0)
         if self.otherwise is not None:
             return self.otherwise
-        if self.per_second and len(admitted) >= self.per_second:
-            self.refused += 1
-            return throttled()
-        admitted.append(now)
         self.accepted.append(prompt)
         wan_task_id = f"00000000-0000-4000-8000-{len(self.accepted):012}"
         return 200, {}, {"output": {"task_id": wan_task_id, "task_status": "PENDING"}, "request_id": "r-2"}
@@ -404,19 +396,25 @@ WISHES = 30
 
 
 @pytest.mark.parametrize("per_second", [0, 4], ids=["each task for itself", "in turns"])
-def test_thirty_processes_at_once_buy_thirty_videos_in_one_try_each(per_second: float, tmp_path: Path) -> None:
-    with Gateway(per_second=5) as gateway:
-        tasks = Tasks(tmp_path, gateway.base_url, per_second)
-        assert tasks.start(WISHES).wait(150) == 0
+def test_thirty_processes_at_once_buy_thirty_videos_in_one_try_each(
+    per_second: float, wan_emulator_for: Callable[..., RunningEmulator], tmp_path: Path
+) -> None:
+    emulator = wan_emulator_for(replace(AT_ONCE, create_qps=5))
+    emulator.reset()
 
-    assert sorted(gateway.accepted) == sorted(f"Wave {number}." for number in range(WISHES))
+    tasks = Tasks(tmp_path, emulator.base_url, per_second)
+    assert tasks.start(WISHES).wait(150) == 0
+
     outcomes = tasks.outcomes()
+    assert sorted(row["task_id"] for row in emulator.ledger()) == sorted(
+        outcome.get("wan_task_id", str(outcome)) for outcome in outcomes
+    )
     assert len(outcomes) == WISHES
-    assert all(outcome.keys() == {"wan_task_id"} for outcome in outcomes), outcomes
+    refused = emulator.counts()["create"]["throttled"]
     if per_second:
-        assert gateway.refused <= WISHES / 5  # a busy machine may hold some of them up, and send two at once
+        assert refused <= WISHES / 5  # a busy machine may hold some of them up, and send two at once
     else:
-        assert gateway.refused > 0
+        assert refused > 0
 
 
 @pytest.mark.parametrize("waits_for", ["a gateway that throttles", "its turn"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from pathlib import Path
@@ -14,6 +15,8 @@ from airflow_wan.waiting.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from airflow_wan.api.gateways import GatewayName
+
+log = logging.getLogger(__name__)
 
 DEFAULT_CREATES_PER_SECOND = 4.0
 """Create requests a second for each account and model. DashScope admits 5 (Alibaba's page on rate limits); the rest is
@@ -51,17 +54,21 @@ def poll_interval() -> float | None:
 def limits(gateway: GatewayName) -> Limits:
     """Return how many calls a second this process may make for one account.
 
-    ``[wan] reads_per_second`` and ``lists_per_second`` are those of the account, ``share_of_limits`` is the part of them
-    for one process.
+    ``[wan] reads_per_second`` and ``lists_per_second`` are those of the account, ``share_of_limits`` is the part of
+    them for one process.
 
     :param gateway: the account's gateway; it decides what is not set.
     """
     default = DEFAULT_LIMITS[gateway]
-    of_account = Limits(
-        reads_per_second=_positive("reads_per_second") or default.reads_per_second,
-        lists_per_second=_positive("lists_per_second") or default.lists_per_second,
-    )
-    return of_account.shared(min(1.0, _positive("share_of_limits") or 1.0))
+    try:
+        of_account = Limits(
+            reads_per_second=_positive("reads_per_second") or default.reads_per_second,
+            lists_per_second=_positive("lists_per_second") or default.lists_per_second,
+        )
+        return of_account.shared(min(1.0, _positive("share_of_limits") or 1.0))
+    except AirflowConfigException as error:  # a wrong number must not end a wait for a video that is paid for
+        log.warning("The limits of %s are the usual ones: %s", gateway, error)
+        return default
 
 
 def _positive(option: str) -> float | None:

@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 
     from airflow_wan.api.gateways import Account
 
-KNOWN_FOR_S = 60.0
-"""Seconds for which an account that was looked up is used for waits that begin."""
-
-RENEWED_FOR_S = 1.0
-"""Seconds for which it is used after its key was refused, and for which a failed look-up is not repeated."""
+KNOWN_FOR_S = 1.0
+"""Seconds for which the result of a look-up is used again, an error too."""
 
 MOST_LOOK_UPS = 4
 """Connections that are looked up at a time."""
@@ -43,32 +40,26 @@ class _LookUps:
 _of_loops: dict[AbstractEventLoop, _LookUps] = {}
 
 
-async def look_up_account(wan_conn_id: str, *, renewed: bool = False) -> Account:
-    """Return the account of a connection, as it was looked up a short time ago.
+async def look_up_account(wan_conn_id: str) -> Account:
+    """Return the account of a connection, as it was looked up within the last second.
 
     A caller that is canceled leaves the look-up to the others.
 
     :param wan_conn_id: id of the Airflow connection.
-    :param renewed: whether the connection may have changed, for its key was refused.
     :raises WanConnectionError: when there is no such connection, or it cannot be used.
     :raises Exception: what Airflow raises while it cannot be asked.
     """
     look_ups = of_running_loop(_of_loops, _LookUps)
     known = look_ups.begun.get(wan_conn_id)
-    if known is None or _is_too_old(*known, renewed=renewed):
+    if known is None or _is_too_old(*known):
         look_up = asyncio.get_running_loop().create_task(_look_up(wan_conn_id, look_ups.slots))
         look_up.add_done_callback(_retrieve)
         known = look_ups.begun[wan_conn_id] = time.monotonic(), look_up
     return await asyncio.shield(known[1])
 
 
-def _is_too_old(begun: float, look_up: asyncio.Task[Account], *, renewed: bool) -> bool:
-    if not look_up.done():
-        return False
-    if look_up.cancelled():
-        return True
-    usable_s = RENEWED_FOR_S if renewed or look_up.exception() else KNOWN_FOR_S
-    return time.monotonic() - begun > usable_s
+def _is_too_old(begun: float, look_up: asyncio.Task[Account]) -> bool:
+    return look_up.cancelled() or (look_up.done() and time.monotonic() - begun > KNOWN_FOR_S)
 
 
 async def _look_up(wan_conn_id: str, slots: asyncio.Semaphore) -> Account:

@@ -113,7 +113,12 @@ def outlasting(
 
 
 def repeat_until(
-    done: Callable[[T], bool], function: Callable[[], T], *, despite: type[Exception], pause_s: float, longest_s: float
+    done: Callable[[T], bool],
+    function: Callable[[], T],
+    *,
+    despite: type[Exception],
+    pause_s: float | Callable[[], float],
+    longest_s: float,
 ) -> T:
     """Call a function until its result is the one that is waited for, or the time is over.
 
@@ -122,13 +127,13 @@ def repeat_until(
     :param done: tells whether a result is the one that is waited for.
     :param function: the function to call.
     :param despite: the errors after which the function is called again, too.
-    :param pause_s: pause between two calls, in seconds.
+    :param pause_s: pause between two calls, in seconds, or what tells it after each call.
     :param longest_s: seconds after which no further call is made.
     """
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda result: not done(result)) | tenacity.retry_if_exception_type(despite),
         stop=tenacity.stop_after_delay(longest_s),
-        wait=tenacity.wait_fixed(pause_s),
+        wait=lambda _: pause_s() if callable(pause_s) else pause_s,
         retry_error_callback=_last_result,
     )
     return attempts(function)

@@ -319,8 +319,8 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         ``s3://conn_id@bucket/key.mp4``; by default a path of this task instance's own under ``[wan] output_base``.
     :param deferrable: (bool) whether to wait in the triggerer. False: on a worker. By default
         ``[wan] deferrable``, which is True unless the installation says otherwise.
-    :param poll_interval: (s, or timedelta) shortest time between two reads of the Wan task; by default
-        ``[wan] poll_interval``, 15 s.
+    :param poll_interval: (s, or timedelta) time between two reads of the Wan task; by default ``[wan] poll_interval``,
+        and without it a schedule that knows how long such videos take.
     :param timeout: (s, or timedelta) how long the Wan task may take once it has left the gateway's queue; 3 h 15 min by
         default, as the gateways themselves give up after 3 h. Before the submit, a gateway that throttles create
         requests is outlasted for as long. A shorter ``execution_timeout`` counts for the whole wait, since Airflow does
@@ -372,9 +372,8 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         self.acceptance = checked_strictness(acceptance)
         self.sidecar = sidecar
         self.poster = poster
-        self.poll_interval = seconds_of(
-            "poll_interval", config.poll_interval() if poll_interval is None else poll_interval
-        )
+        interval = config.poll_interval() if poll_interval is None else poll_interval
+        self.poll_interval = None if interval is None else seconds_of("poll_interval", interval)
         self.timeout = seconds_of("timeout", timeout)
         self.queue_timeout = seconds_of("queue_timeout", queue_timeout)
 
@@ -428,7 +427,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         """
         now = time.time()
         started = now if purchase.submitted_at + longest_wait_s(self) <= now else purchase.submitted_at
-        return watch_since(started, self, purchase.wan_task_id, self.poll_interval)
+        return watch_since(started, self, purchase.wan_task_id, self.poll_interval, order=purchase.order)
 
     def longest_submit_s(self) -> float:
         """Return the seconds for which a gateway that throttles create requests is outlasted."""

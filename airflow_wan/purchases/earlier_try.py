@@ -49,7 +49,7 @@ def what_became_of(
     hook: WanHook,
     ledger: Ledger,
     context: Context,
-    poll_interval_s: float,
+    poll_interval_s: float | None,
 ) -> Earlier:
     """Return what became of what an earlier try bought, or was about to buy.
 
@@ -58,7 +58,8 @@ def what_became_of(
     :param hook: the connection of this try; the gateway is asked with the connection and at the base URL of the record.
     :param ledger: where an id that is found is written down.
     :param context: the running task's context.
-    :param poll_interval_s: seconds between two reads while a lost answer's task is looked for.
+    :param poll_interval_s: seconds between two reads while a lost answer's task is looked for, if the user fixed
+        them.
     :raises GatewayUnavailable: when the gateway's list of tasks cannot be searched for now.
     :raises WanConnectionError: when the record's connection cannot be used.
     """
@@ -74,7 +75,7 @@ def what_became_of(
 
 
 def _search(
-    intent: Intent, request: VideoRequest, hook: WanHook, context: Context, poll_interval_s: float
+    intent: Intent, request: VideoRequest, hook: WanHook, context: Context, poll_interval_s: float | None
 ) -> Purchase | str | None:
     """Return the purchase of an intent, or what came of the search for it, None if its gateway has no list.
 

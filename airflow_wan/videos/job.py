@@ -28,7 +28,7 @@ from airflow_wan.exceptions import (
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.net.file_client import check_proxy
 from airflow_wan.purchases.ledger import clear_purchase
-from airflow_wan.purchases.record import Purchase
+from airflow_wan.purchases.record import NOTHING_KNOWN, Order, Purchase
 from airflow_wan.purchases.siblings import map_index_of
 from airflow_wan.purchases.submitted_order import find_order
 from airflow_wan.telemetry.lineage import tell_airflow
@@ -36,6 +36,8 @@ from airflow_wan.triggers.wan import WanVideoTrigger
 from airflow_wan.videos.output_path import destination_for, warn_if_not_shared, why_not_kept
 from airflow_wan.videos.told_paths import find_sibling, tell_path
 from airflow_wan.videos.wan_video import WAN_VIDEO_KEY
+from airflow_wan.waiting.durations import VideoKind
+from airflow_wan.waiting.single_wait import SingleWait
 from airflow_wan.waiting.watch import Decision, Verdict, VideoWatch
 
 if TYPE_CHECKING:
@@ -111,12 +113,12 @@ class VideoJob:
         :raises WanConnectionError: when the connection cannot be used.
         :raises WanError: what ended the wait without a video.
         """
-        hook = self.hook
-        decision = ask(hook, watch)
+        hook, wait = self.hook, SingleWait(watch, time.time())
+        decision = ask(hook, wait)
         while decision.verdict is Verdict.WAIT and not deferrable:
-            time.sleep(decision.delay)
+            time.sleep(wait.pause_s(time.time()))
             hook = hook.renewed() if watch.refused else hook
-            decision = ask(hook, watch)
+            decision = ask(hook, wait)
         if decision.error is not None:
             end_wait(decision.error, self.ledger)
         if decision.verdict is Verdict.WAIT:
@@ -134,6 +136,9 @@ class VideoJob:
             poll_interval=watch.poll_interval,
             base_url=self.hook.base_url,
             cancel_on_kill=self.task.cancel_on_kill,
+            model=watch.kind.model,
+            resolution=watch.kind.resolution,
+            duration=watch.kind.duration_s,
         )
         backstop = timedelta(seconds=max(0.0, watch.patience.latest - time.time()) + BACKSTOP_MARGIN_S)
         log.info("Wan task %s: waiting without a worker until it has ended", watch.wan_task_id)
@@ -342,20 +347,20 @@ def end_wait(error: WanError, ledger: Ledger | None) -> NoReturn:
     raise error
 
 
-def ask(hook: WanHook, watch: VideoWatch) -> Decision:
-    """Read a Wan task once, and log what is new.
+def ask(hook: WanHook, wait: SingleWait) -> Decision:
+    """Read the Wan task of a wait once, and log what is new.
 
     :raises WanConnectionError: when the connection cannot be used.
     """
     try:
         with hook.get_conn() as client:
-            decision = watch.see_task(client.get_task(watch.wan_task_id), time.time())
+            decision = wait.see_task(client.get_task(wait.watch.wan_task_id), time.time())
     except WanConnectionError:
         raise
     except WanError as error:
-        decision = watch.see_error(error, time.time())
+        decision = wait.see_error(error, time.time())
     for note in decision.notes:
-        log.info("Wan task %s: %s", watch.wan_task_id, note)
+        log.info("Wan task %s: %s", wait.watch.wan_task_id, note)
     return decision
 
 
@@ -390,14 +395,21 @@ def _within_execution_timeout(task: WaitingTask, seconds: float) -> float:
 
 
 def watch_since(
-    started: float, task: WaitingTask, wan_task_id: str, poll_interval: float, *, sees_all: bool = True
+    started: float,
+    task: WaitingTask,
+    wan_task_id: str,
+    poll_interval: float | None,
+    *,
+    order: Order = NOTHING_KNOWN,
+    sees_all: bool = True,
 ) -> VideoWatch:
     """Return the wait of a task for a Wan task.
 
     :param started: when the wait began, unix time in s; all its time counts from then.
     :param task: the operator or sensor.
     :param wan_task_id: the Wan task.
-    :param poll_interval: shortest time between two reads, s.
+    :param poll_interval: time between two reads, s, if the user fixed it.
+    :param order: what the Wan task was ordered to make, as far as it is known.
     :param sees_all: whether the watch gets all reads of the wait.
     """
     return VideoWatch(
@@ -407,6 +419,7 @@ def watch_since(
         poll_interval,
         queue_deadline=started + task.queue_timeout,
         latest=started + longest_wait_in_all_s(task),
+        kind=VideoKind(order.model, order.resolution, order.seconds),
         sees_all=sees_all,
     )
 

@@ -17,7 +17,7 @@ from itertools import pairwise
 LONGEST_S = 4 * 3600.0
 """Longest duration that is learnt, in seconds. The gateways give a task up after 3 h."""
 
-PRIOR_WEIGHT = 6.0
+PRIOR_WEIGHT = 4.0
 """How many seen videos of a kind the prior knowledge of it is worth."""
 
 MOST_REMEMBERED = 200.0
@@ -70,24 +70,24 @@ class _Prior:
         return early + (1 - _EARLY_SHARE) * 0.5 * math.erfc(-deviations / math.sqrt(2))
 
 
-_SPREAD = 0.7
+_SPREAD = 0.85
 """Standard deviation of the logarithm of the seconds above the least. The published 83 to 253 s lie within it."""
 
-_EARLY_SHARE = 0.02
+_EARLY_SHARE = 0.01
 """Share of tasks that are assumed to end before any video can be done, because the gateway refuses what is in them."""
 
 _STRETCH = {"480P": 0.7, "720P": 1.0, "1080P": 1.5}
 
 _PRIORS = (
     # APIYI's pages tell typical times. i2v: 70 to 90 s; r2v: 120 to 140 s, and 1 to 5 min with several references.
-    ("wan2.7-i2v", _Prior(50, 95)),
-    ("wan2.7-r2v", _Prior(60, 130)),
+    ("wan2.7-i2v", _Prior(60, 90)),
+    ("wan2.7-r2v", _Prior(70, 130)),
     # A user measured 13 clips of 5 s: 83 to 253 s, 104.6 s in the median (dev.to/owen_fox). APIYI: 100 to 120 s.
-    ("wan2.7", _Prior(60, 105)),
+    ("wan2.7", _Prior(72, 105)),
     # APIYI: 105 to 115 s.
-    ("happyhorse", _Prior(60, 110)),
+    ("happyhorse", _Prior(80, 110)),
     # Alibaba's wan3.0 page: its one sample took 12 minutes from submit to end.
-    ("wan3.0", _Prior(60, 600)),
+    ("wan3.0", _Prior(200, 700)),
     # Alibaba: a video typically takes 1 to 5 minutes.
     ("", _Prior(40, 120)),
 )
@@ -118,13 +118,14 @@ _CERTAIN = 30.0
 class RunTimes:
     """How long the videos of one kind take. Ages are in seconds since a task began to run."""
 
-    __slots__ = ("_ended", "_hazards", "_ran", "_videos")
+    __slots__ = ("_ended", "_hazards", "_median_s", "_ran", "_videos")
 
     def __init__(self, kind: VideoKind) -> None:
         model = kind.model or ""
         prior = next(known for beginning, known in _PRIORS if model.startswith(beginning)).for_kind(kind)
         self._ended, self._ran, self._hazards = array("d"), array("d"), array("d")
         self._videos = 0.0
+        self._median_s: float | None = None
         for first, last in pairwise(_EDGES):
             alive = 1 - prior.share_ended(first)
             share = 1 - (1 - prior.share_ended(last)) / alive if alive > _LEAST_ALIVE else 0.0
@@ -152,6 +153,7 @@ class RunTimes:
             return
         self.still_running(counted_s, ran_s)
         self._videos += 1
+        self._median_s = None
         index = _bin(ran_s)
         # Ages near the one that was seen are as likely.
         for near, weight in ((index - 1, 0.25), (index, 0.5), (index + 1, 0.25)):
@@ -176,26 +178,12 @@ class RunTimes:
             from_s = last
             index = min(index + 1, _BINS - 1)
 
-    def worth_s(self, seen_s: float, age_s: float) -> float:
-        """Return what a read is worth, in seconds of unnoticed time: the expected one, over the chance that it is none.
-
-        For a hazard that does not change, the cheapest interval between reads is the one after which this is the cost
-        of a read. It is the integral of the odds that the task has ended.
-
-        :param seen_s: the age at which the task was last known to run.
-        :param age_s: the age at which it would be read.
-        """
-        worth = hazard_so_far = 0.0
-        index = _bin(seen_s)
-        at = seen_s
-        while at < age_s and hazard_so_far < _CERTAIN:
-            last = min(_EDGES[index + 1], age_s) if index < _BINS - 1 else age_s
-            hazard = self._hazards[index]
-            worth += _odds_integral(hazard_so_far, hazard, last - at)
-            hazard_so_far += hazard * (last - at)
-            at = last
-            index += 1
-        return worth if at >= age_s else math.inf
+    @property
+    def median_s(self) -> float:
+        """How long half of the videos take at most."""
+        if self._median_s is None:
+            self._median_s = self.quantile_s(0.5)
+        return self._median_s
 
     def age_worth(self, seen_s: float, worth_s: float) -> float:
         """Return the age at which a read is worth so much.
@@ -213,7 +201,7 @@ class RunTimes:
             if gain >= worth_s:
                 return at + _solve(hazard_so_far, hazard, min(width, most), worth_s)
             worth_s -= gain
-            hazard_so_far += hazard * width
+            hazard_so_far = min(hazard_so_far + hazard * width, _CERTAIN)
             at += width
         return at
 
@@ -233,16 +221,6 @@ class RunTimes:
             wanted -= hazard * width
             at += width
         return at
-
-    def expected_s(self) -> float:
-        """Return how long a task is expected to run, in seconds."""
-        alive, expected = 1.0, 0.0
-        for index, hazard in enumerate(self._hazards):
-            width = _EDGES[index + 1] - _EDGES[index]
-            left = alive * math.exp(-hazard * width)
-            expected += (alive + left) / 2 * width
-            alive = left
-        return expected
 
     def _cumulated(self, from_s: float, to_s: float) -> float:
         total = 0.0

@@ -25,11 +25,15 @@ if TYPE_CHECKING:
     from airflow_wan.waiting.durations import RunTimes, VideoKind
 
 READ_COST_S = 1.5
-"""What a read costs, in seconds for which a finished video lies unnoticed: the one figure that trades reads for lag.
+"""What a read costs, in seconds for which a finished video may lie unnoticed: the one figure that trades reads for lag.
 
-Reads a video fall with its square root, and the lag grows with it. With 1.5 s, a wan2.7 video is read 3 to 4 times, and
-noticed 4 to 5 s late on average. While the account's limit allows fewer reads than that, the cost rises by itself.
+Reads a video fall with its square root, and the lag grows with it. It holds for videos that take up to `TYPICAL_S` to
+be made; for slower ones it is less in proportion, so that the lag stays the same. While more waits are due than the
+account's limit allows to read, the cost rises for all of them.
 """
+
+TYPICAL_S = 105.0
+"""Seconds that a wan2.7 video takes to be made (the median that a user measured, see `durations`)."""
 
 FIRST_READ_S = 8.0
 """Seconds after which the first few waits of a kind of video are read for the first time: a video that fails at once,
@@ -62,8 +66,14 @@ _STEP_S = 5.0
 _FIRST_REREAD_S = 5.0
 """Seconds until a task that has ended is read again, for example because its file's URL was missing."""
 
-_RECONSIDERED = 16
+_RECONSIDERED = 32
 """Waits that are looked at again at most for one read."""
+
+_SOON_S = 0.01
+"""Seconds until the next of them is looked at again."""
+
+_SOONER_S = 10.0
+"""Seconds by which a task must have started before its believed start, to show that one more runs at a time."""
 
 _PACE_STARTS = 16
 """Starts that a queue's pace is measured by."""
@@ -133,18 +143,35 @@ class _Queue:
 
     :param line: the waits of which nothing tells that they left the queue, in order.
     :param front: the place from which on all in the line were seen in the queue; infinity while none was.
-    :param moved: when the front was last seen to be there, or a task to leave the queue.
+    :param front_seen: when the first of them was last seen there.
+    :param moved: when the queue was last seen to stand, or a task to leave it.
     :param waits: how many waits there are for the model.
     :param running: how many of them are known to run.
+    :param guessed: how many are believed to.
+    :param slots: how many seem to run at a time. The account may run more of them, for other processes.
     :param starts: when tasks that had queued left the queue, the latest ones.
     """
 
     line: list[_Wait] = field(default_factory=list)
     front: tuple[float, int] = _NOWHERE
+    front_seen: float = -math.inf
     moved: float = -math.inf
     waits: int = 0
     running: int = 0
+    guessed: int = 0
+    slots: int = 0
     starts: deque[float] = field(default_factory=lambda: deque(maxlen=_PACE_STARTS))
+
+    def join(self, wait: _Wait) -> None:
+        """Add a wait."""
+        self.waits += 1
+        self._put(wait)
+
+    def leave(self, wait: _Wait) -> None:
+        """Forget a wait."""
+        self.waits -= 1
+        self._remove(wait)
+        self._forget_run(wait)
 
     def ahead_of(self, wait: _Wait) -> int | None:
         """Return how many waits are before this one in the queue; None if nothing tells that it is in the queue."""
@@ -158,43 +185,74 @@ class _Queue:
 
     def found_queued(self, wait: _Wait, now: float) -> None:
         """Note that a wait was seen in the queue: then so are all that came after it."""
-        if wait.began is not None:
-            wait.began = None
-            self.running -= 1
-        wait.guess = None
+        self._forget_run(wait)
+        wait.began = wait.guess = None
         wait.queued = now
-        self.put(wait)
+        self._put(wait)
         if wait.place <= self.line[min(self._index(self.front), len(self.line) - 1)].place:
-            self.front, self.moved = wait.place, now
+            self.front, self.front_seen, self.moved = wait.place, now, now
+            self.slots = self.running + self.guessed
 
     def found_running(self, wait: _Wait, began: float) -> list[_Wait]:
         """Note when a wait left the queue; return those that came before it, and must have left it, too."""
+        if wait.guess is not None and began < wait.guess - _SOONER_S:
+            self.slots += 1
         had_queued = wait.queued is not None or wait.guess is not None or wait.place >= self.front
         before = self._index(wait.place) - self._index(self.front)
-        self.remove(wait)
+        self._remove(wait)
+        self._forget_run(wait)
         wait.began = began
         self.running += 1
+        self.slots = max(self.slots, self.running)
         if had_queued:
             self.starts.append(began)
         between = (min(self.moved, began) + began) / 2 if math.isfinite(self.moved) else began
         gone = [self._let_go(between) for _ in range(before)]
         self.moved = max(self.moved, began)
+        return gone + self._fill(self.moved)
+
+    def made_room(self, at: float) -> list[_Wait]:
+        """Note that a task stopped running; return the waits that are believed to have left the queue for it."""
+        if at < self.front_seen:
+            # A task of another process took the room: the first of ours was still in the queue afterwards.
+            self.slots -= 1
+        return self._fill(at)
+
+    def _fill(self, at: float) -> list[_Wait]:
+        """Let go as many as are believed to have left the queue."""
+        gone = []
+        while self.running + self.guessed < self.slots and self._index(self.front) < len(self.line):
+            gone.append(self._let_go(at))
+            self.moved = max(self.moved, at)
         return gone
 
-    def made_room(self, at: float) -> _Wait | None:
-        """Note that a task ended; return the wait that is believed to have left the queue for it."""
-        if at < self.moved or self._index(self.front) == len(self.line):
-            return None
-        self.moved = at
-        return self._let_go(at)
+    def ended(self, wait: _Wait, now: float) -> None:
+        """Note that a wait that was running has ended."""
+        self._forget_run(wait)
+        wait.ended = now
 
-    def put(self, wait: _Wait) -> None:
+    def _forget_run(self, wait: _Wait) -> None:
+        if wait.ended is not None:
+            return
+        if wait.began is not None:
+            self.running -= 1
+        elif wait.guess is not None:
+            self.guessed -= 1
+
+    def _let_go(self, at: float) -> _Wait:
+        first = self.line[self._index(self.front)]
+        self._remove(first)
+        first.guess = max(at, first.place[0], first.queued or -math.inf)
+        self.guessed += 1
+        return first
+
+    def _put(self, wait: _Wait) -> None:
         """Put a wait into the line, if it is not in it."""
         index = self._index(wait.place)
         if index == len(self.line) or self.line[index] is not wait:
             self.line.insert(index, wait)
 
-    def remove(self, wait: _Wait) -> None:
+    def _remove(self, wait: _Wait) -> None:
         """Take a wait out of the line, if it is in it."""
         index = self._index(wait.place)
         if index < len(self.line) and self.line[index] is wait:
@@ -202,16 +260,10 @@ class _Queue:
         if self._index(self.front) == len(self.line):
             self.front = _NOWHERE
 
-    def _let_go(self, at: float) -> _Wait:
-        first = self.line[self._index(self.front)]
-        first.guess = max(at, first.place[0], first.queued or -math.inf)
-        self.remove(first)
-        return first
-
     def _pace(self, times: RunTimes) -> float:
         """Return how many of our tasks are expected to leave the queue in a second."""
         span = max(self.starts) - min(self.starts) if self.starts else 0.0
-        return (SLOTS + len(self.starts)) / (times.expected_s() + span)
+        return (SLOTS + len(self.starts)) / (times.median_s + span)
 
     def _index(self, place: tuple[float, int]) -> int:
         return bisect.bisect_left(self.line, place, key=_place)
@@ -233,7 +285,6 @@ class ReadSchedule:
         self._queues: dict[str | None, _Queue] = {}
         self._heap: list[tuple[float, int, _Wait]] = []
         self._numbers = count()
-        self._cost_s = READ_COST_S
         self._now = -math.inf
         self._set_back_s = 0.0
 
@@ -275,8 +326,7 @@ class ReadSchedule:
             early=not times.videos and queue.waits < EARLY_READS,
         )
         self._waits[wait_id] = wait
-        queue.waits += 1
-        queue.put(wait)
+        queue.join(wait)
         self._plan(wait)
 
     def reading(self, wait_id: Hashable, now: float) -> None:
@@ -285,13 +335,7 @@ class ReadSchedule:
         wait = self._waits.get(wait_id)
         if wait is None:
             return
-        if wait.interval is None and wait.ended is None:
-            start = self._start(wait)
-            worth_s = wait.times.worth_s(max(wait.seen - start, 0.0), max(now - start, 0.0))
-            self._cost_s += (min(worth_s, 4 * self._cost_s) - self._cost_s) / 10
-            self._cost_s = max(self._cost_s, READ_COST_S)
         wait.busy = now + LONGEST_READ_S
-        self._plan(wait)
 
     def saw(self, wait_id: Hashable, task: WanTask | ListedTask, now: float) -> None:
         """Take in what a read, or a row of a list, tells of a task.
@@ -303,6 +347,7 @@ class ReadSchedule:
         wait = self._waits.get(wait_id)
         if wait is None:
             return
+        known = (wait.began, wait.ended)
         if task.status is TaskStatus.QUEUED:
             wait.queue.found_queued(wait, now)
             wait.seen = now
@@ -310,10 +355,13 @@ class ReadSchedule:
             self._see_running(wait, task, now)
         elif task.status in _ENDED and wait.ended is None:
             self._see_end(wait, task, now)
+        was_early = wait.early or wait.busy > now
         wait.read = now
         wait.busy = -math.inf
         wait.early = False
-        self._plan(wait)
+        if was_early or known != (wait.began, wait.ended):
+            self._plan(wait)
+        # Else the next read is due later than before, which is found out once the wait is due.
 
     def hold(self, wait_id: Hashable, until: float) -> None:
         """Do not offer a wait before a time, after a read that failed or was refused.
@@ -336,17 +384,16 @@ class ReadSchedule:
             return
         wait.due = math.nan  # Equal to no entry of the heap.
         queue = wait.queue
-        queue.remove(wait)
-        queue.waits -= 1
-        if wait.began is not None and wait.ended is None:
-            queue.running -= 1
+        queue.leave(wait)
+        for gone in queue.made_room(self._now):
+            self._plan(gone)
         if not queue.waits:
             self._queues = {model: other for model, other in self._queues.items() if other is not queue}
 
     def next_read(self, now: float) -> tuple[Hashable, float] | None:
         """Return which wait to read next, and the earliest time when that is worth it; None if there is none.
 
-        The time may lie in the past. The answer holds until the schedule is told something new.
+        If the time lies in the future, ask again when it has come, or when another wait has joined.
         """
         now = self._tick(now)
         for _ in range(_RECONSIDERED):
@@ -354,16 +401,15 @@ class ReadSchedule:
             if wait is None:
                 return None
             if wait.due > now:
-                if self._cost_s == READ_COST_S:
-                    break
-                # There is time for a read, so each costs less.
-                self._cost_s = max(READ_COST_S, 0.9 * self._cost_s)
+                return wait.wait_id, wait.due - self._set_back_s
             due = self._due(wait)
-            if due <= now:
+            if due == wait.due:
                 return wait.wait_id, due - self._set_back_s
-            self._push(wait, due)
+            wait.due = due
+            heapq.heapreplace(self._heap, (due, wait.place[1], wait))
+        # So many waits have turned out not to be due yet that the others must be looked at later.
         wait = self._top()
-        return None if wait is None else (wait.wait_id, wait.due - self._set_back_s)
+        return None if wait is None else (wait.wait_id, max(wait.due, now + _SOON_S) - self._set_back_s)
 
     def place_in_queue(self, wait_id: Hashable) -> PlaceInQueue | None:
         """Return where a task is believed to be in the gateway's queue; None if nothing tells that it is in it."""
@@ -400,21 +446,23 @@ class ReadSchedule:
             due = wait.read + wait.interval
         else:
             start = self._start(wait)
-            due = start + wait.times.age_worth(max(wait.seen - start, 0.0), self._cost_s)
+            seen_s = max(wait.seen - start, 0.0)
+            cost_s = READ_COST_S * TYPICAL_S / max(TYPICAL_S, wait.times.median_s, seen_s / 2)
+            due = start + wait.times.age_worth(seen_s, cost_s)
             longest = FIRST_READ_S if wait.early else LONGEST_UNREAD_S
             due = min(max(due, wait.read + SHORTEST_INTERVAL_S), wait.read + longest)
         return max(due, wait.held, wait.busy)
 
     def _plan(self, wait: _Wait) -> None:
-        self._push(wait, self._due(wait))
+        """Look at a wait again when it may be due, or before."""
+        due = self._due(wait)
+        if due >= wait.due:
+            return
+        wait.due = due
+        heapq.heappush(self._heap, (due, wait.place[1], wait))
         if len(self._heap) > 2 * len(self._waits) + 64:
             self._heap = [(one.due, one.place[1], one) for one in self._waits.values()]
             heapq.heapify(self._heap)
-
-    def _push(self, wait: _Wait, due: float) -> None:
-        if due != wait.due:
-            wait.due = due
-            heapq.heappush(self._heap, (due, wait.place[1], wait))
 
     def _top(self) -> _Wait | None:
         """Return the wait that is due first, after the entries in front of it that are no longer true."""
@@ -451,11 +499,9 @@ class ReadSchedule:
         end = min(max(end, seen), now)
         if knows_start and task.status is not TaskStatus.CANCELED:
             wait.times.learn(end - began, counted_s=wait.counted_s)
-        wait.ended = now
-        wait.queue.running -= 1
-        next_one = wait.queue.made_room(end)
-        if next_one is not None:
-            self._plan(next_one)
+        wait.queue.ended(wait, now)
+        for gone in wait.queue.made_room(end):
+            self._plan(gone)
 
     def _began(self, wait: _Wait, task: WanTask | ListedTask, now: float) -> float:
         """Return when a task left the queue, as well as that can be told."""

@@ -4,7 +4,7 @@ It reads for as many waits as there are with one client, within the account's li
 says: many at once from the gateway's list of tasks where there is one, and each on its own where not. A wait joins,
 gets decisions and leaves::
 
-    with shared_reader(account, limits).joined(watch, kind) as wait:
+    with shared_reader(account, limits).joined(watch) as wait:
         decision = await wait.decision()
 
 Joining and leaving are no more than entries in tables, so a wait that is canceled at any point leaves nothing behind.
@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from contextvars import Context
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from airflow_wan.api.tasks import TaskStatus
 from airflow_wan.exceptions import GatewayUnavailable, RateLimited, WanConnectionError, WanError
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from airflow_wan.api.client import AsyncWanClient
     from airflow_wan.api.gateways import Account
     from airflow_wan.api.tasks import ListedTask, ListPage, WanTask
-    from airflow_wan.waiting.durations import VideoKind
     from airflow_wan.waiting.limits import Limits
     from airflow_wan.waiting.listing import Sweep
     from airflow_wan.waiting.watch import VideoWatch
@@ -207,25 +206,24 @@ class SharedReader:
     # Joining and leaving
 
     @contextmanager
-    def joined(self, watch: VideoWatch, kind: VideoKind, *, at_once: bool = False) -> Iterator[Wait]:
+    def joined(self, watch: VideoWatch, *, at_once: bool = False) -> Iterator[Wait]:
         """Wait together with the others for as long as the context lasts.
 
         :param watch: the wait so far.
-        :param kind: what the Wan task makes.
         :param at_once: whether to read it as soon as possible, and not when the schedule says.
         """
         wait = Wait(watch, time.time())
-        self._join(wait, kind, at_once=at_once)
+        self._join(wait, at_once=at_once)
         try:
             yield wait
         finally:
             self._leave(wait)
 
-    def _join(self, wait: Wait, kind: VideoKind, *, at_once: bool) -> None:
+    def _join(self, wait: Wait, *, at_once: bool) -> None:
         watch = wait.watch
         self._waits.add(wait)
         self._by_task.setdefault(watch.wan_task_id, []).append(wait)
-        self._schedule.join(wait, kind, started=watch.started, now=wait.joined, poll_interval=watch.poll_interval)
+        self._schedule.join(wait, watch.kind, started=watch.started, now=wait.joined, poll_interval=watch.poll_interval)
         self._note_deadline(wait)
         if at_once:
             self._first.append(wait)
@@ -336,14 +334,16 @@ class SharedReader:
         if self._first:
             return self._first[0], now
         while self._deadlines and not self._is_deadline(self._deadlines[0]):
-            heappop(self._deadlines)
+            at, _, wait = heappop(self._deadlines)
+            if at == wait.deadline:
+                wait.deadline = float("nan")  # it is being read, and noted again then
         deadline = self._deadlines[0][0] if self._deadlines else float("inf")
         if deadline <= now:
             return self._deadlines[0][2], now
         offered = self._schedule.next_read(now)
         if offered is None:
             return None, deadline
-        wait, due = offered
+        wait, due = cast("Wait", offered[0]), offered[1]
         return (wait, due) if due <= now else (None, min(due, deadline))
 
     def _may_be_read(self, wait: Wait) -> bool:
@@ -388,11 +388,13 @@ class SharedReader:
             outcome = error
         except Exception as error:  # noqa: BLE001 - the text of a foreign error could end the triggerer
             outcome = GatewayUnavailable(_describe(error), wan_task_id=wait.watch.wan_task_id)
+        except asyncio.CancelledError:
+            self._schedule.hold(wait, time.time() + RESTART_S)  # if it has not left, the reader begins again
+            raise
         finally:
             wait.reading = None
             self._doubtful_reads -= was_doubtful
-            self._schedule.hold(wait, time.time() + RESTART_S)  # unless the answer says something else
-            wait.deadline = float("nan")  # noted again, whatever the answer says
+            self._note_deadline(wait)
         if isinstance(outcome, WanError):
             self._take_in_error(wait, outcome, time.time())
         else:
@@ -495,7 +497,7 @@ class SharedReader:
             answer = GatewayUnavailable(_describe(error))
         throttled = isinstance(answer, RateLimited)
         self._count("list", throttled=throttled)
-        if throttled or (isinstance(answer, WanError) and answer.retry_after is not None):
+        if isinstance(answer, WanError) and (throttled or answer.retry_after is not None):
             self._slow_down(self._lists, answer, "lists")
         return answer
 

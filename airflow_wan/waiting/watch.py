@@ -21,6 +21,7 @@ from airflow_wan.exceptions import (
     WanConnectionError,
     WanError,
 )
+from airflow_wan.waiting.durations import VideoKind
 from airflow_wan.waiting.patience import Patience
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ key or a fault of the gateway may pass."""
 
 MAX_UNCONNECTED = 3
 """Times in a row that a process cannot use its own connection before it hands the wait back: another process may."""
+
+NOTHING_KNOWN = VideoKind()
+"""The kind of a video of which nothing is known."""
 
 _JITTER = 0.1
 """Greatest share by which a delay is lengthened at random, so that tasks submitted together are not polled together."""
@@ -87,6 +91,7 @@ class VideoWatch:
     :param queue_deadline: until when the task may be queued, as a Unix time in seconds; by default `deadline`.
     :param latest: when to give up in any case, as a Unix time in seconds; by default `deadline`.
     :param sees_all: whether this watch gets all reads of the wait.
+    :param kind: what the task makes, as far as it is known.
     :param seen: when each status was first seen, as a Unix time in seconds.
     """
 
@@ -97,6 +102,7 @@ class VideoWatch:
     queue_deadline: float | None = None
     latest: float | None = None
     sees_all: bool = True
+    kind: VideoKind = NOTHING_KNOWN
     seen: dict[str, float] = field(default_factory=dict)
     refusals: int = 0
     _unconnected: int = field(default=0, repr=False)
@@ -184,7 +190,7 @@ class VideoWatch:
         return DEFAULT_POLL_INTERVAL_S if self.poll_interval is None else self.poll_interval
 
     def _backoff_s(self, failed: int, longest_s: float) -> float:
-        return max(self._interval_s, min(self._interval_s * 2 ** min(failed, 10), longest_s))
+        return max(self._interval_s, min(self._interval_s * 2.0 ** min(failed, 10), longest_s))
 
     def _succeeded(self, now: float, notes: tuple[str, ...]) -> Decision:
         return Decision(Verdict.SUCCEEDED, notes=(*notes, f"done after {now - self.started:.0f} s"))

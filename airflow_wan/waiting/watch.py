@@ -234,7 +234,7 @@ class VideoWatch:
             self._told_ahead = None
         elif self._told_ahead is None or not self._told_ahead / 2 < place.ahead + 1 < self._told_ahead * 2:
             self._told_ahead = place.ahead + 1
-            return (f"{note}; {_place_note(place, now)}",)
+            return (f"{note}; {_place_note(place, self.kind.model, now)}",)
         return (note,) if is_new else ()
 
     def _note_recovery(self, now: float) -> tuple[str, ...]:
@@ -259,12 +259,12 @@ def _state_note(task: WanTask) -> str:
     return f"in a state this package does not know ({task.status_word!r}), still waiting"
 
 
-def _place_note(place: PlaceInQueue, now: float) -> str:
+def _place_note(place: PlaceInQueue, model: str | None, now: float) -> str:
     minutes = max(0.0, place.starts_at - now) / 60
     expected = f"in about {minutes:.0f} min" if minutes >= 1 else "within a minute"
     return (
-        f"about {place.ahead} tasks of the same model that this process waits for are before it, and {place.running} "
-        f"run; it is expected to start {expected}"
+        f"of the tasks of {model or 'its model'} that this process waits for, about {place.ahead} are before it and "
+        f"{place.running} run; it is expected to start {expected}"
     )
 
 

@@ -49,7 +49,7 @@ def leaves_the_queue_late(queueing: SimpleNamespace) -> Iterator[None]:
     def release() -> None:
         first: float | None = None
         while not stop.wait(0.02):
-            if first is None and any(row["kind"] == "task" for row in queueing.emulator.requests()):
+            if first is None and queueing.emulator.counts()["poll"]["requests"]:
                 first = time.monotonic()
             if first is not None and time.monotonic() > first + 2 * TIMEOUT_S:
                 queueing.emulator.advance_clock(HOUR_S)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from airflow_wan.api.tasks import TaskStatus, WanTask
 from airflow_wan.exceptions import GatewayUnavailable, VideoWaitTimeout
+from airflow_wan.waiting.durations import VideoKind
 from airflow_wan.waiting.patience import Patience
 from airflow_wan.waiting.schedule import PlaceInQueue
 from airflow_wan.waiting.watch import Verdict, VideoWatch
@@ -111,6 +112,7 @@ def watch(latest: float | None = LATEST) -> VideoWatch:
         15.0,
         queue_deadline=START + QUEUE_TIMEOUT,
         latest=None if latest is None else START + latest,
+        kind=VideoKind("wan2.7-i2v"),
     )
 
 
@@ -152,8 +154,10 @@ def test_the_place_in_the_queue_is_told_when_it_has_changed_much() -> None:
     for ahead in range(37, -1, -1):
         told += wait.see_task(task(QUEUED), START, place(ahead, ahead / 3)).notes
 
-    assert [note.split(" tasks")[0] for note in told] == [f"queued; about {ahead}" for ahead in (37, 18, 8, 3, 1, 0)]
-    assert "of the same model" in told[0]
+    heads = [
+        f"queued; of the tasks of wan2.7-i2v that this process waits for, about {n} are" for n in (37, 18, 8, 3, 1, 0)
+    ]
+    assert [note.partition(" before")[0] for note in told] == heads
     assert told[0].endswith("it is expected to start in about 12 min")
     assert told[-1].endswith("it is expected to start within a minute")
 
@@ -161,5 +165,5 @@ def test_the_place_in_the_queue_is_told_when_it_has_changed_much() -> None:
 def test_a_place_that_is_not_known_is_not_told() -> None:
     wait = watch()
     assert wait.see_task(task(QUEUED), START).notes == ("queued",)
-    assert wait.see_task(task(QUEUED), START, place(3, 1)).notes[0].startswith("queued; about 3")
+    assert wait.see_task(task(QUEUED), START, place(3, 1)).notes[0].startswith("queued; of the tasks")
     assert wait.see_task(task(RUNNING), START).notes == ("running",)

@@ -439,7 +439,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         return longest_wait_s(self)
 
     def media_valid_for_s(self) -> float:
-        """Return the seconds during which the gateway may still fetch the media: until the Wan task leaves its queue.
+        """Return the seconds during which the gateway may still fetch the media: until the video is done.
 
         Neither gateway says when it fetches them.
         """

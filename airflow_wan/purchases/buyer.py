@@ -21,7 +21,7 @@ from airflow_wan.net.retrying import outlasting, retrying
 from airflow_wan.purchases.ledger import take_back
 from airflow_wan.purchases.record import Intent, Order, Purchase, intent_of, is_same, new_nonce
 from airflow_wan.purchases.turns import wait_for_turn
-from airflow_wan.telemetry.metrics import count_submit
+from airflow_wan.telemetry.metrics import count_submit, count_throttled_submit
 
 if TYPE_CHECKING:
     from tenacity import Retrying
@@ -192,6 +192,7 @@ class _Sender:
 
     def _tell(self, error: BaseException, pause_s: float) -> None:
         """Say that a worker slot is held, at first and whenever that has lasted twice as long."""
+        count_throttled_submit(self.hook.account.gateway.name, self.offer.request.model)
         held_s = self._held_s
         if self.told_at_s and held_s < 2 * self.told_at_s:
             return

@@ -4,6 +4,7 @@
 metric                     kind    meaning                                                   tags
 ========================== ======= ========================================================= =====================
 wan.submits                counter create requests that the gateway accepted                 gateway, model
+wan.submits.throttled      counter create requests that were answered 429 and are sent again gateway, model
 wan.estimated_cost_cents   counter their estimated cost, US cents                            gateway, model
 wan.waits                  timer   from the submit, or from the start of a sensor's wait, to gateway, model
                                    the task's success
@@ -45,6 +46,12 @@ def count_submit(gateway: str, model: str, estimated_usd: float | None) -> None:
     Stats.incr("wan.submits", tags=tags)
     if estimated_usd is not None:
         Stats.incr("wan.estimated_cost_cents", round(estimated_usd * 100), tags=tags)
+
+
+@harmless("A metric")
+def count_throttled_submit(gateway: str, model: str) -> None:
+    """Count a create request that the gateway throttled, and that is sent again."""
+    Stats.incr("wan.submits.throttled", tags={"gateway": gateway, "model": model})
 
 
 @harmless("A metric")

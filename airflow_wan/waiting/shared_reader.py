@@ -408,7 +408,7 @@ class SharedReader:
             wait.created = task.submitted_at.timestamp()
         self._schedule.saw(wait, task, now)
         self._compare_with_list(wait, task, now)
-        self._decide(wait, wait.watch.see_task(task, now), now)
+        self._decide(wait, wait.watch.see_task(task, now, self._schedule.place_in_queue(wait)), now)
 
     def _take_in_error(self, wait: Wait, error: WanError, now: float) -> None:
         throttled = isinstance(error, RateLimited)
@@ -516,7 +516,8 @@ class SharedReader:
             elif now < wait.deadline:
                 wait.rank = rank
                 self._schedule.saw(wait, row, now, cost_s=self._row_cost_s)
-                self._decide(wait, wait.watch.see_task(row.as_task(), now), now)
+                place = self._schedule.place_in_queue(wait)
+                self._decide(wait, wait.watch.see_task(row.as_task(), now, place), now)
 
     def _take_in_end(self, wait: Wait, row: ListedTask, now: float) -> None:
         """End a wait, or have the task read first: for the reason of a failure, or to see whether the list is right."""

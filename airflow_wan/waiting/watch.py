@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from airflow_wan.api.failures import blames_the_request
 from airflow_wan.api.tasks import TaskStatus, WanTask
@@ -22,6 +23,9 @@ from airflow_wan.exceptions import (
 )
 from airflow_wan.waiting.durations import VideoKind
 from airflow_wan.waiting.patience import Patience
+
+if TYPE_CHECKING:
+    from airflow_wan.waiting.schedule import PlaceInQueue
 
 DEFAULT_POLL_INTERVAL_S = 15.0
 """Seconds from which the pauses after failed polls grow, unless the user sets an interval between polls. Alibaba
@@ -105,6 +109,7 @@ class VideoWatch:
     _last_refusal: str = field(default="", repr=False)
     _failed_polls: int = field(default=0, repr=False)
     _last_note: str = field(default="", repr=False)
+    _told_ahead: int | None = field(default=None, repr=False)
     patience: Patience = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -123,11 +128,12 @@ class VideoWatch:
         """Whether the last poll was refused, so that the next one should look the connection up again."""
         return bool(self.refusals or self._unconnected)
 
-    def see_task(self, task: WanTask, now: float) -> Decision:
+    def see_task(self, task: WanTask, now: float, place: PlaceInQueue | None = None) -> Decision:
         """Decide after a poll that returned the task.
 
         :param task: the task.
         :param now: the time of the poll, as a Unix time in seconds.
+        :param place: where the task is believed to be in the gateway's queue, if it is known.
         """
         self.seen.setdefault(task.status.value, round(now, 3))
         self.patience.see(task, now)
@@ -139,11 +145,7 @@ class VideoWatch:
             return Decision(Verdict.FAILED, error=_failed(task), notes=notes)
         if task.status is TaskStatus.SUCCEEDED and task.video_url:
             return self._succeeded(now, notes)
-        note = _state_note(task)
-        if note != self._last_note:
-            self._last_note = note
-            notes = (*notes, note)
-        return self._wait(0.0, now, notes)
+        return self._wait(0.0, now, (*notes, *self._state_notes(task, now, place)))
 
     def see_success_in_list(self, now: float) -> Decision:
         """Decide after a row of the gateway's list said that the task has succeeded: the worker reads the task itself.
@@ -223,6 +225,18 @@ class VideoWatch:
             return Decision(Verdict.FAILED, error=error, notes=notes)
         return Decision(Verdict.WAIT, delay=min(_with_jitter(delay), self.gives_up_at - now), notes=notes)
 
+    def _state_notes(self, task: WanTask, now: float, place: PlaceInQueue | None) -> tuple[str, ...]:
+        """Return what is new of the task's state; its place in the queue only when it has changed much."""
+        note = _state_note(task)
+        is_new = note != self._last_note
+        self._last_note = note
+        if task.status is not TaskStatus.QUEUED or place is None:
+            self._told_ahead = None
+        elif self._told_ahead is None or not self._told_ahead / 2 < place.ahead + 1 < self._told_ahead * 2:
+            self._told_ahead = place.ahead + 1
+            return (f"{note}; {_place_note(place, self.kind.model, now)}",)
+        return (note,) if is_new else ()
+
     def _note_recovery(self, now: float) -> tuple[str, ...]:
         if not self._failed_polls:
             return ()
@@ -243,6 +257,15 @@ def _state_note(task: WanTask) -> str:
     if task.status is TaskStatus.SUCCEEDED:
         return "succeeded, but the gateway has not given the file yet"
     return f"in a state this package does not know ({task.status_word!r}), still waiting"
+
+
+def _place_note(place: PlaceInQueue, model: str | None, now: float) -> str:
+    minutes = max(0.0, place.starts_at - now) / 60
+    expected = f"in about {minutes:.0f} min" if minutes >= 1 else "within a minute"
+    return (
+        f"of the tasks of {model or 'its model'} that this process waits for, about {place.ahead} are before it and "
+        f"{place.running} run; it is expected to start {expected}"
+    )
 
 
 def _failed(task: WanTask) -> VideoTaskFailed:

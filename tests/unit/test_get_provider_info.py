@@ -63,7 +63,7 @@ def test_the_hook_is_the_one_of_its_connection_type() -> None:
 
 
 def test_its_options_are_described_with_the_defaults_that_the_code_has() -> None:
-    from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL_S
+    from airflow_wan.waiting.watch import DEFAULT_POLL_INTERVAL_S
 
     options = INFO["config"]["wan"]["options"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_wan.api.answers import Answer
 from airflow_wan.api.gateways import APIYI, DASHSCOPE, Gateway, cancel_call, gateway_of_host, list_call, task_call
-from airflow_wan.api.tasks import ListedTask, TaskStatus, WanTask, read_created, read_list, read_task
+from airflow_wan.api.tasks import ListedTask, ListPage, TaskStatus, WanTask, read_created, read_list, read_task
 from airflow_wan.exceptions import AuthenticationFailed, GatewayUnavailable, WanError
 
 TASK_ID = "f8ca39a0-6f4b-4ec2-99bf-8b9649d946c4"
@@ -346,10 +346,20 @@ def test_a_page_of_a_list_is_read_as_documented_and_as_the_sdk_reads_it(key: str
         {"task_id": "b", "gmt_create": 1_775_113_902_200.0},
     ]
 
-    tasks, pages = read_list(answer({key: rows, "total_page": 3}))
+    page = read_list(answer({key: rows, "total": 22, "total_page": "3"}))
 
-    assert tasks == [ListedTask("a", 1_775_113_902.1), ListedTask("b", 1_775_113_902.2)]
-    assert pages == 3
+    assert page.rows == [ListedTask("a", 1_775_113_902.1), ListedTask("b", 1_775_113_902.2)]
+    assert (page.rows_sent, page.total, page.total_pages) == (2, 22, 3)
+
+
+@pytest.mark.parametrize("name", ["status", "task_status"])
+def test_a_row_tells_the_state_of_its_task_and_when_it_ran(name: str) -> None:
+    row = {"task_id": "a", name: "SUCCEEDED", "gmt_create": 1_775_113_902_100, "start_time": 1_775_113_903_000}
+
+    (listed,) = read_list(answer({"data": [row | {"end_time": 1_775_114_000}]})).rows
+
+    assert (listed.status, listed.status_word) == (TaskStatus.SUCCEEDED, "SUCCEEDED")
+    assert (listed.started_at, listed.ended_at) == (1_775_113_903, 1_775_114_000)
 
 
 def test_a_row_without_an_id_or_a_time_is_ignored() -> None:
@@ -362,7 +372,12 @@ def test_a_row_without_an_id_or_a_time_is_ignored() -> None:
         None,
     ]
 
-    assert read_list(answer({"data": rows})) == ([], 1)
+    assert read_list(answer({"data": rows})) == ListPage([], rows_sent=6)
+
+
+@pytest.mark.parametrize("total", [None, True, -1, 1.5, "many", "²", [], 10**400])
+def test_a_number_of_pages_that_is_none_is_not_known(total: Any) -> None:
+    assert read_list(answer({"data": [], "total": total, "total_page": total})).total_pages is None
 
 
 @pytest.mark.parametrize("payload", [None, {}, {"data": None}, {"data": "x"}, {"code": "InternalError"}])

@@ -17,6 +17,7 @@ import pytest
 from airflow.triggers.base import TriggerEvent
 
 from airflow_wan.exceptions import VideoWaitTimeout, WanConnectionError, error_from_dict
+from airflow_wan.hooks import look_up
 from airflow_wan.triggers import wan as trigger_module
 from airflow_wan.triggers.wan import WanVideoTrigger
 
@@ -31,8 +32,9 @@ LONGEST_BLOCK = 0.05
 
 @pytest.fixture(autouse=True)
 def no_first_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no scheduler that has to keep up."""
+    """There is no scheduler that has to keep up, and no supervisor that takes long to look a connection up."""
     monkeypatch.setattr(trigger_module, "FIRST_READ_S", 0.0)
+    monkeypatch.setattr(look_up, "KNOWN_FOR_S", 0.0)
 
 
 def submit(emulator: RunningEmulator, media: MediaServer, gateway: str = "dashscope") -> str:

@@ -137,7 +137,7 @@ bench-paid-once: $(READY) ## The same DAG three ways through the same faults; ta
 	@$(RIVALS)
 	$(BIN)/python benchmarks/paid_once/run.py
 
-bench-waits: $(READY) ## Wait for up to 5,000 videos on one account in five ways; takes 16 minutes (QUICK=1: 2), writes docs/benchmarks.md
+bench-waits: $(READY) ## Wait for up to 5,000 videos on one account in five ways; takes 17 minutes (QUICK=1: 2), writes docs/benchmarks.md
 	@$(RIVALS)
 	$(BIN)/python benchmarks/waits/run.py $(if $(QUICK),--quick)
 

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -34,9 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 CREATE = "/api/v1/services/aigc/video-generation/video-synthesis"
-VIDEO = {"model": "wan2.7-t2v", "input": {"prompt": "a kite"}, "parameters": {"resolution": "720P", "duration": 2}}
+VIDEO = {"model": "wan2.7-t2v", "input": {"prompt": "a kite"}, "parameters": {"resolution": "720P", "duration": 5}}
 # Triggerers of Airflow take this long to find that one of them is dead: [triggerer] triggerer_health_check_threshold.
 TAKEN_OVER_AFTER_S = 30.0
+KILLED_AFTER_S = 90.0
+SHARE = {"AIRFLOW__WAN__SHARE_OF_LIMITS": "0.5"}
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class _Waiter:
     """A process that waits in one way."""
 
     def __init__(self, case: Case, gateway: _Gateway, folder: Path, options: dict[str, str] | None = None) -> None:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         self._result = folder / "result.json"
         environment = gateway.environment | {"AIRFLOW_HOME": str(folder)} | (options or {})
         command = [sys.executable, str(HERE / "process.py"), case.way, gateway.base_url, gateway.key]
@@ -194,20 +195,17 @@ def run_case(case: Case, folder: Path) -> Outcome:
     return outcome
 
 
-def run_two_triggerers(waits: int, folder: Path, *, times_faster: float, share: dict[str, str]) -> Outcome:
-    """Run two processes on one account, kill one of them, and let the other take its waits over.
-
-    :param share: the environment that tells each process which part of the account's limits it may use.
-    """
+def run_two_triggerers(waits: int, folder: Path, *, times_faster: float) -> Outcome:
+    """Run two processes on one account, kill one of them, and let the other take its waits over."""
     case = Case("ours", waits, times_faster=times_faster)
     environment = os.environ | fast_clock.variable(times_faster)
     with _Gateway(case, environment) as gateway:
-        first, second = (_Waiter(case, gateway, folder / name, share) for name in ("first", "second"))
+        first, second = (_Waiter(case, gateway, folder / name, SHARE) for name in ("first", "second"))
         task_ids = gateway.create(waits)
         half = waits // 2
         first.give(task_ids[:half])
         second.give(task_ids[half:])
-        time.sleep(90 / times_faster)  # some videos are finished by then, most are not
+        time.sleep(KILLED_AFTER_S / times_faster)  # some videos are finished by then, most are not
         first.kill()
         time.sleep(TAKEN_OVER_AFTER_S / times_faster)
         second.give(task_ids[:half])
@@ -343,57 +341,71 @@ def ratios(outcomes: Sequence[Outcome]) -> list[str]:
     return told
 
 
+def two_sentence(two: Outcome) -> str:
+    """Return what came of two triggerers."""
+    return (
+        f"Two triggerers have {two.case.waits // 2} waits each. One is killed after {KILLED_AFTER_S:.0f} s, and its "
+        f"waits go to the other after {TAKEN_OVER_AFTER_S:.0f} s: {two.throttled} answers 429, at most "
+        f"{two.counts['poll']['peak_per_s']} single reads and {two.counts['list']['peak_per_s']} of the list in a "
+        f"second. All {two.case.waits} videos have ended; the survivor has noticed {len(two.told['noticed'])}.\n"
+    )
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs the parts of the benchmark.
+
+    :param folder: where the processes put their files.
+    :param only: what the title and number of waits of a case must contain.
+    """
+
+    folder: Path
+    only: str
+    is_quick: bool
+
+    def sizes(self) -> str:
+        """Run all ways at all sizes; return the table and the ratios."""
+        outcomes = [outcome for stage in _sizes(is_quick=self.is_quick) for outcome in self._together(stage)]
+        outcomes.sort(key=lambda one: (one.case.waits, not one.case.way.startswith("ours")))
+        lines = "\n".join(ratios(outcomes))
+        return f"{sizes_table(outcomes)}\n{lines}\n"
+
+    def spreads(self) -> str:
+        """Run ours and a fixed interval on each spread of durations; return the table."""
+        return str(spreads_table(self._together(_spreads())))
+
+    def two(self) -> str:
+        """Run two triggerers on one account; return what came of it."""
+        return two_sentence(run_two_triggerers(200, self.folder, times_faster=4))
+
+    def _together(self, cases: Sequence[Case]) -> list[Outcome]:
+        wanted = [case for case in cases if self.only in f"{case.title} {case.waits}"]
+        folders = [Path(tempfile.mkdtemp(dir=self.folder)) for _ in wanted]
+        with ThreadPoolExecutor(max(1, len(wanted))) as pool:
+            return list(pool.map(run_case, wanted, folders))
+
+
+PARTS = ("sizes", "spreads", "two")
+
+
 def main() -> None:
-    """Run all cases and write their section of the page."""
+    """Run the parts and write their sections of the page."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument(
-        "--quick", action="store_true", help="1 and 100 waits on a faster clock; the page is not written"
+        "--quick", action="store_true", help="only 1 and 100 waits, on a faster clock; the page is not written"
     )
     parser.add_argument(
-        "--only", default="", help="run only cases whose title and size, such as 'ours 1000', contain this"
-    )
-    parser.add_argument(
-        "--share", default="", help="NAME=VALUE: what tells each of two triggerers its part of the limits"
+        "--only", default="", help="run only cases whose title and size, such as 'ours 1000', contain this; likewise"
     )
     chosen = parser.parse_args()
-    started = time.monotonic()
-    share = dict([chosen.share.split("=", 1)]) if chosen.share else {}
-    with tempfile.TemporaryDirectory(prefix="waits-") as folder, ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(24))
-
-        def start(cases: Sequence[Case], name: str) -> list[Any]:
-            wanted = [case for case in cases if chosen.only in f"{case.title} {case.waits}"]
-            return [pool.submit(run_case, case, Path(folder) / f"{name}{number}") for number, case in enumerate(wanted)]
-
-        sizes: list[Outcome] = []
-        spreads: list[Any] = []
-        for number, stage in enumerate(_sizes(is_quick=chosen.quick)):
-            running = start(stage, f"sizes{number}-")
-            if number == 0 and not chosen.quick:
-                spreads = start(_spreads(), "spreads")
-            sizes += [one.result() for one in running]
-            spreads = [one.result() if not isinstance(one, Outcome) else one for one in spreads]
-        two = None
+    for part in PARTS[:1] if chosen.quick else chosen.parts:
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="waits-") as folder:
+            shown = getattr(Runner(Path(folder), chosen.only, chosen.quick), part)()
+        print(shown)
         if not chosen.quick and not chosen.only:
-            (Path(folder) / "two").mkdir()
-            two = run_two_triggerers(200, Path(folder) / "two", times_faster=4, share=share)
-    sizes.sort(key=lambda one: (one.case.waits, not one.case.way.startswith("ours")))
-    parts = [str(sizes_table(sizes)), "\n".join(ratios(sizes)) + "\n"]
-    if two is not None:
-        parts += [str(spreads_table(spreads)), _two_sentence(two)]
-    shown = "\n".join(parts)
-    print(shown)
-    if two is not None:
-        write_section("waits", f"{shown}\n{machine(['dashscope', 'httpx'], time.monotonic() - started)}")
-
-
-def _two_sentence(two: Outcome) -> str:
-    return (
-        f"Two triggerers with {two.case.waits // 2} waits each, of which one is killed after 90 s and its waits go to "
-        f"the other after {TAKEN_OVER_AFTER_S:.0f} s: {two.throttled} answers 429, at most "
-        f"{two.counts['poll']['peak_per_s']} single reads and {two.counts['list']['peak_per_s']} of the list in a "
-        f"second, {len(two.told['noticed'])} videos noticed by the survivor.\n"
-    )
+            write_section(f"waits, {part}", f"{shown}\n{machine(['dashscope', 'httpx'], time.monotonic() - started)}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ POLL_EVERY_S = 10.0
 TIMEOUT_S = 60.0
 LONGEST_WAIT_S = 6 * 3600.0
 # What Airflow would keep of the videos, for triggers that take it.
-_KNOWN = {"model": "wan2.7-t2v", "resolution": "720P", "duration": 2}
+_KNOWN = {"model": "wan2.7-t2v", "resolution": "720P", "duration": 5}
 
 
 def ours(base_url: str, key: str) -> Wait:

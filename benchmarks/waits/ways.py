@@ -87,7 +87,7 @@ def fixed_interval(base_url: str, key: str) -> Wait:
     """Return the wait of a trigger that reads every 10 s on the event loop; all share one client."""
     import httpx  # noqa: PLC0415
 
-    client = httpx.AsyncClient(headers=_headers(key), timeout=TIMEOUT_S)
+    client = httpx.AsyncClient(headers=_headers(key), timeout=None)
 
     async def wait(task_id: str) -> bool:
         while True:

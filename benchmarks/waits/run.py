@@ -233,7 +233,8 @@ def _line(outcome: Outcome) -> str:
     return (
         f"{case.title}, {case.waits} waits, {case.durations}: {outcome.counts['poll']} {outcome.counts['list']}, "
         f"lag {outcome.mean_lag_s:.1f} / {outcome.p95_lag_s:.1f} s, CPU {outcome.told['cpu_s']:.1f} s, "
-        f"block {outcome.told['worst_block_ms']:.0f} ms {outcome.told['longest_callbacks'][:1]}, "
+        f"block {outcome.told['worst_block_ms']:.0f} ms, steps {outcome.told['longest_steps_ms']}, "
+        f"collection {outcome.told['longest_collection_ms']:.0f} ms, "
         f"noticed {len(outcome.told['noticed'])}, failed {len(outcome.told['failed'])}"
     )
 
@@ -264,7 +265,7 @@ def sizes_table(outcomes: Sequence[Outcome]) -> Table:
     """Return the table of all ways at all sizes."""
     head = "waits | way | reads a video | 429s | most reads in 1 s | mean lag, s | p95 lag, s"
     return Table(
-        [*head.split(" | "), "CPU, s", "KiB a wait", "worst block, ms"],
+        [*head.split(" | "), "CPU, s", "KiB a wait", "worst block, ms", "longest step, ms of CPU"],
         [list(_size_cells(outcome, outcomes)) for outcome in outcomes],
     )
 
@@ -286,6 +287,7 @@ def _size_cells(outcome: Outcome, outcomes: Sequence[Outcome]) -> Iterator[str]:
         more_bytes = outcome.told["peak_bytes"] - alone.told["peak_bytes"]
         yield f"{more_bytes / 1024 / (case.waits - 1):.0f}"
     yield f"{outcome.told['worst_block_ms']:.0f}"
+    yield f"{max(outcome.told['longest_steps_ms'].values(), default=0):.0f}"
 
 
 def spreads_table(outcomes: Sequence[Outcome]) -> Table:

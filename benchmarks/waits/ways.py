@@ -31,6 +31,8 @@ def ours(base_url: str, key: str) -> Wait:
     os.environ[f"AIRFLOW_CONN_{CONN_ID.upper()}"] = (
         f'{{"conn_type": "wan", "password": "{key}", "host": "{base_url}", "extra": {{"gateway": "dashscope"}}}}'
     )
+    import airflow.jobs.triggerer_job_runner  # noqa: F401, PLC0415 - what a triggerer has loaded before any trigger runs
+
     from airflow_wan.triggers.wan import WanVideoTrigger  # noqa: PLC0415 - each process needs one of the ways
 
     taken = inspect.signature(WanVideoTrigger).parameters

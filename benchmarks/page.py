@@ -37,7 +37,7 @@ def machine(packages: Sequence[str], took_s: float) -> str:
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"Measured on {datetime.now(tz=UTC):%Y-%m-%d}, in {took_s / 60:.0f} minutes, on {os.cpu_count()} cores "
-        f"({_processor()}) with {memory_gib:.0f} GiB, load before {os.getloadavg()[2]:.1f}: "
+        f"({_processor()}) with {memory_gib:.0f} GiB, mean load of the last 15 minutes {os.getloadavg()[2]:.1f}: "
         f"Python {platform.python_version()}, {versions}.\n"
     )
 

@@ -38,6 +38,9 @@ MAX_PAGES = 100
 OFF_S = 600.0
 """Seconds for which the list is not read after it has proven useless or wrong."""
 
+TOO_LONG_S = 60.0
+"""Seconds for which the list is not read after it took many pages to show few of our tasks."""
+
 FAILED_S = 15.0
 """Seconds for which the list is not read after it could not be read; twice as long each time, up to `OFF_S`."""
 
@@ -171,7 +174,7 @@ class TaskList:
                 self._zones = list(_ZONES)
             return self._off("it shows none of the tasks that are waited for", now)
         if sweep.page > 1 and len(sweep.found) < HANDFUL * sweep.page:
-            return self._off(f"it takes {sweep.page} pages to show {len(sweep.found)} tasks", now)
+            self._off_until = now + TOO_LONG_S  # until others have joined, single reads are cheaper
         return ""
 
     def fail(self, error: WanError, now: float) -> str:

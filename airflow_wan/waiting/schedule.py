@@ -107,6 +107,7 @@ class _Wait:
     :param ended: when it was first seen to have ended.
     :param counted_s: its age up to which the durations know that it ran.
     :param early: whether its first read comes early.
+    :param cost_s: what its next read costs, see `READ_COST_S`.
     :param busy: while a read is under way, when that is taken for lost.
     :param held: not to be read before.
     :param due: when to look at it next.
@@ -120,6 +121,7 @@ class _Wait:
     seen: float
     read: float
     early: bool = False
+    cost_s: float = READ_COST_S
     busy: float = -math.inf
     began: float | None = None
     guess: float | None = None
@@ -337,11 +339,12 @@ class ReadSchedule:
             return
         wait.busy = now + LONGEST_READ_S
 
-    def saw(self, wait_id: Hashable, task: WanTask | ListedTask, now: float) -> None:
+    def saw(self, wait_id: Hashable, task: WanTask | ListedTask, now: float, *, cost_s: float = READ_COST_S) -> None:
         """Take in what a read, or a row of a list, tells of a task.
 
         :param task: its status and times. Times that cannot be are ignored.
         :param now: when the answer came, as a Unix time in seconds.
+        :param cost_s: what the next read of it costs: less than `READ_COST_S` if one call reads many waits.
         """
         now = self._tick(now)
         wait = self._waits.get(wait_id)
@@ -357,6 +360,7 @@ class ReadSchedule:
             self._see_end(wait, task, now)
         was_early = wait.early or wait.busy > now
         wait.read = now
+        wait.cost_s = cost_s
         wait.busy = -math.inf
         wait.early = False
         if was_early or known != (wait.began, wait.ended):
@@ -447,7 +451,7 @@ class ReadSchedule:
         else:
             start = self._start(wait)
             seen_s = max(wait.seen - start, 0.0)
-            cost_s = READ_COST_S * TYPICAL_S / max(TYPICAL_S, wait.times.median_s, seen_s / 2)
+            cost_s = wait.cost_s * TYPICAL_S / max(TYPICAL_S, wait.times.median_s, seen_s / 2)
             due = start + wait.times.age_worth(seen_s, cost_s)
             longest = FIRST_READ_S if wait.early else LONGEST_UNREAD_S
             due = min(max(due, wait.read + SHORTEST_INTERVAL_S), wait.read + longest)

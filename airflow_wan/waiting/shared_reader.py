@@ -33,7 +33,7 @@ from airflow_wan.redaction import redact
 from airflow_wan.waiting.limits import Pace
 from airflow_wan.waiting.listing import ENDED, SWEEP_EVERY_S, TaskList
 from airflow_wan.waiting.per_loop import of_running_loop
-from airflow_wan.waiting.schedule import ReadSchedule
+from airflow_wan.waiting.schedule import READ_COST_S, ReadSchedule
 from airflow_wan.waiting.watch import Decision, Verdict
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ class SharedReader:
         self._sweeping = self._sweep_wanted = False
         self._sweep_began = self._swept = self._audited = float("-inf")
         self._covered_s = COVERED_S
+        self._row_cost_s = READ_COST_S
         self._running: asyncio.Task[None] | None = None
         self._wake: asyncio.Event | None = None
 
@@ -318,7 +319,7 @@ class SharedReader:
                 wait.reading = self._start(self._read(client, wait))
         else:
             pause_s = 0.0
-        if self._sweep_wanted and not self._sweeping:
+        if self._sweep_wanted and not self._sweeping and self._list.serves(len(self._waits), now):
             sweep_s = self._sweep_began + SWEEP_EVERY_S - now
             if sweep_s <= 0:
                 self._sweep_wanted, self._sweeping, self._sweep_began = False, True, now
@@ -473,7 +474,9 @@ class SharedReader:
                 if isinstance(listed, WanError):
                     self._say(self._list.fail(listed, time.time()))
                     return
-                for row in sweep.take(listed):
+                rows = sweep.take(listed)
+                self._row_cost_s = READ_COST_S * sweep.page / max(1, len(sweep.found))
+                for row in rows:
                     self._take_in_row(row, time.time())
             self._say(self._list.end(sweep, time.time()))
         finally:
@@ -512,7 +515,7 @@ class SharedReader:
                 self._take_in_end(wait, row, now)
             elif now < wait.deadline:
                 wait.rank = rank
-                self._schedule.saw(wait, row, now)
+                self._schedule.saw(wait, row, now, cost_s=self._row_cost_s)
                 self._decide(wait, wait.watch.see_task(row.as_task(), now), now)
 
     def _take_in_end(self, wait: Wait, row: ListedTask, now: float) -> None:

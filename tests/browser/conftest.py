@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-CASE_TIMEOUT_S = 300
+CASE_TIMEOUT_S = 900
 END_S = 180.0
 # How long a page may take to show what is expected, on a machine that does much else.
 PATIENCE_MS = 60_000

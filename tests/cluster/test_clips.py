@@ -1,0 +1,29 @@
+"""1, 20 and many mapped videos: each is bought once and comes whole to its path; what a video costs a worker."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from cluster_stage import assert_bought_once_and_delivered
+from conftest import CLIPS
+
+if TYPE_CHECKING:
+    from cluster_stage import Stage
+
+
+@pytest.mark.parametrize("number", [1, 20, CLIPS])
+def test_each_of_the_mapped_clips_is_bought_once(stage: Stage, number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    legs, reads, began = len(stage.legs_s()), stage.reads(), time.monotonic()
+    run = stage.start(f"{number} clips", [str(index) for index in range(number)])
+
+    assert_bought_once_and_delivered(run)
+
+    took_s = time.monotonic() - began
+    held_s = stage.legs_s()[legs:]
+    with capsys.disabled():
+        print(
+            f"\n{number} clips: {took_s:.0f} s; {sum(held_s) / number:.1f} worker-slot seconds a clip, in {len(held_s)} "
+            f"legs; {(stage.reads() - reads) / number:.1f} reads a clip; {run.tries()} tries at most"
+        )

@@ -54,6 +54,7 @@ class Cluster(Airflow):
 
     def __post_init__(self) -> None:
         self._redis_port, self._store_port = free_port(), free_port()
+        self.broker_url = f"redis://127.0.0.1:{self._redis_port}/0"
         self.store_url = f"http://127.0.0.1:{self._store_port}"
         super().__post_init__()
         self.store = Store(self.store_url)
@@ -65,7 +66,7 @@ class Cluster(Airflow):
             "CORE__EXECUTOR": "CeleryExecutor",
             "CORE__PARALLELISM": 32,
             "CORE__MAX_ACTIVE_TASKS_PER_DAG": 1000,
-            "CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis_port}/0",
+            "CELERY__BROKER_URL": self.broker_url,
             "CELERY__RESULT_BACKEND": f"db+{settings['DATABASE__SQL_ALCHEMY_CONN']}",
             "CELERY__WORKER_CONCURRENCY": SLOTS_OF_A_WORKER,
             "CELERY__WORKER_ENABLE_REMOTE_CONTROL": False,

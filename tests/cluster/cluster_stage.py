@@ -61,6 +61,10 @@ class ClusterRun(DagRun):
         """Return the record beside a video."""
         return dict(json.loads(self.content(f"{name}.json")))
 
+    def record_of(self, map_index: int) -> dict[str, Any]:
+        """Return the purchase record of an instance of its mapped task."""
+        return dict(self.airflow.rest.get(self._record_path("video"), map_index=map_index)["value"])
+
     def videos(self) -> dict[str, list[bytes]]:
         """Return the videos that the gateway made, by the picture that was ordered and the prompt."""
         made: dict[str, list[bytes]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,7 @@ def test_each_of_the_mapped_clips_is_bought_once(stage: Stage, number: int, caps
 
     took_s = time.monotonic() - began
     held_s = stage.legs_s()[legs:]
+    slots = f"{sum(held_s) / number:.1f} worker-slot seconds a clip in {len(held_s)} legs"
+    reads_a_clip = f"{(stage.reads() - reads) / number:.1f} reads a clip"
     with capsys.disabled():
-        print(
-            f"\n{number} clips: {took_s:.0f} s; {sum(held_s) / number:.1f} worker-slot seconds a clip, in {len(held_s)} "
-            f"legs; {(stage.reads() - reads) / number:.1f} reads a clip; {run.tries()} tries at most"
-        )
+        sys.stdout.write(f"\n{number} clips in {took_s:.0f} s: {slots}; {reads_a_clip}; at most {run.tries()} tries\n")

@@ -5,10 +5,9 @@ Afterwards the workers come back, with a folder that they share.
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow_cluster import WORKERS
@@ -40,6 +39,8 @@ class Runs:
     :param one_of_two_accepted: two pictures under one prompt; the create of one is accepted, and not yet answered.
     :param one_of_two_unsent: the same, but the create that is not answered is not accepted either.
     :param downloading: a part of its video is on the disk of the worker.
+    :param intent: the purchase record of `accepted` when its worker was killed.
+    :param rescued: the record when its video was found, and not yet downloaded.
     :param left_behind: the temporary files that were on the disks of the workers when they were killed.
     """
 
@@ -49,6 +50,8 @@ class Runs:
     one_of_two_accepted: ClusterRun
     one_of_two_unsent: ClusterRun
     downloading: ClusterRun
+    intent: dict[str, Any]
+    rescued: dict[str, Any]
     left_behind: list[Path]
 
 
@@ -88,14 +91,26 @@ def runs(stage: Stage) -> Iterator[Runs]:
         for name in (*WORKERS, "triggerer-1"):
             stage.cluster.component(name).kill()
         left_behind = temporary_files(stage)
+        accepted = held["accepted"]
+        intent = accepted.record_of(0)
         for gateway in gateways:
             gateway.http.delete("/_emulator/faults").raise_for_status()
+        # The first download is for the comparison with the picture; the second one is for the file.
+        accepted.emulator.add_fault("download", "hold", after=1)
         share_a_folder(stage)
         for name in WORKERS:
             stage.cluster.component(name).start()
         stage.slow.advance(2 * SLOW_S)
-        yield Runs(waiting=waiting, left_behind=left_behind, **held)
+        rescued = wait_for("a rescue", lambda: submitted_record(accepted), 300)
+        accepted.emulator.http.delete("/_emulator/faults").raise_for_status()
+        yield Runs(waiting=waiting, intent=intent, rescued=rescued, left_behind=left_behind, **held)
         stage.cluster.component("triggerer-1").start()
+
+
+def submitted_record(run: ClusterRun) -> dict[str, Any] | None:
+    """Return the purchase record of the first video of a run, once it names a Wan task."""
+    record = run.record_of(0)
+    return record if record["state"] == "submitted" else None
 
 
 def _holds(gateway: Emulator) -> bool:
@@ -124,17 +139,32 @@ def test_a_video_whose_worker_was_killed_during_the_create_is_found_and_brought_
     assert RESCUED in runs.accepted.log()
 
 
-def test_the_record_of_a_rescued_video_is_complete_and_saves_another_purchase(runs: Runs) -> None:
+def test_the_record_of_a_rescued_video_is_complete(runs: Runs) -> None:
+    run, (create,) = runs.accepted, runs.accepted.creates()
+    intent, rescued = runs.intent, runs.rescued
+
+    assert rescued["state"] == "submitted"
+    assert rescued["wan_task_id"] == create["task_id"]
+    assert rescued["order"]["request"]["input"]["prompt"] == run.orders[0]["prompt"]
+    assert rescued["order"]["estimated_usd"] > 0
+    unanswered = {name: value for name, value in intent.items() if name != "state"}
+    assert {name: rescued[name] for name in unanswered} == unanswered
+
+
+def test_the_record_beside_a_rescued_video_is_that_of_the_file_and_saves_another_purchase(runs: Runs) -> None:
     run = runs.accepted
     assert_bought_once_and_delivered(run)
 
-    record = run.sidecar("0.mp4")
-    (create,) = run.creates()
-    assert record["wan_task_id"] == create["task_id"]
-    assert record["sha256"] == digest(run.content("0.mp4"))
-    print(json.dumps(record, indent=1))
+    beside, rescued = run.sidecar("0.mp4"), runs.rescued
+    assert beside["video"]["sha256"] == digest(run.content("0.mp4"))
+    assert beside["gateway"]["wan_task_id"] == rescued["wan_task_id"]
+    assert beside["fingerprint"] == rescued["fingerprint"]
+    assert beside["generation"]["prompt"] == run.orders[0]["prompt"]
+    assert beside["cost"]["estimated"] == pytest.approx(rescued["order"]["estimated_usd"], rel=0.01)
+    assert beside["inspection"]["shortcomings"] == []
     run.clear()
-    run.wait_until("success", "video/0")
+    assert run.wait_for_end(timeout=300) == "success", run.log()
+    assert "nothing is submitted" in run.log()
     assert len(run.creates()) == 1
 
 

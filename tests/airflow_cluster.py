@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import boto3
+import psutil
 from airflow_processes import Airflow, Component, free_port, wait_for
 from botocore.exceptions import BotoCoreError, ClientError
 from cluster_parts import redis_server
@@ -139,6 +140,12 @@ class Cluster(Airflow):
         """Start PostgreSQL again."""
         self.database.ensure_postgres_running()
 
+    def cpu_s(self) -> float:
+        """Return the CPU seconds that the processes which still run, and their ended children, have used so far."""
+        database = psutil.Process(self.database.get_pid())
+        families = [component.family() for component in self.components.values()]
+        return sum(_cpu_s(one) for family in (*families, [database, *database.children()]) for one in family)
+
     def _keep_running(self) -> None:
         while not self._is_closing.wait(_RESTARTS_AFTER_S):
             for name in self.PARTS:
@@ -148,6 +155,14 @@ class Cluster(Airflow):
     def _stop(self) -> None:
         self._is_closing.set()
         super()._stop()
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """Return the CPU seconds of a process and of its children that have ended."""
+    with suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return float(times.user + times.system + times.children_user + times.children_system)
+    return 0.0
 
 
 class Store:

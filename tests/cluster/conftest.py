@@ -60,7 +60,7 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
             "conn_type": "wan",
             "host": quick.url,
             "password": KEY_ON_WORKERS,
-            "extra": {"gateway": "dashscope"},
+            "extra": {"gateway": "dashscope", "read_time": 60},  # a misspelt name
         }
         only_there = {f"AIRFLOW_CONN_{CONN_ON_WORKERS.upper()}": json.dumps(on_workers)}
         cluster = running.enter_context(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("number", [1, 20, CLIPS])
 def test_each_of_the_mapped_clips_is_bought_once(stage: Stage, number: int, capsys: pytest.CaptureFixture[str]) -> None:
-    legs, reads, began = len(stage.legs_s()), stage.reads(), time.monotonic()
+    legs, reads, cpu_s, began = len(stage.legs_s()), stage.reads(), stage.cluster.cpu_s(), time.monotonic()
     run = stage.start(f"{number} clips", [str(index) for index in range(number)])
 
     assert_bought_once_and_delivered(run)
@@ -25,5 +25,8 @@ def test_each_of_the_mapped_clips_is_bought_once(stage: Stage, number: int, caps
     held_s = stage.legs_s()[legs:]
     slots = f"{sum(held_s) / number:.1f} worker-slot seconds a clip in {len(held_s)} legs"
     reads_a_clip = f"{(stage.reads() - reads) / number:.1f} reads a clip"
+    cpu = f"{(stage.cluster.cpu_s() - cpu_s) / number:.1f} CPU seconds a clip"
     with capsys.disabled():
-        sys.stdout.write(f"\n{number} clips in {took_s:.0f} s: {slots}; {reads_a_clip}; at most {run.tries()} tries\n")
+        sys.stdout.write(
+            f"\n{number} clips in {took_s:.0f} s: {slots}; {cpu}; {reads_a_clip}; at most {run.tries()} tries\n"
+        )

@@ -69,10 +69,14 @@ class Emulator:
 
 
 @contextmanager
-def running_emulator(log: Path, *options: str) -> Iterator[Emulator]:
-    """Run an emulator as a process of its own."""
+def running_emulator(log: Path, *options: str, limits: bool = False) -> Iterator[Emulator]:
+    """Run an emulator as a process of its own.
+
+    :param limits: whether it has the limits of a DashScope account.
+    """
     port = free_port()
-    command = [sys.executable, "-m", "airflow_wan.emulator", "--port", str(port), "--no-qps-limit", *options]
+    command = [sys.executable, "-m", "airflow_wan.emulator", "--port", str(port), *options]
+    command += [] if limits else ["--no-limits"]
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         emulator = Emulator(f"http://127.0.0.1:{port}")
         try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_wan.emulator.clock import LONGEST_S, is_seconds
 from airflow_wan.emulator.dependencies import missing_extra
+from airflow_wan.emulator.durations import Durations
 from airflow_wan.emulator.faults import Fault
-from airflow_wan.emulator.settings import Settings
+from airflow_wan.emulator.settings import Settings, is_limit
 from airflow_wan.emulator.validation import parse_json
 
 try:
@@ -25,13 +26,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LAST_PORT = 65_535
+_LIMITS = {
+    "create_qps": "creates a second that DashScope takes from each key for each model",
+    "running": "tasks that it has in process at a time for each key and model; later ones wait PENDING",
+    "read_qps": "reads of a single task a second that it takes from each key",
+    "list_qps": "reads of the list a second that it takes from each key",
+    "cancel_qps": "cancels a second that it takes from each key",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; serve until interrupted."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        settings = _settings(options)
+    except ValueError as error:
+        parser.error(str(error))
     # Older uvicorns (0.30 among them) raise KeyboardInterrupt again after they have shut down.
-    with closing(Emulator(_settings(options))) as emulator, suppress(KeyboardInterrupt):
+    with closing(Emulator(settings)) as emulator, suppress(KeyboardInterrupt):
         emulator.faults.add(options.fault)
         uvicorn.run(emulator.app, host=options.host, port=options.port, http=HttpProtocol, lifespan="off", ws="none")
 
@@ -61,10 +74,43 @@ def _parser() -> argparse.ArgumentParser:
         "--reject-key", action="append", default=[], metavar="KEY", help="a key to refuse; can be repeated"
     )
     parser.add_argument(
-        "--qps-limit",
-        action=argparse.BooleanOptionalAction,
-        default=defaults.qps_limit,
-        help="limit DashScope reads to 20 a second for each key",
+        "--durations",
+        type=Durations,
+        choices=list(Durations),
+        default=defaults.durations,
+        help="spread of the seconds that a task stays RUNNING; fixed is --running-s",
+    )
+    parser.add_argument(
+        "--speed", type=float, default=defaults.speed, help="how many times faster tasks go through their states"
+    )
+    for name, what in _LIMITS.items():
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=_limit, default=getattr(defaults, name), help=f"{what}, or 'none'")
+    parser.add_argument("--no-limits", "--no-qps-limit", action="store_true", help="set all five limits to 'none'")
+    parser.add_argument("--retry-after", help="what the header Retry-After of their 429s says (default: no header)")
+    parser.add_argument(
+        "--list-key", choices=("data", "tasks"), default=defaults.list_key, help="name of the rows in DashScope's list"
+    )
+    parser.add_argument(
+        "--list-largest-page", type=int, default=defaults.list_largest_page, help="greatest page of that list"
+    )
+    parser.add_argument(
+        "--list-order",
+        choices=("newest first", "oldest first"),
+        default=defaults.list_order,
+        help="which tasks that list begins with",
+    )
+    parser.add_argument(
+        "--list-utc-offset-h",
+        type=float,
+        default=defaults.list_utc_offset_h,
+        help="hours from UTC of the times in a request for that list",
+    )
+    parser.add_argument(
+        "--list-delay-s",
+        type=_seconds,
+        default=defaults.list_delay_s,
+        help="seconds by which the rows of that list are older than the tasks",
     )
     parser.add_argument(
         "--latency-s", type=float, default=defaults.latency_s, help="seconds by which every answer comes later"
@@ -99,6 +145,14 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _limit(text: str) -> int | None:
+    if text == "none":
+        return None
+    if not text.isascii() or not text.isdecimal() or not is_limit(int(text)):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, or none, got {text!r}")
+    return int(text)
+
+
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not int(text) <= _LAST_PORT:
         raise argparse.ArgumentTypeError(f"expected a port from 0 to {_LAST_PORT}, got {text!r}")
@@ -123,12 +177,21 @@ def _mirror(text: str) -> tuple[str, str]:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
+    limits: dict[str, Any] = {name: None if options.no_limits else getattr(options, name) for name in _LIMITS}
     return Settings(
+        **limits,
         pending_s=options.pending_s,
         running_s=options.running_s,
         api_key=options.api_key,
         rejected_keys=frozenset(options.reject_key),
-        qps_limit=options.qps_limit,
+        durations=options.durations,
+        speed=options.speed,
+        retry_after=options.retry_after,
+        list_key=options.list_key,
+        list_largest_page=options.list_largest_page,
+        list_order=options.list_order,
+        list_utc_offset_h=options.list_utc_offset_h,
+        list_delay_s=options.list_delay_s,
         latency_s=options.latency_s,
         media_mirrors=tuple(options.media_mirror),
     )

@@ -187,7 +187,7 @@ def _progress(task: Task, snapshot: Snapshot, now: float) -> int:
         return 100
     if snapshot.state is State.RUNNING:
         return 30
-    return 0 if now < (task.created_at + task.starts_at) / 2 else 10
+    return 0 if now < (task.created_at + task.may_start_at) / 2 else 10
 
 
 def _error(status: int, message: str, kind: str) -> Answer:

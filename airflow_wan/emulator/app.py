@@ -9,6 +9,7 @@ import re
 import uuid
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -22,7 +23,9 @@ from airflow_wan.emulator.apiyi import Apiyi
 from airflow_wan.emulator.bodies import BodyTooLargeError, BoundedBodies
 from airflow_wan.emulator.clock import Clock
 from airflow_wan.emulator.connections import DroppedResponse
+from airflow_wan.emulator.counts import Counts
 from airflow_wan.emulator.dashscope import DashScope
+from airflow_wan.emulator.durations import Draw
 from airflow_wan.emulator.faults import CallKind, Fault, FaultKind, Faults
 from airflow_wan.emulator.gateway_names import GatewayName
 from airflow_wan.emulator.latency import Latency, LatencyMiddleware
@@ -91,7 +94,9 @@ class Emulator:
         self.uploads = UploadStore(self.clock)
         self._render_pool = RenderPool(self.clock)
         self._signer = results.Signer()
+        self.counts = Counts()
         self._throttle = Throttle()
+        self._draw = Draw(settings.durations, settings.running_s)
         self.latency = Latency(settings.latency_s)
         self.app = Starlette(
             routes=self._routes(),
@@ -103,14 +108,16 @@ class Emulator:
         )
 
     def reset(self) -> None:
-        """Forget all tasks, requests, uploads, faults and clock changes."""
+        """Forget all tasks, requests, counts, uploads, faults and clock changes."""
         self.faults.clear()
         self.tasks.clear()
         self.requests.clear()
         self.uploads.clear()
         self.clock.reset()
         self.latency.seconds = self.settings.latency_s
+        self.counts.clear()
         self._throttle.clear()
+        self._draw.reset()
 
     def close(self) -> None:
         """Stop rendering."""
@@ -141,6 +148,7 @@ class Emulator:
             Route("/result/{name}", self._download, methods=["GET", "HEAD"]),
             Route("/_emulator/ledger", self._ledger, methods=["GET"]),
             Route("/_emulator/requests", self._requests, methods=["GET"]),
+            Route("/_emulator/counts", self._list_counts, methods=["GET"]),
             Route("/_emulator/uploads", self._list_uploads, methods=["GET"]),
             Route("/_emulator/clock", self._advance, methods=["POST"]),
             Route("/_emulator/latency", self._set_latency, methods=["POST"]),
@@ -161,22 +169,28 @@ class Emulator:
         """
 
         async def endpoint(request: Request) -> Response:
+            self.counts.received(kind)
             call = _Call(request, await request.body(), str(uuid.uuid4()))
             if kind is not CallKind.CREATE:
-                return await answered(call)
+                return counted(await answered(call))
             entry = self.requests.add(request.method, request.url.path, request.headers, call.body)
-            response = await answered(call)
+            response = counted(await answered(call))
             if not isinstance(response, DroppedResponse):
                 entry["status"] = response.status_code
+            return response
+
+        def counted(response: Response) -> Response:
+            if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+                self.counts.throttled(kind)
             return response
 
         async def answered(call: _Call) -> Response:
             def answer_without_fault() -> Response:
                 refuse = self._owner_rejection if for_owner else self._rejection
                 answer = refuse(gateway, kind, call) or handle(call)
-                return _json(answer, gateway.headers(call.request_id))
+                return _json(answer, {**gateway.headers(call.request_id), **answer.headers})
 
-            if kind is CallKind.POLL and self.settings.running_s == 0:
+            if kind is CallKind.POLL and self.settings.finishes_at_once:
                 await self._wait_for_video(gateway, call)
             active = self.faults.take(kind)
             if active is None:
@@ -189,10 +203,26 @@ class Emulator:
     def _rejection(self, gateway: Gateway, kind: CallKind, call: _Call) -> Answer | None:
         if not self._is_valid_key(call.key):
             return gateway.unauthorized(key_given=bool(call.key), request_id=call.request_id)
-        is_limited = gateway.name is GatewayName.DASHSCOPE and kind is not CallKind.CREATE
-        if self.settings.qps_limit and is_limited and not self._throttle.admits(call.caller.digest, kind):
-            return gateway.throttled(call.request_id)
+        if gateway.name is GatewayName.DASHSCOPE and kind in self._calls_per_s:
+            admits = self._throttle.admits((call.caller, kind), self._calls_per_s[kind])
+            return None if admits else self._throttled(gateway, call)
         return None
+
+    @property
+    def _calls_per_s(self) -> dict[CallKind, int | None]:
+        """What each account may call, whatever the model."""
+        settings = self.settings
+        return {
+            CallKind.POLL: settings.read_qps,
+            CallKind.LIST: settings.list_qps,
+            CallKind.CANCEL: settings.cancel_qps,
+        }
+
+    def _throttled(self, gateway: Gateway, call: _Call) -> Answer:
+        answer = gateway.throttled(call.request_id)
+        if self.settings.retry_after is None:
+            return answer
+        return replace(answer, headers={"Retry-After": str(self.settings.retry_after)})
 
     def _owner_rejection(self, gateway: Gateway, _: CallKind, call: _Call) -> Answer | None:
         """Answer a request without a valid system token, which is the whole value of `Authorization`."""
@@ -215,6 +245,10 @@ class Emulator:
             order = validate_create(call.body, gateway.name)
             if isinstance(order, Refusal):
                 return gateway.refused(order, call.request_id)
+            is_limited = gateway.name is GatewayName.DASHSCOPE
+            what = (call.caller, CallKind.CREATE, order.model)
+            if is_limited and not self._throttle.admits(what, self.settings.create_qps):
+                return self._throttled(gateway, call)
             return gateway.created(self._accept(order, gateway, call))
 
         return create
@@ -224,25 +258,24 @@ class Emulator:
         fault = active.fault if active else None
         if fault is not None and fault.kind is FaultKind.TASK_FAILED:
             order = replace(order, certain_failure=Failure(fault.code, fault.message))
-        now = self.clock.now()
-        starts_at = now + self.settings.pending_s
+        now, settings = self.clock.now(), self.settings
         task = Task(
             order=order,
             gateway=gateway.name,
             caller=call.caller,
             created_at=now,
-            starts_at=starts_at,
-            ready_at=starts_at + self.settings.running_s,
-            expires_at=now + self.settings.task_ttl_s,
+            may_start_at=now + settings.pending_s / settings.speed,
+            running_s=self._draw.next_s() / settings.speed,
+            expires_at=now + settings.task_ttl_s,
             work=self._render_pool.start(order, self._fetcher(order, gateway, call)),
+            is_canceled_at_start=fault is not None and fault.kind is FaultKind.TASK_CANCELED,
             request_id=call.request_id,
         )
-        if fault is not None and fault.kind is FaultKind.TASK_CANCELED:
-            task.canceled_at = starts_at
+        if task.is_canceled_at_start:
             task.work.cancel()
         if fault is not None and fault.kind is FaultKind.TASK_UNKNOWN:
             task.expires_at = now + fault.after_s
-        self.tasks.add(task)
+        self.tasks.add(task, settings.running if gateway.name is GatewayName.DASHSCOPE else None)
         return task
 
     def _fetcher(self, order: Order, gateway: Gateway, call: _Call) -> Fetcher:
@@ -257,7 +290,7 @@ class Emulator:
         """Wait for the mp4 of the task that is polled, so that its first poll finds it finished."""
         now = self.clock.now()
         task = self.tasks.find(call.request.path_params["task_id"], gateway.name, call.caller, now)
-        if task is not None and now >= task.starts_at and not task.work.done():
+        if task is not None and task.at(now).state is State.RUNNING and not task.work.done():
             await asyncio.wait([asyncio.wrap_future(task.work)], timeout=_LONGEST_POLL_S)
 
     def _poll_at(self, gateway: Gateway) -> Callable[[_Call], Answer]:
@@ -286,7 +319,7 @@ class Emulator:
     def _list(self, call: _Call) -> Answer:
         now = self.clock.now()
         tasks = self.tasks.of(_DASHSCOPE.name, call.caller, now)
-        return _DASHSCOPE.listed(tasks, call.request.query_params, now, call.request_id)
+        return _DASHSCOPE.listed(tasks, call.request.query_params, now, call.request_id, self.settings)
 
     def _list_as_owner(self, call: _Call) -> Answer:
         now = self.clock.now()
@@ -310,6 +343,7 @@ class Emulator:
         return self._signer.url(base, f"/result/{task.id}.mp4", now + self.settings.url_ttl_s)
 
     async def _download(self, request: Request) -> Response:
+        self.counts.received(CallKind.DOWNLOAD)
         request_id = uuid.uuid4().hex.upper()[:24]
 
         def serve_by(serve: results.Serve = results.serve) -> Response:
@@ -326,17 +360,20 @@ class Emulator:
         refusal = results.refuse(request, self._signer, now, request_id)
         if refusal is not None:
             return refusal
-        task = self.tasks.get(request.path_params["name"].removesuffix(".mp4"))
-        video = task.at(now).video if task else None
-        if task is None or video is None:
+        task = self.tasks.get(request.path_params["name"].removesuffix(".mp4"), now)
+        snapshot = task.at(now) if task else None
+        if snapshot is None or snapshot.video is None or snapshot.ended_at is None:
             return results.missing(request_id)
-        return serve(request, video.content, task.ready_at, request_id)
+        return serve(request, snapshot.video.content, snapshot.ended_at, request_id)
 
     async def _ledger(self, _: Request) -> Response:
         return JSONResponse(records.ledger(self.tasks, self.clock.now()))
 
     async def _requests(self, _: Request) -> Response:
         return JSONResponse(self.requests.entries())
+
+    async def _list_counts(self, _: Request) -> Response:
+        return JSONResponse(self.counts.rows())
 
     async def _list_uploads(self, _: Request) -> Response:
         return JSONResponse(self.uploads.rows())

@@ -28,6 +28,7 @@ Kinds for all requests except downloads:
 
 - `malformed_json`: the first half of the correct answer.
 - `unauthorized` 401.
+- `not_found` 404: there is no such path, as at a relay that passes on only some of them.
 - `throttled` 429, with the header Retry-After if `retry_after` (default null) is a number of seconds or an HTTP date.
 
 Kinds for create:
@@ -41,6 +42,12 @@ Kinds for create:
 Kind for poll:
 
 - `unknown_status`: the state of the task is `word` (default "SUSPENDED").
+
+Kinds for list; the rest of the answer stays as it is:
+
+- `rows_missing`: every `every`-th (default 2) row is missing.
+- `rows_cut`: a page has no more than `rows` (default 10) rows, whatever it says.
+- `wrong_page_count`: says that there are `pages` (default 1) pages.
 
 Kinds for download; byte counts refer to the answer, which a Range makes shorter:
 
@@ -101,6 +108,10 @@ class FaultKind(StrEnum):
     TASK_CANCELED = "task_canceled"
     TASK_UNKNOWN = "task_unknown"
     UNKNOWN_STATUS = "unknown_status"
+    NOT_FOUND = "not_found"
+    ROWS_MISSING = "rows_missing"
+    ROWS_CUT = "rows_cut"
+    WRONG_PAGE_COUNT = "wrong_page_count"
     EXPIRED = "expired"
     FORBIDDEN = "forbidden"
     TRUNCATED = "truncated"
@@ -127,6 +138,7 @@ _GATEWAY = frozenset(CallKind) - _DOWNLOAD
 _ANY = frozenset(CallKind)
 _CREATE = frozenset({CallKind.CREATE})
 _POLL = frozenset({CallKind.POLL})
+_LIST = frozenset({CallKind.LIST})
 
 _KIND_RULES = {
     FaultKind.DROP_CONNECTION: _KindRule(_ANY, ("accepted", "reset")),
@@ -145,6 +157,10 @@ _KIND_RULES = {
     FaultKind.TASK_CANCELED: _KindRule(_CREATE),
     FaultKind.TASK_UNKNOWN: _KindRule(_CREATE, ("after_s",)),
     FaultKind.UNKNOWN_STATUS: _KindRule(_POLL, ("word",)),
+    FaultKind.NOT_FOUND: _KindRule(_GATEWAY, accepts=False),
+    FaultKind.ROWS_MISSING: _KindRule(_LIST, ("every",)),
+    FaultKind.ROWS_CUT: _KindRule(_LIST, ("rows",)),
+    FaultKind.WRONG_PAGE_COUNT: _KindRule(_LIST, ("pages",)),
     FaultKind.EXPIRED: _KindRule(_DOWNLOAD),
     FaultKind.FORBIDDEN: _KindRule(_DOWNLOAD),
     FaultKind.TRUNCATED: _KindRule(_DOWNLOAD, ("at_bytes",)),
@@ -182,6 +198,9 @@ class Fault:
     message: str = "Output data may contain inappropriate content."
     after_s: float = 0.0
     word: str = "SUSPENDED"
+    every: int = 2
+    rows: int = 10
+    pages: int = 1
     at_bytes: int | None = None
     off_by: int = 1000
     bytes_per_s: int = 20_000
@@ -254,6 +273,7 @@ def _is_text(value: object) -> bool:
 
 _SECONDS = _ValueRule(is_seconds, "a number of seconds, 0 or more")
 _TEXT = _ValueRule(_is_text, "a text")
+_COUNT = _ValueRule(lambda value: _is_whole(value, 1), "a whole number of at least 1")
 
 _VALUE_RULES = {
     "times": _ValueRule(
@@ -271,9 +291,12 @@ _VALUE_RULES = {
     "message": _TEXT,
     "after_s": _SECONDS,
     "word": _TEXT,
+    "every": _COUNT,
+    "rows": _COUNT,
+    "pages": _COUNT,
     "at_bytes": _ValueRule(lambda value: value is None or _is_whole(value, 0), "a whole number of at least 0, or null"),
     "off_by": _ValueRule(lambda value: _is_whole(value) and value != 0, "a whole number other than 0"),
-    "bytes_per_s": _ValueRule(lambda value: _is_whole(value, 1), "a whole number of at least 1"),
+    "bytes_per_s": _COUNT,
 }
 
 

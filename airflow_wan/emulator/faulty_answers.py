@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from airflow_wan.emulator.gateway import Answer, Gateway
 
 _WAITS = (FaultKind.DELAY, FaultKind.HOLD)
+_LIES_OF_LISTS = (FaultKind.ROWS_MISSING, FaultKind.ROWS_CUT, FaultKind.WRONG_PAGE_COUNT)
 _SLOW_TICK_S = 0.05
 _CORRUPT_EVERY_BYTES = 100_000
 _OTHER_FILES = {FaultKind.CHANGED: results.serve_changed, FaultKind.NO_VALIDATORS: results.serve_without_validators}
@@ -56,12 +58,31 @@ async def gateway_answer(call: FaultyCall, gateway: Gateway) -> Response:
     if fault.kind is FaultKind.MALFORMED_JSON:
         half = bytes(whole.body[: len(whole.body) // 2])
         return Response(half, whole.status_code, headers=headers, media_type="application/json")
+    if fault.kind in _LIES_OF_LISTS:
+        return JSONResponse(_lying(json.loads(bytes(whole.body)), fault), whole.status_code, headers=headers)
     answer = _gateway_error(call, gateway)
     if answer is None:
         return _common_answer(fault)
     if fault.kind is FaultKind.THROTTLED and fault.retry_after is not None:
         headers["Retry-After"] = str(fault.retry_after)
     return JSONResponse(dict(answer.body), answer.status, headers=headers)
+
+
+def _lying(body: dict[str, Any], fault: Fault) -> dict[str, Any]:
+    """Return the body of a list with the rows or the count of pages that the fault wants; an error has neither."""
+    if fault.kind is FaultKind.WRONG_PAGE_COUNT:
+        return body | ({"total_page": fault.pages} if "total_page" in body else {})
+    return {name: _rows_left(value, fault) for name, value in body.items()}
+
+
+def _rows_left(value: object, fault: Fault) -> object:
+    if isinstance(value, dict):  # APIYI has its rows one level deeper
+        return _lying(value, fault)
+    if not isinstance(value, list):
+        return value
+    if fault.kind is FaultKind.ROWS_CUT:
+        return value[: fault.rows]
+    return [row for number, row in enumerate(value, 1) if number % fault.every]
 
 
 async def download_answer(call: FaultyCall, serve_by: Callable[[results.Serve], Response]) -> Response:
@@ -112,6 +133,8 @@ def _gateway_error(call: FaultyCall, gateway: Gateway) -> Answer | None:
             return gateway.broken(500, request_id)
         case FaultKind.UNAVAILABLE:
             return gateway.broken(503, request_id)
+        case FaultKind.NOT_FOUND:
+            return gateway.no_route(call.request.method, call.request.url.path, request_id)
         case FaultKind.UNAUTHORIZED:
             return gateway.unauthorized(key_given=True, request_id=request_id)
         case FaultKind.THROTTLED:

@@ -68,11 +68,13 @@ class RequestLog:
 def ledger(tasks: TaskStore, now: float) -> list[dict[str, Any]]:
     """Return one row for each accepted create, oldest first; failed and canceled tasks are not billed."""
     rows = []
-    for task in tasks:
+    for task in tasks.all(now):
         snapshot = task.at(now)
         rows.append(
             {
-                "time": datetime.fromtimestamp(task.created_at, UTC).isoformat(),
+                "time": _iso(task.created_at),
+                "scheduled_time": _iso(snapshot.scheduled_at),
+                "end_time": _iso(snapshot.ended_at),
                 "gateway": task.gateway.value,
                 "model": task.order.model,
                 "task_id": task.id,
@@ -86,6 +88,10 @@ def ledger(tasks: TaskStore, now: float) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _iso(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat()
 
 
 def _json_or_text(body: bytes) -> object:

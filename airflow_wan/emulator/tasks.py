@@ -1,4 +1,4 @@
-"""Tasks and their states, which depend on the clock and on whether the mp4 is ready."""
+"""Tasks and their states, which depend on the clock, on their queue and on whether the mp4 is ready."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from airflow_wan.emulator.queues import Queue
 from airflow_wan.emulator.validation import Failure, Order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from concurrent.futures import Future
 
     from airflow_wan.emulator.gateway_names import GatewayName
@@ -58,36 +58,50 @@ class Snapshot:
 
 @dataclass
 class Task:
-    """One accepted create; times are seconds since the epoch."""
+    """One accepted create; times are seconds since the epoch.
+
+    :param may_start_at: when it is PENDING no longer, unless it then waits in a queue.
+    :param running_s: how long it is RUNNING; longer if its mp4 is not ready by then.
+    :param is_canceled_at_start: whether it is canceled when it would start.
+    :param starts_at: when it has left the queue; None as long as that is unknown.
+    """
 
     order: Order
     gateway: GatewayName
     caller: Caller
     created_at: float
-    starts_at: float
-    ready_at: float
+    may_start_at: float
+    running_s: float
     expires_at: float
     work: Future[Outcome]
+    is_canceled_at_start: bool = False
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    starts_at: float | None = None
     canceled_at: float | None = None
 
+    def start(self, at: float) -> None:
+        """Let it leave the queue; `at` may be in the future."""
+        self.starts_at = at
+        if self.is_canceled_at_start:
+            self.canceled_at = at
+
     def at(self, now: float) -> Snapshot:
-        """Return the task as it is at `now`."""
+        """Return the task as it is at `now`, as far as its queue was settled."""
         if self.canceled_at is not None and now >= self.canceled_at:
             return Snapshot(State.CANCELED, ended_at=self.canceled_at)
-        if now < self.starts_at:
+        if self.starts_at is None or now < self.starts_at:
             return Snapshot(State.PENDING)
         running = Snapshot(State.RUNNING, scheduled_at=self.starts_at)
         if not self.work.done():
             return running
         outcome = self.work.result()
-        if isinstance(outcome.result, Failure):
-            ended_at = max(self.starts_at, outcome.at)
-            return Snapshot(State.FAILED, self.starts_at, ended_at, failure=outcome.result)
-        ended_at = max(self.ready_at, outcome.at)
+        has_failed = isinstance(outcome.result, Failure)
+        ended_at = max(self.starts_at + (0 if has_failed else self.running_s), outcome.at)
         if now < ended_at:
             return running
+        if isinstance(outcome.result, Failure):
+            return Snapshot(State.FAILED, self.starts_at, ended_at, failure=outcome.result)
         return Snapshot(State.SUCCEEDED, self.starts_at, ended_at, video=outcome.result)
 
     def cancel(self, now: float) -> bool:
@@ -104,36 +118,56 @@ class TaskStore:
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task] = {}
+        self._queues: dict[tuple[GatewayName, Caller, str], Queue] = {}
 
-    def add(self, task: Task) -> None:
-        """Add a new task."""
+    def add(self, task: Task, places: int | None) -> None:
+        """Add a new task.
+
+        :param places: how many tasks of its account and model may be in process at a time; None for no limit.
+        """
         self._tasks[task.id] = task
+        if places is None:
+            task.start(task.may_start_at)
+        else:
+            self._queues.setdefault(_queue_of(task), Queue(places)).join(task)
 
     def find(self, task_id: str, gateway: GatewayName, caller: Caller, now: float) -> Task | None:
         """Return the caller's task, or None if it is unknown, has expired or belongs to another account."""
-        task = self._tasks.get(task_id)
-        if task is None or task.gateway is not gateway or task.caller != caller or now >= task.expires_at:
-            return None
-        return task
+        task = self.get(task_id, now)
+        return task if task is not None and _is_shown(task, gateway, now) and task.caller == caller else None
 
-    def get(self, task_id: str) -> Task | None:
+    def get(self, task_id: str, now: float) -> Task | None:
         """Return the task of a result URL, which works for every account."""
-        return self._tasks.get(task_id)
+        task = self._tasks.get(task_id)
+        if task is not None and (queue := self._queues.get(_queue_of(task))):
+            queue.settle(now)
+        return task
 
     def of(self, gateway: GatewayName, caller: Caller, now: float) -> list[Task]:
         """Return the caller's tasks that have not expired, newest first."""
-        return [task for task in reversed(self._tasks.values()) if self.find(task.id, gateway, caller, now)]
+        return [task for task in self.at(gateway, now) if task.caller == caller]
 
     def at(self, gateway: GatewayName, now: float) -> list[Task]:
         """Return the tasks of every caller at a gateway that have not expired, newest first."""
-        return [task for task in reversed(self._tasks.values()) if task.gateway is gateway and now < task.expires_at]
+        return [task for task in reversed(self.all(now)) if _is_shown(task, gateway, now)]
 
-    def __iter__(self) -> Iterator[Task]:
-        """Iterate over all tasks, oldest first."""
-        return iter(list(self._tasks.values()))
+    def all(self, now: float) -> list[Task]:
+        """Return all tasks, oldest first."""
+        for queue in list(self._queues.values()):
+            queue.settle(now)
+        return list(self._tasks.values())
 
     def clear(self) -> None:
         """Cancel the work on every task, and forget the tasks."""
-        for task in self:
+        for task in list(self._tasks.values()):
             task.work.cancel()
         self._tasks.clear()
+        self._queues.clear()
+
+
+def _queue_of(task: Task) -> tuple[GatewayName, Caller, str]:
+    return task.gateway, task.caller, task.order.model
+
+
+def _is_shown(task: Task, gateway: GatewayName, now: float) -> bool:
+    return task.gateway is gateway and now < task.expires_at

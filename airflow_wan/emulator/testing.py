@@ -1,6 +1,7 @@
 """An emulator and a media server inside the test process, each on a free loopback port.
 
-Two settings are ready for use: `FAST` for tests that look at the states of a task, and `AT_ONCE` for all others.
+Two settings are ready for use: `FAST` for tests that look at the states of a task, and `AT_ONCE` for all others. Both
+are without the limits of an account; `dataclasses.replace(FAST, create_qps=5, running=5)` sets some.
 
 A test says which request fails; `airflow_wan.emulator.faults` lists the faults and their parameters:
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
@@ -27,6 +29,7 @@ try:
     from airflow_wan.emulator import records
     from airflow_wan.emulator.app import Emulator
     from airflow_wan.emulator.connections import HttpProtocol
+    from airflow_wan.emulator.durations import Durations
     from airflow_wan.emulator.faults import Fault
     from airflow_wan.emulator.settings import Settings
 except ModuleNotFoundError as error:
@@ -35,12 +38,14 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["AT_ONCE", "FAST", "MediaServer", "RunningEmulator"]
+__all__ = ["AT_ONCE", "FAST", "Durations", "MediaServer", "RunningEmulator", "Settings"]
 
-FAST = Settings(pending_s=0.2, running_s=0.4, qps_limit=False)
-"""Tasks that pass through every state within 0.6 seconds; no limit on reads."""
-AT_ONCE = Settings(pending_s=0, running_s=0, qps_limit=False)
-"""Tasks that are finished at their first poll; no limit on reads."""
+FAST = Settings(
+    pending_s=0.2, running_s=0.4, create_qps=None, running=None, read_qps=None, list_qps=None, cancel_qps=None
+)
+"""Tasks that pass through every state within 0.6 seconds; no limits of an account."""
+AT_ONCE = replace(FAST, pending_s=0, running_s=0)
+"""Tasks that are finished at their first poll; no limits of an account."""
 
 _START_TIMEOUT_S = 10.0
 
@@ -97,6 +102,10 @@ class RunningEmulator:
         """Return the rows of `GET /_emulator/requests`."""
         return self._emulator.requests.entries()
 
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the rows of `GET /_emulator/counts`: of each kind of call `requests`, `throttled` and `peak_per_s`."""
+        return self._emulator.counts.rows()
+
     def uploads(self) -> list[dict[str, Any]]:
         """Return the rows of `GET /_emulator/uploads`."""
         return self._emulator.uploads.rows()
@@ -132,7 +141,7 @@ class RunningEmulator:
         self._emulator.latency.seconds = seconds
 
     def reset(self) -> None:
-        """Forget all tasks, requests, uploads, faults and clock changes."""
+        """Forget all tasks, requests, counts, uploads, faults and clock changes."""
         self._emulator.reset()
 
     def _wait_until_started(self) -> None:

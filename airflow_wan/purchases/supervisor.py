@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowRuntimeError
-from airflow.sdk.execution_time import task_runner
 
 from airflow_wan.exceptions import LedgerUnreadable
 
@@ -16,6 +15,8 @@ def ask(message: Any) -> Any:
     :param message: one of ``airflow.sdk.execution_time.comms``.
     :raises LedgerUnreadable: when Airflow does not answer.
     """
+    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415 - heavy; where a task runs, it is there already
+
     try:
         return task_runner.SUPERVISOR_COMMS.send(message)
     except AirflowRuntimeError as error:

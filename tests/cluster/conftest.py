@@ -52,7 +52,9 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     draw_pictures(folder / "media", max(CLIPS, 20))
     with ExitStack() as running:
         media = running.enter_context(MediaServer(folder / "media"))
-        quick = running.enter_context(running_emulator(folder / "quick.log", "--pending-s", "2", "--running-s", "6"))
+        quick = running.enter_context(
+            running_emulator(folder / "quick.log", "--pending-s", "1", "--running-s", "4", limits=True)
+        )
         slow = running.enter_context(
             running_emulator(folder / "slow.log", "--pending-s", str(SLOW_S), "--running-s", str(SLOW_S))
         )

@@ -15,15 +15,13 @@ from airflow_processes import wait_for
 from cluster_stage import ClusterRun, Stage, assert_bought_once_and_delivered, colour_of, digest
 from dag_runs import SLOW_S, Emulator
 
-from airflow_wan.emulator.settings import Settings
-from airflow_wan.emulator.testing import RunningEmulator
+from airflow_wan.emulator.testing import FAST, RunningEmulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 WAITING = 20
-SETTINGS = Settings(pending_s=0.5, running_s=1.0, qps_limit=False)
 RESCUED = "is the one that an earlier try submitted without learning its id"
 UNCERTAIN = "and never received an answer: the video may be in the making, and may be billed."
 ONE_PROMPT = "a kite over the sea"
@@ -68,7 +66,7 @@ def runs(stage: Stage) -> Iterator[Runs]:
         gateways: list[Emulator] = []
 
         def start(name: str, pictures: list[str], fault: dict[str, object], **options: str | None) -> ClusterRun:
-            gateway = Emulator(running.enter_context(RunningEmulator(SETTINGS)).base_url)
+            gateway = Emulator(running.enter_context(RunningEmulator(FAST)).base_url)
             gateway.add_fault(**fault)
             gateways.append(gateway)
             return stage.start(name, pictures, on=gateway, **options)

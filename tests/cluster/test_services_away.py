@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +13,7 @@ from cluster_stage import ClusterRun, Stage, assert_bought_once_and_delivered
 from dag_runs import SLOW_S, Emulator
 from relay import Relay
 
-from airflow_wan.emulator.settings import Settings
-from airflow_wan.emulator.testing import RunningEmulator
+from airflow_wan.emulator.testing import FAST, RunningEmulator, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +24,7 @@ REDIS_AWAY_S = 30.0
 # Scheduler, DAG processor and triggerers end when the database has been away for 5 s.
 DATABASE_AWAY_S = 10.0
 END_S = 400.0
-SLOW = Settings(pending_s=SLOW_S, running_s=SLOW_S, qps_limit=False)
-QUICK = Settings(pending_s=0.5, running_s=1.0, qps_limit=False)
+SLOW = replace(FAST, pending_s=SLOW_S, running_s=SLOW_S)
 UNCERTAIN = "and never received an answer: the video may be in the making, and may be billed."
 PAID_AND_SAFE = "is paid for"
 
@@ -89,7 +87,7 @@ def test_videos_survive_an_outage_of_the_store_and_of_the_gateway(
 ) -> None:
     store = running.enter_context(Relay(stage.cluster.store_url))
     stage.cluster.connect_store("store_by_relay", store.url)
-    holding = gateway(running, QUICK)
+    holding = gateway(running, FAST)
     holding.add_fault("download", "hold", at_bytes=20_000)
     publishing = stage.start("publishing", ["red"], on=holding, store="store_by_relay")
     wait_for("a download under way", lambda: holds(holding), END_S)
@@ -126,7 +124,7 @@ def test_videos_survive_an_outage_of_redis(stage: Stage, waits: Waits) -> None:
 
 
 def test_videos_survive_a_restart_of_the_database(stage: Stage, waits: Waits, running: ExitStack) -> None:
-    gateways = {name: gateway(running, QUICK) for name in ("dashscope", "apiyi")}
+    gateways = {name: gateway(running, FAST) for name in ("dashscope", "apiyi")}
     for emulator in gateways.values():
         emulator.add_fault("create", "hold")
     submitting = [

@@ -9,7 +9,7 @@ about it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from airflow_wan.api.tasks import TaskStatus
 # Imported rather than named in pytest_plugins, which pytest reads in the topmost conftest only.
 from airflow_wan.emulator import rendering
 from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401
-from airflow_wan.emulator.settings import Settings
+from airflow_wan.emulator.testing import AT_ONCE, Settings
 from airflow_wan.exceptions import InvalidVideoRequest
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def nothing_is_rendered() -> Iterator[None]:
 @pytest.fixture
 def wan_emulator_settings() -> Settings:
     """Return settings with which a bad task has failed by its first poll."""
-    return Settings(pending_s=0, running_s=600, qps_limit=False)
+    return replace(AT_ONCE, running_s=600)
 
 
 @dataclass(frozen=True)

@@ -271,6 +271,17 @@ class TestSecondGeneration:
         assert listed.total == 1
         assert listed.tasks == []
 
+    def test_its_list_finds_tasks_where_the_gateway_calls_the_rows_as_it_does(
+        self, monkeypatch: pytest.MonkeyPatch, wan27: dict[str, Any], tmp_path: Any
+    ) -> None:
+        with RunningEmulator(replace(AT_ONCE, pending_s=3600, list_key="tasks")) as running:
+            _point_sdk_at(running, monkeypatch)
+            with _client(running, tmp_path) as client:
+                job = client.videos.jobs.create(**wan27)
+                listed = client.videos.jobs.list(model_name="wan2.7-i2v")
+
+        assert [row.task_id for row in listed.tasks] == [job.task_id]
+
     def test_an_unknown_job_ends_the_wait(self, emulator: RunningEmulator, tmp_path: Any) -> None:
         with _client(emulator, tmp_path) as client:
             job = client.videos.jobs.wait("f8ca39a0-6f4b-4ec2-99bf-8b9649d946c4", poll_interval=0.1)

@@ -6,14 +6,13 @@ All runs go on at the same time. Each has a gateway of its own, because a fault 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from dag_runs import Emulator
 
-from airflow_wan.emulator.settings import Settings
-from airflow_wan.emulator.testing import RunningEmulator
+from airflow_wan.emulator.testing import FAST, RunningEmulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from journeys import Journey, Stage
 
 READ_TIMEOUT_S = 5.0
-SETTINGS = Settings(pending_s=0.5, running_s=1.0, qps_limit=False)
+SETTINGS = replace(FAST, pending_s=0.5, running_s=1.0)
 
 NOT_RESENT = "may be billed; the request is not sent again automatically."
 UNCERTAIN = "and never received an answer: the video may be in the making, and may be billed."

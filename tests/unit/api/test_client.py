@@ -19,7 +19,7 @@ from airflow_wan.api.client import AsyncWanClient, WanClient, tls_context
 from airflow_wan.api.gateways import APIYI, DASHSCOPE, Account, Gateway
 from airflow_wan.api.requests import VideoRequest, build_video_request
 from airflow_wan.api.tasks import TaskStatus
-from airflow_wan.emulator.settings import Settings
+from airflow_wan.emulator.testing import FAST
 from airflow_wan.exceptions import (
     AuthenticationFailed,
     BalanceExhausted,
@@ -207,7 +207,7 @@ def test_a_queued_task_is_canceled_at_dashscope(
     wan_emulator_for: Callable[..., RunningEmulator],
     account_at: Callable[..., Account],
 ) -> None:
-    emulator = wan_emulator_for(Settings(pending_s=3600.0, qps_limit=False))
+    emulator = wan_emulator_for(replace(FAST, pending_s=3600.0))
     account = account_at(emulator.base_url, DASHSCOPE, read_timeout=20.0)
     created = create(account)
 

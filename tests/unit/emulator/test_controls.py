@@ -28,7 +28,9 @@ def test_the_ledger_has_a_row_for_each_accepted_create(
 
     assert rows == wan_emulator.ledger()
     assert len(rows) == 1
-    assert abs(datetime.fromisoformat(rows[0].pop("time")) - datetime.now(UTC)) < timedelta(minutes=1)
+    times = [datetime.fromisoformat(rows[0].pop(name)) for name in ("time", "scheduled_time", "end_time")]
+    assert times == sorted(times)
+    assert abs(times[0] - datetime.now(UTC)) < timedelta(minutes=1)
     assert rows[0] == {
         "gateway": "apiyi",
         "model": "wan2.7-i2v",

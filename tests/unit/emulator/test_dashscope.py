@@ -382,7 +382,7 @@ class TestList:
 class TestReadLimit:
     @pytest.fixture
     def wan_emulator_settings(self) -> Any:
-        return replace(AT_ONCE, qps_limit=True)
+        return replace(AT_ONCE, read_qps=20, list_qps=20, cancel_qps=20)
 
     def test_the_twenty_first_read_of_a_second_is_throttled_for_that_key_only(self, dashscope: Any) -> None:
         path = f"/api/v1/tasks/{uuid.uuid4()}"

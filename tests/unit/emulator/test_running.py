@@ -97,9 +97,58 @@ def test_help_names_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
 
     told = capsys.readouterr().out
     flags = (
-        "--host --port --pending-s --running-s --api-key --reject-key --no-qps-limit --latency-s --media-mirror --fault"
+        "--host --port --pending-s --running-s --api-key --reject-key --durations --speed --create-qps "
+        "--running --read-qps --list-qps --cancel-qps --no-limits --retry-after --list-key --list-largest-page "
+        "--list-order --list-utc-offset-h --list-delay-s --latency-s --media-mirror --fault"
     )
     assert not [flag for flag in flags.split() if flag not in told]
+
+
+@pytest.mark.parametrize(
+    "option", ["--create-qps 0", "--running many", "--read-qps 1.5", "--speed 0", "--durations long", "--list-key rows"]
+)
+def test_an_option_that_makes_no_sense_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(option.split())
+
+    name, value = option.split()
+    told = capsys.readouterr().err
+    assert value in told
+    assert name.strip("-").replace("-", "_") in told.replace("-", "_")
+
+
+def test_the_command_line_sets_the_limits() -> None:
+    port = _free_port()
+    options = [
+        "--create-qps",
+        "1",
+        "--running",
+        "none",
+        "--list-key",
+        "tasks",
+        "--durations",
+        "wan3",
+        "--speed",
+        "50",
+        "--retry-after",
+        "9",
+    ]
+    command = [sys.executable, "-m", "airflow_wan.emulator", "--port", str(port), *options]
+    body = {"model": "wan2.7-t2v", "input": {"prompt": "x"}, "parameters": {"duration": 2}}
+    headers = {"Authorization": "Bearer sk-cli", "X-DashScope-Async": "enable"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as process:
+        try:
+            listed = _first_answer(f"http://127.0.0.1:{port}/api/v1/tasks/", process)
+            path = f"http://127.0.0.1:{port}/api/v1/services/aigc/video-generation/video-synthesis"
+            created = [httpx.post(path, json=body, headers=headers, verify=False) for _ in range(4)]
+        finally:
+            process.kill()
+
+    throttled = [answer for answer in created if answer.status_code == 429]
+    assert listed.json()["tasks"] == []
+    assert created[0].status_code == 200
+    assert throttled
+    assert throttled[0].headers["retry-after"] == "9"
 
 
 def test_a_mirror_without_target_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

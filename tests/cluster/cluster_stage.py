@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import hashlib
 import json
+import os
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
     from airflow_wan.emulator.testing import MediaServer
 
+# How many clips the largest run makes.
+CLIPS = int(os.environ.get("CLIPS", "40"))
 KEY_ON_WORKERS = f"sk-{'7' * 28}9998"
 CONN_ON_WORKERS = "wan_on_workers"
 # One leg of a task on a worker: from its start to its end or its deferral.
 _LEG = re.compile(r"succeeded in ([\d.]+)s: ")
-_READ = re.compile(r'"GET /(?:api/)?v1/(?:tasks|video)\S* HTTP')
 
 
 def draw_pictures(folder: Path, number: int) -> None:
@@ -203,10 +205,6 @@ class Stage:
         """Return how long each leg of a task has held a slot of a worker so far, in seconds."""
         logs = [(self.cluster.console / f"{name}.log").read_text() for name in WORKERS]
         return [float(seconds) for log in logs for seconds in _LEG.findall(log)]
-
-    def reads(self) -> int:
-        """Return how many reads of Wan tasks and of lists the quick gateway has answered so far."""
-        return len(_READ.findall((self.folder / "quick.log").read_text()))
 
     def triggers_by_triggerer(self) -> list[int]:
         """Return how many triggers each triggerer has taken."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -23,7 +22,7 @@ if missing := missing_parts():
 
 from airflow_cluster import WORKERS, Cluster
 from airflow_processes import wait_for
-from cluster_stage import CONN_ON_WORKERS, KEY_ON_WORKERS, Stage, draw_pictures
+from cluster_stage import CLIPS, CONN_ON_WORKERS, KEY_ON_WORKERS, Stage, draw_pictures
 from dag_runs import SLOW_S, running_emulator
 
 from airflow_wan.emulator.testing import MediaServer
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 CASE_TIMEOUT_S = 900
 OPTIONS = {"AIRFLOW__WAN__POLL_INTERVAL": "5"}
 DAGS = Path(__file__).parent / "dags"
-CLIPS = int(os.environ.get("CLIPS", "40"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,50 +19,50 @@ class Relay:
 
     def __init__(self, url: str) -> None:
         self._behind = int(url.rpartition(":")[2])
+        self._port = 0
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._is_cut = False
 
     def __enter__(self) -> Self:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.mend()
+        self.url = f"http://127.0.0.1:{self._port}"
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.close()
         self.cut()
 
-    def cut(self) -> None:
-        """Reset every connection, and each one that comes, until it is mended."""
-        with self._lock:
-            self._is_cut = True
-            for one in self._open:
-                _reset(one)
-            self._open.clear()
-
     def mend(self) -> None:
-        """Let everything pass again."""
-        self._is_cut = False
+        """Let everything pass."""
+        self._listener = socket.create_server(("127.0.0.1", self._port), backlog=256)
+        self._port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, args=(self._listener,), daemon=True).start()
 
-    def _serve(self) -> None:
+    def cut(self) -> None:
+        """Close every connection, and refuse each one that comes, until it is mended."""
+        with self._lock:
+            _end(self._listener)
+            self._listener.close()
+            for one in self._open:
+                _end(one)
+
+    def _serve(self, listener: socket.socket) -> None:
         with suppress(OSError):  # the listener is closed
             while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+                client, _ = listener.accept()
+                threading.Thread(target=self._carry, args=(listener, client), daemon=True).start()
 
-    def _carry(self, client: socket.socket) -> None:
+    def _carry(self, listener: socket.socket, client: socket.socket) -> None:
         with suppress(OSError), client, socket.create_connection(("127.0.0.1", self._behind)) as service:
+            both = {client, service}
             with self._lock:
-                if self._is_cut:
-                    _reset(client)
+                if listener.fileno() < 0:  # cut in the meantime
                     return
-                self._open |= {client, service}
+                self._open |= both
             try:
                 _pump(client, service)
             finally:
                 with self._lock:
-                    self._open -= {client, service}
+                    self._open -= both
 
 
 def _pump(one: socket.socket, other: socket.socket) -> None:
@@ -78,6 +78,6 @@ def _pump(one: socket.socket, other: socket.socket) -> None:
                 key.data.sendall(piece)
 
 
-def _reset(one: socket.socket) -> None:
+def _end(one: socket.socket) -> None:
     with suppress(OSError):
         one.shutdown(socket.SHUT_RDWR)

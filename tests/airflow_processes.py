@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-START_S = 240.0
+START_S = 600.0
 STOP_S = 10.0
 REST_TIMEOUT_S = 60.0
 

@@ -137,10 +137,10 @@ class DagRun:
             return self.airflow.rest.get(self._run_path)["state"] in FINAL_STATES
         return False
 
-    def wait_for_log(self, sentence: str, *, by: str = "*") -> None:
+    def wait_for_log(self, sentence: str, *, by: str = "*", timeout: float = END_S) -> None:
         """Wait for a sentence in the log of its tasks; with `by=TRIGGERERS`, in what triggerers wrote there."""
         try:
-            wait_for(f"{sentence!r} in the log of {self.name}", lambda: sentence in self.log(by), END_S)
+            wait_for(f"{sentence!r} in the log of {self.name}", lambda: sentence in self.log(by), timeout)
         except TimeoutError as error:
             raise AssertionError(f"{error}; its log:\n{self.log()}") from None
 

@@ -22,7 +22,7 @@ if missing := missing_parts():
 
 from airflow_cluster import WORKERS, Cluster
 from airflow_processes import wait_for
-from cluster_stage import CLIPS, CONN_ON_WORKERS, KEY_ON_WORKERS, Stage, draw_pictures
+from cluster_stage import CLIPS, CONN_ON_WORKERS, KEY_ON_WORKERS, LONGEST_S, Stage, draw_pictures
 from dag_runs import SLOW_S, running_emulator
 
 from airflow_wan.emulator.testing import MediaServer
@@ -30,8 +30,8 @@ from airflow_wan.emulator.testing import MediaServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CASE_TIMEOUT_S = 900
 OPTIONS = {"AIRFLOW__WAN__POLL_INTERVAL": "5"}
+CASE_TIMEOUT_S = 4 * LONGEST_S
 DAGS = Path(__file__).parent / "dags"
 
 
@@ -67,7 +67,7 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
             Cluster(folder / "cluster", DAGS, OPTIONS, machine_options=dict.fromkeys(WORKERS, only_there))
         )
         cluster.connect_store()
-        wait_for("the DAGs", lambda: len(cluster.rest.get("/api/v2/dags")["dags"]) >= 4, 60)
+        wait_for("the DAGs", lambda: len(cluster.rest.get("/api/v2/dags")["dags"]) >= 4, LONGEST_S)
         yield Stage(cluster, quick, slow, media, folder)
     if request.session.testsfailed:
         sys.stderr.write(f"\nThe logs of all processes are kept in {folder}.\n")

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from cluster_stage import CLIPS, assert_bought_once_and_delivered
+from cluster_stage import CLIPS, LONGEST_S, assert_bought_once_and_delivered
 
 if TYPE_CHECKING:
     from cluster_stage import Stage
@@ -18,7 +18,7 @@ def test_each_of_the_mapped_clips_is_bought_once(stage: Stage, number: int, caps
     legs, before, began = len(stage.legs_s()), spent(stage), time.monotonic()
     run = stage.start(f"{number} clips", [str(index) for index in range(number)])
 
-    assert run.wait_for_end(timeout=60 + 15 * number) == "success", run.log()
+    assert run.wait_for_end(LONGEST_S + 15 * number) == "success", run.log()
 
     took_s, held_s = time.monotonic() - began, stage.legs_s()[legs:]
     each = {name: (amount - before[name]) / number for name, amount in spent(stage).items()}

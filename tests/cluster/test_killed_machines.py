@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow_cluster import WORKERS
 from airflow_processes import wait_for
-from cluster_stage import ClusterRun, Stage, assert_bought_once_and_delivered, colour_of, digest
+from cluster_stage import LONGEST_S, ClusterRun, Stage, assert_bought_once_and_delivered, colour_of, digest
 from dag_runs import SLOW_S, Emulator
 
 from airflow_wan.emulator.testing import FAST, RunningEmulator
@@ -84,8 +84,8 @@ def runs(stage: Stage) -> Iterator[Runs]:
             ),
             "downloading": start("downloading", ["red"], {"on": "download", "kind": "hold", "at_bytes": 20_000}),
         }
-        wait_for("creates and downloads under way", lambda: all(_holds(gateway) for gateway in gateways), 180)
-        wait_for("both triggerers", lambda: len(stage.triggers_by_triggerer()) == 2)
+        wait_for("creates and downloads under way", lambda: all(_holds(gateway) for gateway in gateways), LONGEST_S)
+        wait_for("both triggerers", lambda: len(stage.triggers_by_triggerer()) == 2, LONGEST_S)
         for name in (*WORKERS, "triggerer-1"):
             stage.cluster.component(name).kill()
         left_behind = temporary_files(stage)
@@ -99,7 +99,7 @@ def runs(stage: Stage) -> Iterator[Runs]:
         for name in WORKERS:
             stage.cluster.component(name).start()
         stage.slow.advance(2 * SLOW_S)
-        rescued = wait_for("a rescue", lambda: submitted_record(accepted), 300)
+        rescued = wait_for("a rescue", lambda: submitted_record(accepted), LONGEST_S)
         accepted.emulator.http.delete("/_emulator/faults").raise_for_status()
         yield Runs(waiting=waiting, intent=intent, rescued=rescued, left_behind=left_behind, **held)
         stage.cluster.component("triggerer-1").start()
@@ -161,7 +161,7 @@ def test_the_record_beside_a_rescued_video_is_that_of_the_file_and_saves_another
     assert beside["cost"]["estimated"] == pytest.approx(rescued["order"]["estimated_usd"], rel=0.01)
     assert beside["inspection"]["shortcomings"] == []
     run.clear()
-    assert run.wait_for_end(timeout=300) == "success", run.log()
+    assert run.wait_for_end() == "success", run.log()
     assert "nothing is submitted" in run.log()
     assert len(run.creates()) == 1
 
@@ -169,7 +169,7 @@ def test_the_record_beside_a_rescued_video_is_that_of_the_file_and_saves_another
 def test_without_a_list_the_task_stops_for_a_person_after_one_create(runs: Runs) -> None:
     run = runs.accepted_without_list
 
-    assert run.wait_for_end(timeout=300) == "failed", run.log()
+    assert run.wait_for_end() == "failed", run.log()
 
     assert run.billed() == len(run.creates()) == 1
     assert UNCERTAIN in run.log()
@@ -179,7 +179,7 @@ def test_without_a_list_the_task_stops_for_a_person_after_one_create(runs: Runs)
 def test_of_two_pictures_under_one_prompt_the_rescued_one_comes_to_its_own_path(runs: Runs) -> None:
     run = runs.one_of_two_accepted
 
-    assert run.wait_for_end(timeout=300) == "success", run.log()
+    assert run.wait_for_end() == "success", run.log()
 
     assert run.billed() == len(run.creates()) == 2
     assert [colour_of(run.content(f"{index}.mp4")) for index in (0, 1)] == ["red", "blue"]
@@ -189,7 +189,7 @@ def test_of_two_pictures_under_one_prompt_the_rescued_one_comes_to_its_own_path(
 def test_a_create_that_was_not_accepted_does_not_take_the_video_of_the_other_picture(runs: Runs) -> None:
     run = runs.one_of_two_unsent
 
-    assert run.wait_for_end(timeout=300) == "failed", run.log()
+    assert run.wait_for_end() == "failed", run.log()
 
     assert run.billed() == len(run.creates()) == 1
     delivered = run.states().index("success")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from airflow_processes import wait_for
-from cluster_stage import ClusterRun, Stage, assert_bought_once_and_delivered
+from cluster_stage import LONGEST_S, ClusterRun, Stage, assert_bought_once_and_delivered
 from dag_runs import SLOW_S, Emulator
 from relay import Relay
 
@@ -23,7 +23,6 @@ GATEWAY_AWAY_S = 60.0
 REDIS_AWAY_S = 30.0
 # Scheduler, DAG processor and triggerers end when the database has been away for 5 s.
 DATABASE_AWAY_S = 10.0
-END_S = 400.0
 SLOW = replace(FAST, pending_s=SLOW_S, running_s=SLOW_S)
 UNCERTAIN = "and never received an answer: the video may be in the making, and may be billed."
 PAID_AND_SAFE = "The video is paid for: a retry downloads it again"
@@ -90,7 +89,7 @@ def test_videos_survive_an_outage_of_the_store_and_of_the_gateway(
     holding = gateway(running, FAST)
     holding.add_fault("download", "hold", at_bytes=20_000)
     publishing = stage.start("publishing", ["red"], on=holding, store="store_by_relay")
-    wait_for("a download under way", lambda: holds(holding), END_S)
+    wait_for("a download under way", lambda: holds(holding), LONGEST_S)
 
     store.cut()
     waits.relay.cut()
@@ -98,13 +97,13 @@ def test_videos_survive_an_outage_of_the_store_and_of_the_gateway(
     release(holding)
     submitting = stage.start("submitting", ["blue"], on=waits.gateway_away.emulator, through=waits.relay.url)
     for attempt in (1, 2):
-        publishing.wait_for_log(PAID_AND_SAFE, by=f"attempt={attempt}.log")
-    submitting.wait_for_log("Submitting")
+        publishing.wait_for_log(PAID_AND_SAFE, by=f"attempt={attempt}.log", timeout=LONGEST_S)
+    submitting.wait_for_log("Submitting", timeout=LONGEST_S)
     time.sleep(max(0.0, GATEWAY_AWAY_S - (time.monotonic() - began)))
     store.mend()
     waits.relay.mend()
     finish(waits.gateway_away)
-    wait_for("the other create", submitting.creates, END_S)
+    wait_for("the other create", submitting.creates, LONGEST_S)
     finish(waits.gateway_away)
 
     for run in (publishing, waits.gateway_away, submitting):
@@ -131,7 +130,7 @@ def test_videos_survive_a_restart_of_the_database(stage: Stage, waits: Waits, ru
     submitting = [
         stage.start(f"submitting at {name}", ["red"], gateway=name, on=emulator) for name, emulator in gateways.items()
     ]
-    wait_for("creates under way", lambda: all(holds(emulator) for emulator in gateways.values()), END_S)
+    wait_for("creates under way", lambda: all(holds(emulator) for emulator in gateways.values()), LONGEST_S)
 
     stage.cluster.stop_database()
     finish(waits.database_away)
@@ -142,7 +141,7 @@ def test_videos_survive_a_restart_of_the_database(stage: Stage, waits: Waits, ru
 
     assert_bought_once_and_delivered(waits.database_away)
     for run in submitting:
-        end = run.wait_for_end(timeout=END_S)
+        end = run.wait_for_end()
         assert run.billed() == len(run.creates()) == 1
         if end == "success":
             assert run.keys() == ["0.mp4", "0.mp4.json"]

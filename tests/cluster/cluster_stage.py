@@ -196,7 +196,8 @@ class Stage:
         )
         if wan_conn_id is None:
             wan_conn_id = f"wan_{number}"
-            extra = json.dumps({"gateway": gateway, "read_timeout": 60})
+            # An answer that a fault holds must be waited for until the test goes on.
+            extra = json.dumps({"gateway": gateway, "read_timeout": LONGEST_S, "total_timeout": LONGEST_S})
             self.cluster.connect(wan_conn_id, conn_type="wan", host=through or emulator.url, password=key, extra=extra)
         body = {
             "dag_run_id": run.run_id,

@@ -74,6 +74,7 @@ def runs(stage: Stage) -> Iterator[Runs]:
         waiting = stage.start("waiting", [str(index) for index in range(WAITING)], on=stage.slow)
         waiting.wait_until_all("deferred")
         lost = {"on": "create", "kind": "hold"}
+        held_download = {"on": "download", "kind": "hold", "times": None}  # a client that waits too long asks again
         one_of_two = {"prompt": ONE_PROMPT}
         held = {
             "accepted": start("accepted", ["red"], lost),
@@ -82,7 +83,7 @@ def runs(stage: Stage) -> Iterator[Runs]:
             "one_of_two_unsent": start(
                 "one of two unsent", ["red", "blue"], {**lost, "after": 1, "accepted": False}, **one_of_two
             ),
-            "downloading": start("downloading", ["red"], {"on": "download", "kind": "hold", "at_bytes": 20_000}),
+            "downloading": start("downloading", ["red"], {**held_download, "at_bytes": 20_000}),
         }
         wait_for("creates and downloads under way", lambda: all(_holds(gateway) for gateway in gateways), LONGEST_S)
         wait_for("both triggerers", lambda: len(stage.triggers_by_triggerer()) == 2, LONGEST_S)
@@ -94,7 +95,7 @@ def runs(stage: Stage) -> Iterator[Runs]:
         for gateway in gateways:
             gateway.http.delete("/_emulator/faults").raise_for_status()
         # The first download is for the comparison with the picture; the second one is for the file.
-        accepted.emulator.add_fault("download", "hold", after=1)
+        accepted.emulator.add_fault(**held_download, after=1)
         share_a_folder(stage)
         for name in WORKERS:
             stage.cluster.component(name).start()

@@ -92,6 +92,8 @@ def runs(stage: Stage) -> Iterator[Runs]:
         left_behind = temporary_files(stage)
         accepted = held["accepted"]
         intent = accepted.record_of(0)
+        # A create that is not accepted yet would be, if it was answered before its gateway has seen that nobody waits.
+        wait_for("the gateways to see it", lambda: not any(_holds(gateway) for gateway in gateways), LONGEST_S)
         for gateway in gateways:
             gateway.http.delete("/_emulator/faults").raise_for_status()
         # The first download is for the comparison with the picture; the second one is for the file.

@@ -137,8 +137,6 @@ class WanError(Exception):
         }
         known = ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
         sentence = f"[{self.code}] {self.message}" if self.code else self.message
-        if self.advice and not sentence.endswith((".", "!", "?")):  # the words of others
-            sentence += "."
         return " ".join(part for part in (sentence, self.advice, f"({known})" if known else "") if part)
 
 

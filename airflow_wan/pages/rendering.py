@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import pairwise
@@ -50,10 +50,10 @@ def run_path_of(run: Instance | RunSheet) -> str:
 def airflow_path_of(what: Instance | RunSheet) -> str:
     """Return the address of a DAG run or task instance in Airflow's own pages, relative to its base URL."""
     run = f"dags/{quote(what.dag_id, safe='')}/runs/{quote(what.run_id, safe='')}"
-    task_id = getattr(what, "task_id", None)
+    task_id, map_index = getattr(what, "task_id", None), getattr(what, "map_index", -1)
     if task_id is None:
         return run
-    mapped = f"/mapped/{what.map_index}" if what.map_index >= 0 else ""
+    mapped = f"/mapped/{map_index}" if map_index >= 0 else ""
     return f"{run}/tasks/{quote(task_id, safe='')}{mapped}"
 
 
@@ -140,12 +140,12 @@ class Chart:
 def chart_of(days: Iterable[DaySum]) -> Chart:
     """Return the chart of what each DAG cost on each of the last days, up to the last one with a video."""
     days = list(days)
-    totals: Counter[str] = Counter()
-    columns: Counter[date] = Counter()
+    totals: defaultdict[str, float] = defaultdict(float)
+    columns: defaultdict[date, float] = defaultdict(float)
     for row in days:
         totals[row.dag_id] += row.cost_usd
         columns[row.day] += row.cost_usd
-    named = [name for name, _ in totals.most_common(_NAMED_SERIES)]
+    named = sorted(totals, key=totals.__getitem__, reverse=True)[:_NAMED_SERIES]
     others = sum(usd for name, usd in totals.items() if name not in named)
     series = [Series(name, totals[name]) for name in named]
     if len(totals) > len(named):
@@ -158,7 +158,7 @@ def chart_of(days: Iterable[DaySum]) -> Chart:
 
 
 def _bars(days: Iterable[DaySum], named: list[str], first: date, highest: float) -> Iterator[Bar]:
-    pieces: Counter[tuple[date, int]] = Counter()
+    pieces: defaultdict[tuple[date, int], float] = defaultdict(float)
     for row in days:
         pieces[row.day, named.index(row.dag_id) if row.dag_id in named else _NAMED_SERIES] += row.cost_usd
     pitch = _CHART_WIDTH / _DAYS

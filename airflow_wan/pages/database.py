@@ -281,7 +281,10 @@ def videos_ahead(session: Session, status: Status) -> int | None:
 
 
 def _rows(session: Session, instances: Sequence[Instance], *, is_outer: bool = False) -> Iterator[Row]:
-    """Yield what is known of some task instances, in their order; with `is_outer`, of those too that have left nothing."""
+    """Yield what is known of some task instances, in their order.
+
+    :param is_outer: whether to yield those too that have left nothing.
+    """
     status, video = aliased(XComModel), aliased(XComModel)
     names = (TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index)
     query = (

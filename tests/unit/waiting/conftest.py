@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -19,7 +18,7 @@ from airflow_wan.waiting.limits import Limits
 from airflow_wan.waiting.watch import VideoWatch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 KEY = "sk-shared-reader-0123456789"
 FAST = Limits(reads_per_second=500, lists_per_second=200)

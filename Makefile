@@ -13,7 +13,8 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup clients demo ui cluster check format test coverage test-system test-system-older test-cluster \
-	test-cluster-200 test-wheel test-hostile test-matrix test-preview bench bench-download bench-paid-once constraints clean
+	test-cluster-200 test-wheel test-hostile test-pages screenshots test-matrix test-preview bench bench-download \
+	bench-pages bench-paid-once bench-slots bench-waits constraints clean
 
 help: ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -136,15 +137,47 @@ $(CELLS:%=.venvs/%/.ready): .venvs/%/.ready: pyproject.toml $(wildcard constrain
 		$(if $(filter $*,$(WITH_VARIABLES)),--group system)
 	@touch $@
 
-bench: $(READY) ## Measure what importing the operators costs a DAG file
-	$(BIN)/python benchmarks/import_time.py
+test-pages: $(READY) ## Look at the pages in Airflow with a real Chromium; as root, apt installs it if it is missing
+	@scripts/browser.sh
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --group pages
+	$(BIN)/pytest tests/browser
+
+screenshots: ## Take the pictures of the documentation anew, in a run of those tests
+	@SCREENSHOTS=docs/pictures $(MAKE) --no-print-directory test-pages
+
+# The official providers, in an environment of their own.
+IMPORTS := .venvs/imports
+
+$(IMPORTS)/.ready: pyproject.toml constraints/imports.txt | $(READY)
+	@echo "Setting up $(IMPORTS)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(IMPORTS)
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(IMPORTS)/bin/python --constraint constraints/imports.txt --editable . --group imports
+	@touch $@
+
+bench: $(IMPORTS)/.ready ## Measure what importing each public module costs, against official providers; writes docs/benchmarks.md
+	$(IMPORTS)/bin/python benchmarks/import_time.py
 
 bench-download: $(READY) ## Measure the download against curl and httpx over loopback, and ten breaks; wants curl and 1.5 GB of disk
 	$(BIN)/python benchmarks/download/run.py
 
+bench-pages: $(READY) ## Measure the start of the API server with and without the pages, and pages over 10,000 videos
+	$(BIN)/python benchmarks/pages/run.py
+	$(BIN)/python benchmarks/pages/run.py --postgres --starts 0
+
+# What benchmarks/paid_once, benchmarks/waits and benchmarks/slots compare with.
+RIVALS = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --group bench
+
 bench-paid-once: $(READY) ## The same DAG three ways through the same faults; takes minutes, writes docs/paid_once_comparison.md
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --group bench
+	@$(RIVALS)
 	$(BIN)/python benchmarks/paid_once/run.py
+
+bench-waits: $(READY) ## Wait for up to 5,000 videos on one account in five ways; takes 17 minutes (QUICK=1: 2), writes docs/benchmarks.md
+	@$(RIVALS)
+	$(BIN)/python benchmarks/waits/run.py $(if $(QUICK),--quick)
+
+bench-slots: $(READY) ## The seconds for which a video holds a worker, four ways; takes minutes, writes docs/benchmarks.md
+	@$(RIVALS)
+	$(BIN)/python benchmarks/slots/run.py
 
 constraints: $(READY) ## Resolve constraints/ anew
 	scripts/constraints.sh

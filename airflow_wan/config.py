@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from airflow.exceptions import AirflowConfigException
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL_S
+from airflow_wan.waiting.limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from airflow_wan.api.gateways import GatewayName
+
+log = logging.getLogger(__name__)
+
+DEFAULT_CREATES_PER_SECOND = 4.0
+"""Create requests a second for each account and model. DashScope admits 5 (Alibaba's page on rate limits); the rest is
+for what is not spaced: other users of the account, and the way of a request to the gateway."""
 
 
 def output_base() -> str:
@@ -30,10 +44,69 @@ def local_paths_are_shared() -> bool:
     return bool(conf.getboolean("wan", "local_paths_are_shared", fallback=False))
 
 
-def poll_interval() -> float:
-    """Return the shortest time between two polls of a Wan task, in seconds: ``[wan] poll_interval``."""
-    seconds: float = conf.getfloat("wan", "poll_interval", fallback=DEFAULT_POLL_INTERVAL_S)
-    return seconds
+def preview_bases() -> list[str]:
+    """Return the folders and URIs, beside `output_base`, whose files the pages may show: ``[wan] preview_bases``.
+
+    What is no JSON list of texts counts as none.
+    """
+    try:
+        bases = json.loads(conf.get("wan", "preview_bases", fallback="") or "[]")
+    except ValueError:
+        bases = None
+    if isinstance(bases, list) and all(isinstance(base, str) for base in bases):
+        return bases
+    log.warning("[wan] preview_bases is ignored: it must be a JSON list of folders and URIs.")
+    return []
+
+
+def poll_interval() -> float | None:
+    """Return the time between two polls of a Wan task, in seconds: ``[wan] poll_interval``.
+
+    :returns: None when it is not set, and the schedule decides.
+    """
+    return _positive("poll_interval")
+
+
+def limits(gateway: GatewayName) -> Limits:
+    """Return how many calls a second this process may make for one account.
+
+    ``[wan] reads_per_second`` and ``lists_per_second`` are those of the account, ``share_of_limits`` is the part of
+    them for one process.
+
+    :param gateway: the account's gateway; it decides what is not set.
+    """
+    default = DEFAULT_LIMITS[gateway]
+    try:
+        of_account = Limits(
+            reads_per_second=_positive("reads_per_second") or default.reads_per_second,
+            lists_per_second=_positive("lists_per_second") or default.lists_per_second,
+        )
+        return of_account.shared(min(1.0, _positive("share_of_limits") or 1.0))
+    except AirflowConfigException as error:  # a wrong number must not end a wait for a video that is paid for
+        log.warning("The limits of %s are the usual ones: %s", gateway, error)
+        return default
+
+
+def _positive(option: str) -> float | None:
+    """Return an option that is a number over 0; None when it is not set.
+
+    :raises AirflowConfigException: when it is no number.
+    """
+    if not conf.get("wan", option, fallback=""):
+        return None
+    value: float = conf.getfloat("wan", option)
+    if not 0 < value < math.inf:
+        raise AirflowConfigException(f"[wan] {option} must be a number over 0, got {value}.")
+    return value
+
+
+def creates_per_second() -> float:
+    """Return how many create requests the tasks of one machine send a second: ``[wan] creates_per_second``.
+
+    They are counted for each account and model; 0 stands for no limit.
+    """
+    per_second: float = conf.getfloat("wan", "creates_per_second", fallback=DEFAULT_CREATES_PER_SECOND)
+    return per_second
 
 
 def deferrable() -> bool:

@@ -287,6 +287,7 @@ class VideoDownloadFailed(WanError):
     :param link_refused: whether the file host refused the signed URL, as it does when the URL has expired.
     :param kept_at: where the whole file was kept, because another task's video is at its place. A retry cannot change
         that.
+    :param kept_sha256: digest of that file, hexadecimal.
     """
 
     advice = (
@@ -294,9 +295,18 @@ class VideoDownloadFailed(WanError):
     )
     billed = True
 
-    def __init__(self, message: str, *, link_refused: bool = False, kept_at: str | None = None, **known: Any) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        link_refused: bool = False,
+        kept_at: str | None = None,
+        kept_sha256: str | None = None,
+        **known: Any,
+    ) -> None:
         self.link_refused = link_refused
         self.kept_at = kept_at
+        self.kept_sha256 = kept_sha256
         super().__init__(message, **known)
         if kept_at is not None:
             self.retry_can_help = False
@@ -308,14 +318,18 @@ class VideoRejected(WanError):
 
     :param problems: one sentence for each problem: what was measured, and what was expected.
     :param kept_at: where the file was kept so that a person can look at it, if it could be kept.
+    :param kept_sha256: digest of that file, hexadecimal.
     """
 
     advice = "The video is paid for: a retry downloads it again and never generates a new one."
     billed = True
 
-    def __init__(self, problems: Sequence[str], *, kept_at: str | None = None, **known: Any) -> None:
+    def __init__(
+        self, problems: Sequence[str], *, kept_at: str | None = None, kept_sha256: str | None = None, **known: Any
+    ) -> None:
         self.problems = tuple(problems)
         self.kept_at = kept_at
+        self.kept_sha256 = kept_sha256
         where = f" The file is kept at {kept_at}." if kept_at else ""
         super().__init__(f"The video is not accepted: {' '.join(problems)}{where}", **known)
 

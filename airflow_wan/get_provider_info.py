@@ -25,6 +25,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": "Wan", "python-modules": ["airflow_wan.operators.wan"]}],
         "sensors": [{"integration-name": "Wan", "python-modules": ["airflow_wan.sensors.wan"]}],
         "triggers": [{"integration-name": "Wan", "python-modules": ["airflow_wan.triggers.wan"]}],
+        "extra-links": ["airflow_wan.videos.extra_link.VideoLink"],
         "filesystems": ["airflow_wan.fs.oss"],
         "connection-types": [
             {
@@ -115,16 +116,68 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "True",
                         "default": "False",
                     },
+                    "preview_bases": {
+                        "description": (
+                            "Folders and object store URIs, as a JSON list, whose videos, pictures and sounds the "
+                            "pages in Airflow's web interface may show, beside output_base. A URI must name the "
+                            "connection as the tasks do. The API server must be able to read them."
+                        ),
+                        "version_added": None,
+                        "type": "string",
+                        "example": '["/mnt/media", "s3://aws_default@my-bucket/wan"]',
+                        "default": "",
+                    },
                     "poll_interval": {
                         "description": (
-                            "Shortest time between two polls of a Wan task, in seconds, for tasks that do not set "
-                            "their own. APIYI asks for at least 3 seconds; a DashScope account may poll 20 times a "
-                            "second in all."
+                            "Fixed time between two reads of a Wan task, in seconds, for tasks that do not set their "
+                            "own. When empty, a schedule decides that knows how long such videos take. APIYI asks for "
+                            "at least 3 seconds."
+                        ),
+                        "version_added": None,
+                        "type": "string",
+                        "example": "30",
+                        "default": "",
+                    },
+                    "reads_per_second": {
+                        "description": (
+                            "How many Wan tasks a second all waits together read for one gateway account, each with a "
+                            "request of its own. When empty: 16 at DashScope, which admits 20, and 5 at APIYI."
+                        ),
+                        "version_added": None,
+                        "type": "string",
+                        "example": "8",
+                        "default": "",
+                    },
+                    "lists_per_second": {
+                        "description": (
+                            "How many pages of the list of tasks, of up to 100 tasks each, all waits together read a "
+                            "second for one DashScope account. When empty: 4; DashScope admits 20."
+                        ),
+                        "version_added": None,
+                        "type": "string",
+                        "example": "10",
+                        "default": "",
+                    },
+                    "share_of_limits": {
+                        "description": (
+                            "The part of an account's reads_per_second and lists_per_second that one triggerer may "
+                            "use, from 0 to 1. With two triggerers, set 0.5."
+                        ),
+                        "version_added": None,
+                        "type": "string",
+                        "example": "0.5",
+                        "default": "",
+                    },
+                    "creates_per_second": {
+                        "description": (
+                            "How many create requests a second all tasks of one machine send together, for each "
+                            "account and model; 0 for no limit. DashScope admits 5 for each account and model. If "
+                            "tasks run on several machines, each of them gets its part."
                         ),
                         "version_added": None,
                         "type": "float",
-                        "example": "30",
-                        "default": "15",
+                        "example": "2",
+                        "default": "4",
                     },
                     "deferrable": {
                         "description": (

@@ -8,7 +8,7 @@ import struct
 import wave
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter
 
 from airflow_wan.emulator.video import Scene, render
 
@@ -38,10 +38,41 @@ def _film_clip(path: Path, still: Path) -> None:
 
 
 def _draw_product(path: Path, name: str, colour: str) -> None:
+    """Draw a product before a wall in its colour, with a shadow on the table."""
     light = Image.radial_gradient("L").resize(_SIZE)
-    picture = Image.composite(Image.new("RGB", _SIZE, "black"), Image.new("RGB", _SIZE, colour), light)
-    ImageDraw.Draw(picture).text((640, 360), name, font=ImageFont.load_default(160), fill="white", anchor="mm")
+    picture = Image.composite(Image.new("RGB", _SIZE, "#141722"), Image.new("RGB", _SIZE, colour), light)
+    table = ImageDraw.Draw(picture, "RGBA")
+    table.rectangle((0, 560, 1280, 720), fill=(0, 0, 0, 90))
+    shadow = Image.new("RGBA", _SIZE)
+    ImageDraw.Draw(shadow).ellipse((430, 540, 870, 610), fill=(0, 0, 0, 170))
+    picture.paste(shadow, (0, 0), shadow.filter(ImageFilter.GaussianBlur(18)))
+    _PRODUCTS[name](ImageDraw.Draw(picture))
     picture.save(path)
+
+
+def _mug(draw: ImageDraw.ImageDraw) -> None:
+    draw.ellipse((690, 330, 850, 510), outline="#e8e4da", width=34)
+    draw.rounded_rectangle((470, 260, 740, 580), radius=44, fill="#f4f0e6")
+    draw.ellipse((470, 226, 740, 296), fill="#d8d2c4")
+    draw.ellipse((494, 238, 716, 286), fill="#5a3825")
+
+
+def _lamp(draw: ImageDraw.ImageDraw) -> None:
+    draw.rectangle((626, 330, 654, 560), fill="#3a3a40")
+    draw.ellipse((530, 545, 750, 590), fill="#3a3a40")
+    draw.polygon([(540, 150), (740, 150), (830, 350), (450, 350)], fill="#fff3cf")
+    draw.ellipse((450, 330, 830, 370), fill="#ffe08a")
+
+
+def _chair(draw: ImageDraw.ImageDraw) -> None:
+    for left, top in ((500, 420), (750, 420), (540, 410), (716, 410)):
+        draw.rectangle((left, top, left + 24, 580), fill="#7a4a26")
+    draw.rounded_rectangle((516, 150, 764, 400), radius=30, fill="#a5672f")
+    draw.rounded_rectangle((546, 180, 734, 370), radius=20, fill="#c98a4b")
+    draw.rounded_rectangle((486, 390, 794, 446), radius=20, fill="#a5672f")
+
+
+_PRODUCTS = {"mug": _mug, "lamp": _lamp, "chair": _chair}
 
 
 def _draw_first_frame(path: Path) -> None:

@@ -149,6 +149,7 @@ def prepare_airflow(wan: Gateway, *, poll_interval_s: float) -> None:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
         "AIRFLOW__WAN__OUTPUT_BASE": str(DEMO / "videos"),
+        "AIRFLOW__WAN__PREVIEW_BASES": json.dumps([str(DEMO / "media")]),
         "AIRFLOW_CONN_WAN_DEFAULT": wan.connection,
     }
     if not wan.is_real:

@@ -11,7 +11,8 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from demo_stage import AIRFLOW, DEMO, confirm_spending, free_port, gateway, prepare_airflow, run_quietly
 
@@ -22,6 +23,9 @@ _LOG = DEMO / "standalone.log"
 _START_S = 180.0
 _STOP_S = 20.0
 _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+_VIDEOS_S = 300.0
+# The DAGs whose videos are made at the first start.
+_PORTRAIT, _PRODUCTS = "example_wan_rap", "example_wan_many_clips"
 
 
 def main() -> None:
@@ -38,16 +42,72 @@ def main() -> None:
         print(f"Starting Airflow (log: {_LOG}) …", flush=True)
         with _standalone(url) as airflow, suppress(KeyboardInterrupt):
             _wait_until_healthy(url, airflow)
+            pages = "" if wan.is_real else _pages_about_videos(url)
             print(
-                f"\n  {url}\n\n"
-                "Only this machine can reach this page. There is no login: whoever opens it is an administrator.\n"
-                "Open it, choose the DAG example_wan_rap, and press Trigger. Keep the defaults.\n"
+                f"\n  {url}\n\n{pages}"
+                "Only this machine can reach these pages. There is no login: whoever opens them is an administrator.\n"
+                "For another video, choose the DAG example_wan_rap, and press Trigger. Keep the defaults.\n"
                 f"Videos are saved in {DEMO / 'videos'}. Press Ctrl-C to stop.",
                 flush=True,
             )
             airflow.wait()
             sys.exit(f"Airflow ended unexpectedly. See {_LOG}.")
         print("\nStopped.")
+
+
+def _pages_about_videos(url: str) -> str:
+    """Have some videos made if there are none yet, and return where Airflow shows them."""
+    airflow = _Rest(url)
+    print("Making some videos to look at …", flush=True)
+    for dag_id in (_PORTRAIT, _PRODUCTS):
+        airflow.unpause(dag_id)
+    if airflow.last_run(_PORTRAIT) is None:
+        # A picture on this machine is one that the page can show.
+        airflow.trigger(_PORTRAIT, {"first_frame": f"{DEMO}/media/rap.png"})
+    portrait, products = (
+        f"{url}/dags/{dag_id}/runs/{quote(airflow.run_that_has_ended(dag_id))}" for dag_id in (_PORTRAIT, _PRODUCTS)
+    )
+    return (
+        f"  a video                 {portrait}/tasks/wait/plugin/wan_video\n"
+        f"  the videos of a DAG run {products}/plugin/wan_sheet\n"
+        f"  all videos              {url}/plugin/wan_gallery\n\n"
+    )
+
+
+class _Rest:
+    """Airflow's REST API, as an administrator."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._token = ""
+        self._token = self._call("GET", "/auth/token")["access_token"]
+
+    def unpause(self, dag_id: str) -> None:
+        self._call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})
+
+    def trigger(self, dag_id: str, conf: dict[str, str]) -> None:
+        self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})
+
+    def last_run(self, dag_id: str) -> dict[str, Any] | None:
+        runs = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns?order_by=-run_after&limit=1")["dag_runs"]
+        return runs[0] if runs else None
+
+    def run_that_has_ended(self, dag_id: str) -> str:
+        """Return the id of the last run of a DAG once it has ended."""
+        deadline = time.monotonic() + _VIDEOS_S
+        while time.monotonic() < deadline:
+            run = self.last_run(dag_id)
+            if run and run["state"] in {"success", "failed"}:
+                return str(run["dag_run_id"])
+            time.sleep(1)
+        sys.exit(f"The DAG {dag_id} did not end. See {_LOG}.")
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(self._url + path, data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
 
 
 def _asked_port() -> int | None:

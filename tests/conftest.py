@@ -30,6 +30,8 @@ def _own_environment() -> dict[str, str]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME}/airflow.db",
         # Seconds between two polls of the emulator, whose tasks take less than a second.
         "AIRFLOW__WAN__POLL_INTERVAL": "0.2",
+        # No test waits for its turn, unless it is about turns.
+        "AIRFLOW__WAN__CREATES_PER_SECOND": "0",
     }
 
 

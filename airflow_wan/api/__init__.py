@@ -1,1 +1,1 @@
-"""The HTTP protocol of both gateways: requests, answers, errors, and when to poll again; it does not import Airflow."""
+"""The HTTP protocol of both gateways: requests, answers, errors; it does not import Airflow."""

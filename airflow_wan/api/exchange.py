@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -62,17 +63,22 @@ class Progress:
             self._overhead.reset()
 
 
+_overhead_of_call: ContextVar[Overhead] = ContextVar("airflow_wan_overhead")
+"""Calls share connections, one after another, and several are under way at a time; each is a task of its own."""
+
+
 class AsyncProgress:
-    """Follows the calls of an asynchronous client likewise, and lets the event loop read little at a time."""
+    """Follows a call of an asynchronous client likewise, and lets the event loop read little at a time."""
 
     def __init__(self, overhead: Overhead) -> None:
         self._overhead = overhead
+        _overhead_of_call.set(overhead)
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
         """Take note of what httpcore tells."""
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             stream = info["return_value"]
-            stream.read = functools.partial(_read_little, stream.read, self._overhead)
+            stream.read = functools.partial(_read_little, stream.read)
         elif event.endswith(".send_request_headers.started"):
             self._overhead.reset()
 
@@ -99,11 +105,9 @@ def _read_counted(read: Callable[..., bytes], overhead: Overhead, max_bytes: int
     return overhead.count(read(min(max_bytes, _BYTES_AT_ONCE), **options))
 
 
-async def _read_little(
-    read: Callable[..., Awaitable[bytes]], overhead: Overhead, max_bytes: int, **options: Any
-) -> bytes:
+async def _read_little(read: Callable[..., Awaitable[bytes]], max_bytes: int, **options: Any) -> bytes:
     await asyncio.sleep(0)
-    return overhead.count(await read(min(max_bytes, _BYTES_AT_ONCE), **options))
+    return _overhead_of_call.get().count(await read(min(max_bytes, _BYTES_AT_ONCE), **options))
 
 
 def read_body(response: httpx.Response, overhead: Overhead, content: bytearray) -> None:

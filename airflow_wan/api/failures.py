@@ -135,6 +135,9 @@ _CLASS_BY_SENTENCE: tuple[tuple[str, type[WanError]], ...] = (
     ("does not support synchronous calls", RequestRejected),
 )
 
+# Words of refusals for want of money, in English and Chinese: "allowance", "balance", "arrears", "top up".
+_WORDS_ABOUT_MONEY = ("quota", "balance", "billing", "payment", "credit", "额度", "余额", "欠费", "充值")
+
 _CLASS_BY_STATUS: dict[int, type[WanError]] = {
     401: AuthenticationFailed,
     402: BalanceExhausted,
@@ -280,6 +283,18 @@ def blames_the_request(code: str | None) -> bool:
     """
     lower = (code or "").lower()
     return lower not in _MEDIA_NOT_FETCHED and _matches(lower, _REJECTED)
+
+
+def is_throttling(error: BaseException) -> bool:
+    """Return whether a `RateLimited` says unmistakably that requests come too fast, so that waiting must help.
+
+    APIYI answers 429 for an empty balance too. So a 429 with a code that is not known, or with words about money in it,
+    may be one of those, which no waiting mends.
+    """
+    if not isinstance(error, RateLimited):
+        return False
+    code, message = (error.code or "").lower(), error.message.lower()
+    return _matches(code, _THROTTLING) or not (code or any(word in message for word in _WORDS_ABOUT_MONEY))
 
 
 def _error_class(failed: FailedAnswer) -> type[WanError] | None:

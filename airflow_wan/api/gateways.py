@@ -208,16 +208,26 @@ def task_call(gateway: Gateway, wan_task_id: str) -> ApiCall:
     return ApiCall("GET", _task_path(gateway, wan_task_id))
 
 
-def list_call(*, model: str, start: datetime, end: datetime, page: int) -> ApiCall:
-    """Return the request that lists the account's tasks of one model from at most 24 h; DashScope only.
+def list_call(
+    *, page: int, start: datetime | None, end: datetime | None, model: str | None = None, page_size: int | None = None
+) -> ApiCall:
+    """Return the request that lists the account's tasks from at most 24 h; DashScope only.
 
-    :param model: the model id.
-    :param start: begin of the 24 h. It is sent without its time zone: the gateway does not document which one it uses.
-    :param end: end of the 24 h, sent in the same way.
     :param page: number of the page, from 1.
+    :param start: begin of the 24 h. It is sent without its time zone: the gateway does not document which one it uses.
+        None leaves it to the gateway, as the end.
+    :param end: end of the 24 h, sent in the same way.
+    :param model: the only model id whose tasks are listed; all when None.
+    :param page_size: rows of a page; as many as the gateway likes when None.
     """
-    window = {"start_time": f"{start:%Y%m%d%H%M%S}", "end_time": f"{end:%Y%m%d%H%M%S}"}
-    return ApiCall("GET", "/api/v1/tasks/", params={**window, "model_name": model, "page_no": str(page)})
+    params = {
+        "start_time": f"{start:%Y%m%d%H%M%S}" if start else None,
+        "end_time": f"{end:%Y%m%d%H%M%S}" if end else None,
+        "model_name": model,
+        "page_no": str(page),
+        "page_size": str(page_size) if page_size else None,
+    }
+    return ApiCall("GET", "/api/v1/tasks/", params={name: value for name, value in params.items() if value})
 
 
 def owner_list_call(page: int, *, page_size: int, **filters: str) -> ApiCall:

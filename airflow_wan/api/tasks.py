@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -106,12 +106,45 @@ class ListedTask:
     :param created_at: when the gateway created it, as a Unix time in seconds.
     :param model: the model id, if the row tells it.
     :param cost_usd: what the task has cost, if it succeeded and the row tells it (APIYI only).
+    :param status: its state; None if the row does not tell it.
+    :param started_at: when the task began to run, as a Unix time in seconds, if the row tells it.
+    :param ended_at: when the task ended, as a Unix time in seconds, if the row tells it.
+    :param status_word: the gateway's own word for its state.
     """
 
     wan_task_id: str
     created_at: float
     model: str | None = None
     cost_usd: float | None = None
+    status: TaskStatus | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    status_word: str = ""
+
+    def as_task(self) -> WanTask:
+        """Return what the row says of the task's state, as a query of the task says it."""
+        return WanTask(
+            self.wan_task_id,
+            self.status or TaskStatus.UNRECOGNISED,
+            self.status_word,
+            started_at=None if self.started_at is None else datetime.fromtimestamp(self.started_at, tz=UTC),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """One page of the gateway's list of tasks, as far as it can be read.
+
+    :param rows: its rows that have an id and a time.
+    :param rows_sent: how many rows it has, readable or not.
+    :param total: how many rows the whole list has, if the page tells it.
+    :param total_pages: how many pages the whole list has, if the page tells it.
+    """
+
+    rows: list[ListedTask]
+    rows_sent: int
+    total: int | None = None
+    total_pages: int | None = None
 
 
 _OK = 200
@@ -127,6 +160,9 @@ _MS = 1000
 
 _MAX_SCALAR_CHARS = 40
 """Longest text that is read as a number or a time, in characters."""
+
+_MAX_COUNT_DIGITS = 9
+"""Longest number of rows or pages that is believed, in digits."""
 
 QUOTA_OF_A_USD = 500_000
 """APIYI's unit of account (its FAQ, "cost look-up")."""
@@ -159,8 +195,8 @@ def read_created(answer: Answer) -> WanTask:
     )
 
 
-def read_list(answer: Answer) -> tuple[list[ListedTask], int]:
-    """Return one page of the list of tasks, and the number of pages.
+def read_list(answer: Answer) -> ListPage:
+    """Return one page of the list of tasks.
 
     :raises WanError: of the class that the answer means; `GatewayUnavailable` when it is no list.
     """
@@ -169,8 +205,13 @@ def read_list(answer: Answer) -> tuple[list[ListedTask], int]:
     if not answer.ok or rows is None:
         raise read_error(answer)
     tasks = [task for row in rows if (task := _read_row(row, "gmt_create"))]
-    pages = answer.body.get("total_page")
-    return tasks, pages if isinstance(pages, int) else 1
+    return ListPage(tasks, len(rows), _count(answer.body.get("total")), _count(answer.body.get("total_page")))
+
+
+def _count(value: object) -> int | None:
+    """Return how many there are of something, which may be written as 30 or as "30"."""
+    text = text_of(value) or ""
+    return int(text) if len(text) <= _MAX_COUNT_DIGITS and text.isascii() and text.isdigit() else None
 
 
 def read_owner_list(answer: Answer) -> list[ListedTask]:
@@ -192,7 +233,17 @@ def _read_row(row: object, time_field: str) -> ListedTask | None:
     wan_task_id, created_at = task_id_of(row), _moment(row.get(time_field))
     if not wan_task_id or not is_task_id(wan_task_id) or created_at is None:
         return None
-    return ListedTask(wan_task_id, created_at, text_of(row.get("model_name")), _cost_usd(row))
+    status, word = _status(row)
+    return ListedTask(
+        wan_task_id,
+        created_at,
+        text_of(row.get("model_name")),
+        _cost_usd(row),
+        status,
+        _listed_time(row, "scheduled_time", "start_time"),
+        _listed_time(row, "end_time", "finish_time"),
+        word,
+    )
 
 
 def _cost_usd(row: Mapping[str, Any]) -> float | None:
@@ -212,6 +263,16 @@ def _moment(value: Any) -> float | None:
         return None
     seconds = value / _MS if value >= last else value
     return float(seconds) if first <= seconds < last else None
+
+
+def _listed_time(row: Mapping[str, Any], *names: str) -> float | None:
+    """Return a time of a row as a Unix time in seconds. The reference does not tell how a row writes it."""
+    for name in names:
+        written = _time([row], name)
+        moment = _moment(row.get(name)) if written is None else written.timestamp()
+        if moment is not None:
+            return moment
+    return None
 
 
 def check_canceled(answer: Answer, wan_task_id: str) -> None:

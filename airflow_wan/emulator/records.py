@@ -34,6 +34,7 @@ class RequestLog:
     def __init__(self) -> None:
         self._entries: deque[dict[str, Any]] = deque()
         self._sizes: deque[int] = deque()
+        self._kept_bytes = 0
 
     def add(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
         """Record one create request.
@@ -50,9 +51,10 @@ class RequestLog:
         }
         self._entries.append(entry)
         self._sizes.append(len(body))
-        while len(self._entries) > _KEPT_REQUESTS or sum(self._sizes) > _KEPT_BYTES:
+        self._kept_bytes += len(body)
+        while len(self._entries) > _KEPT_REQUESTS or self._kept_bytes > _KEPT_BYTES:
             self._entries.popleft()
-            self._sizes.popleft()
+            self._kept_bytes -= self._sizes.popleft()
         return entry
 
     def entries(self) -> list[dict[str, Any]]:
@@ -63,6 +65,7 @@ class RequestLog:
         """Remove every entry."""
         self._entries.clear()
         self._sizes.clear()
+        self._kept_bytes = 0
 
 
 def ledger(tasks: TaskStore, now: float) -> list[dict[str, Any]]:

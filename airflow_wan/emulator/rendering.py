@@ -147,9 +147,13 @@ def _render(order: Order, fetcher: media.Fetcher) -> RenderedVideo:
     _check_together(sounds_s, order.spec.sounds_together_s, "the sounds")
     duration_s, input_s = seconds_of(order, clips)
     key = _cache_key(files, order, (width, height, duration_s, order.has_sound))
-    still = first or video.blank_still(order.prompt)
-    scene = video.Scene(still, last, audio, width, height, duration_s, has_sound=order.has_sound)
-    mp4 = _CACHE.get(key, lambda: video.render(scene))
+
+    def render() -> bytes:
+        still = first or video.blank_still(order.prompt)
+        scene = video.Scene(still, last, audio, width, height, duration_s, has_sound=order.has_sound)
+        return video.render(scene)
+
+    mp4 = _CACHE.get(key, render)
     return RenderedVideo(mp4, width, height, duration_s, input_s)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -118,6 +119,8 @@ class TaskStore:
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task] = {}
+        # An account may have thousands of tasks, and read its list every second.
+        self._of_account: defaultdict[tuple[GatewayName, Caller], list[Task]] = defaultdict(list)
         self._queues: dict[tuple[GatewayName, Caller, str], Queue] = {}
 
     def add(self, task: Task, places: int | None) -> None:
@@ -126,6 +129,7 @@ class TaskStore:
         :param places: how many tasks of its account and model may be in process at a time; None for no limit.
         """
         self._tasks[task.id] = task
+        self._of_account[task.gateway, task.caller].append(task)
         if places is None:
             task.start(task.may_start_at)
         else:
@@ -145,7 +149,8 @@ class TaskStore:
 
     def of(self, gateway: GatewayName, caller: Caller, now: float) -> list[Task]:
         """Return the caller's tasks that have not expired, newest first."""
-        return [task for task in self.at(gateway, now) if task.caller == caller]
+        self._settle(now)
+        return [task for task in reversed(self._of_account[gateway, caller]) if now < task.expires_at]
 
     def at(self, gateway: GatewayName, now: float) -> list[Task]:
         """Return the tasks of every caller at a gateway that have not expired, newest first."""
@@ -153,8 +158,7 @@ class TaskStore:
 
     def all(self, now: float) -> list[Task]:
         """Return all tasks, oldest first."""
-        for queue in list(self._queues.values()):
-            queue.settle(now)
+        self._settle(now)
         return list(self._tasks.values())
 
     def clear(self) -> None:
@@ -162,7 +166,12 @@ class TaskStore:
         for task in list(self._tasks.values()):
             task.work.cancel()
         self._tasks.clear()
+        self._of_account.clear()
         self._queues.clear()
+
+    def _settle(self, now: float) -> None:
+        for queue in list(self._queues.values()):
+            queue.settle(now)
 
 
 def _queue_of(task: Task) -> tuple[GatewayName, Caller, str]:

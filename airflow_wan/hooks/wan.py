@@ -96,12 +96,14 @@ class WanHook(BaseHook):
     def _check(self, found: Account | WanConnectionError) -> Account:
         if isinstance(found, WanConnectionError):
             raise found
-        return self._check_base_url(found)
+        return self.checked(found)
 
-    def _check_base_url(self, account: Account) -> Account:
-        """Return the account if it is at the base URL of the earlier request.
+    def checked(self, account: Account) -> Account:
+        """Return an account of this hook's connection if it is at the base URL of the earlier request.
 
         That base URL was read from a record or an event, which others than the connection's owner can write.
+
+        :raises WanConnectionError: when it is not.
         """
         if self.base_url is None or self.base_url == account.base_url:
             return account
@@ -120,7 +122,7 @@ class WanHook(BaseHook):
         """
         hook = WanHook(wan_conn_id, base_url=base_url)
         if wan_conn_id == self.wan_conn_id:
-            hook._account = hook._check_base_url(self.account)
+            hook._account = hook.checked(self.account)
         return hook
 
     def renewed(self) -> WanHook:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator, mask_secret
 
 from airflow_wan import config
 from airflow_wan.api.arguments import DEFAULT_RESOLUTION, is_sequence, is_unset, path_as_text
-from airflow_wan.api.polling import DEFAULT_TIMEOUT_S, VideoWatch
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.operators.argument_docs import list_inherited_arguments
@@ -28,11 +26,24 @@ from airflow_wan.redaction import secrets_in
 from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.airflow_errors import errors_for_airflow
-from airflow_wan.videos.job import VideoJob, longest_wait_s, prepare_job, resume
+from airflow_wan.videos.extra_link import VideoLink
+from airflow_wan.videos.job import (
+    VideoJob,
+    longest_wait_in_all_s,
+    longest_wait_s,
+    prepare_job,
+    resume,
+    seconds_of,
+    watch_since,
+)
 from airflow_wan.videos.output_path import path_text
+from airflow_wan.videos.wan_status import tell_purchase
+from airflow_wan.waiting.patience import DEFAULT_QUEUE_TIMEOUT_S
+from airflow_wan.waiting.watch import DEFAULT_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import timedelta
     from os import PathLike
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
@@ -43,6 +54,7 @@ if TYPE_CHECKING:
     from airflow_wan.purchases.ledger import Ledger
     from airflow_wan.videos.acceptance import Strictness
     from airflow_wan.videos.wan_video import FinishedVideo
+    from airflow_wan.waiting.watch import VideoWatch
 
 __all__ = [
     "WanEditVideoOperator",
@@ -108,6 +120,7 @@ class WanSubmitVideoOperator(BaseOperator):
         "extra_body": "json",
     }
     ui_color = "#e3e7fb"
+    operator_extra_links = (VideoLink(),)
 
     leaves_wan_order: ClassVar[bool] = True
     """Tells a sensor downstream that this task leaves what it ordered in XCom."""
@@ -159,11 +172,12 @@ class WanSubmitVideoOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Submit, and return the Wan task id."""
         ledger = open_ledger(context)
-        with errors_for_airflow(ledger=ledger):
+        with errors_for_airflow(context, ledger=ledger):
             hook = WanHook(self.wan_conn_id)
             request = self.checked_request(hook)
             purchase = self.buy_once(context, request, hook, ledger, ledger.read())
             leave_order(context, purchase)
+            tell_purchase(context, purchase, state="submitted")
         self.forget_when_successful()
         return purchase.wan_task_id
 
@@ -234,6 +248,7 @@ class WanSubmitVideoOperator(BaseOperator):
                     this_try=ThisTry.of(context),
                     seen=found.record,
                     instead_of=decision.instead_of,
+                    longest_s=self.longest_submit_s(),
                 )
         self._running = purchase.wan_task_id, hook.for_purchase(purchase.intent.wan_conn_id, purchase.intent.base_url)
         context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=purchase.wan_task_id)
@@ -252,9 +267,14 @@ class WanSubmitVideoOperator(BaseOperator):
             max_cost_usd=self.max_cost_usd(),
         )
 
+    def longest_submit_s(self) -> float:
+        """Return the seconds for which a gateway that throttles create requests is outlasted."""
+        execution_timeout = self.execution_timeout
+        return min(DEFAULT_TIMEOUT_S, execution_timeout.total_seconds() if execution_timeout else DEFAULT_TIMEOUT_S)
+
     def media_valid_for_s(self) -> float:
         """Return the seconds from now during which the gateway may still fetch the media."""
-        return DEFAULT_TIMEOUT_S
+        return self.longest_submit_s() + DEFAULT_QUEUE_TIMEOUT_S
 
     def max_cost_usd(self) -> float | None:
         """Return ``max_cost`` as a number; a template may have made text of it.
@@ -303,11 +323,14 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         ``s3://conn_id@bucket/key.mp4``; by default a path of this task instance's own under ``[wan] output_base``.
     :param deferrable: (bool) whether to wait in the triggerer. False: on a worker. By default
         ``[wan] deferrable``, which is True unless the installation says otherwise.
-    :param poll_interval: (s, or timedelta) shortest time between two reads of the Wan task; by default
-        ``[wan] poll_interval``, 15 s.
-    :param timeout: (s, or timedelta) how long to wait, counted from the submit; 3 h 15 min by default, as the gateways
-        themselves give up after 3 h. A shorter ``execution_timeout`` counts too, since Airflow does not apply it to a
-        deferred task.
+    :param poll_interval: (s, or timedelta) time between two reads of the Wan task; by default ``[wan] poll_interval``,
+        and without it a schedule that knows how long such videos take.
+    :param timeout: (s, or timedelta) how long the Wan task may take once it has left the gateway's queue; 3 h 15 min by
+        default, as the gateways themselves give up after 3 h. Before the submit, a gateway that throttles create
+        requests is outlasted for as long. A shorter ``execution_timeout`` counts for the whole wait, since Airflow does
+        not apply it to a deferred task.
+    :param queue_timeout: (s, or timedelta) how long the Wan task may be queued at the gateway, counted from the submit;
+        24 h by default, for which the gateways keep a task.
     :param reuse: (bool) whether a video that is at ``output_path`` already, and was made by this very request, is
         handed on as it is, and nothing is submitted. False: a new video. It needs the record beside the video
         (``sidecar``).
@@ -339,6 +362,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         deferrable: bool | None = None,
         poll_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_S,
+        queue_timeout: timedelta | float = DEFAULT_QUEUE_TIMEOUT_S,
         reuse: bool = True,
         acceptance: Strictness = "strict",
         sidecar: bool = True,
@@ -352,15 +376,15 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         self.acceptance = checked_strictness(acceptance)
         self.sidecar = sidecar
         self.poster = poster
-        self.poll_interval = _seconds(
-            "poll_interval", config.poll_interval() if poll_interval is None else poll_interval
-        )
-        self.timeout = _seconds("timeout", timeout)
+        interval = config.poll_interval() if poll_interval is None else poll_interval
+        self.poll_interval = None if interval is None else seconds_of("poll_interval", interval)
+        self.timeout = seconds_of("timeout", timeout)
+        self.queue_timeout = seconds_of("queue_timeout", queue_timeout)
 
     def execute(self, context: Context) -> Any:
         """Submit, wait, and bring the video home; or hand on the one that is there already."""
         ledger = open_ledger(context)
-        with errors_for_airflow(ledger=ledger):
+        with errors_for_airflow(context, ledger=ledger):
             job = prepare_job(self, context, WanHook(self.wan_conn_id), ledger)
             request = self.checked_request(job.hook)
             earlier = ledger.read()
@@ -371,13 +395,14 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
             purchase = self.buy_once(context, request, job.hook, ledger, earlier)
             job = job.for_purchase(purchase)
             watch = self.watch_of(purchase)
+            tell_purchase(context, purchase, state="waiting", wait_until=watch.patience.latest)
             job.wait(watch, deferrable=self.deferrable)
             self._running = None  # it has ended: a kill has nothing to cancel
             return self.hand_over(job, job.deliver(purchase.wan_task_id, watch.seen, purchase))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str:
         """Resume on a worker: bring the video home, or raise what ended the wait."""
-        with errors_for_airflow():
+        with errors_for_airflow(context):
             return self.hand_over(*resume(self, context, event, open_ledger(context)))
 
     def find_finished(
@@ -405,13 +430,20 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
 
         An earlier try may have used up the time; the author wants another try, so it gets all of the time again.
         """
-        now, longest_s = time.time(), longest_wait_s(self)
-        started = now if purchase.submitted_at + longest_s <= now else purchase.submitted_at
-        return VideoWatch(purchase.wan_task_id, started, started + longest_s, self.poll_interval)
+        now = time.time()
+        started = now if purchase.submitted_at + longest_wait_s(self) <= now else purchase.submitted_at
+        return watch_since(started, self, purchase.wan_task_id, self.poll_interval, order=purchase.order)
+
+    def longest_submit_s(self) -> float:
+        """Return the seconds for which a gateway that throttles create requests is outlasted."""
+        return longest_wait_s(self)
 
     def media_valid_for_s(self) -> float:
-        """Return the seconds during which the gateway may still fetch the media: the longest wait for the video."""
-        return longest_wait_s(self)
+        """Return the seconds during which the gateway may still fetch the media: until the video is done.
+
+        Neither gateway says when it fetches them.
+        """
+        return longest_wait_s(self) + longest_wait_in_all_s(self)
 
     def hand_over(self, job: VideoJob, video: FinishedVideo) -> str:
         """Hand on the path, and have the purchase record removed once Airflow knows of it."""
@@ -639,11 +671,3 @@ def _checked_choice(name: str, value: str) -> Choice:
     if value not in get_args(Choice):
         raise ValueError(f"{name} must be one of {', '.join(get_args(Choice))}, got {value!r}")
     return cast("Choice", value)
-
-
-def _seconds(name: str, value: timedelta | float) -> float:
-    """Return a length of time in s, checked before anything is bought: it ends in the trigger's arguments."""
-    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    if not seconds > 0:
-        raise ValueError(f"{name} must be a positive number of seconds, got {value!r}")
-    return seconds

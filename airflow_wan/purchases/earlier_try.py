@@ -16,6 +16,7 @@ from airflow_wan.purchases.buyer import write_down
 from airflow_wan.purchases.decision import readable_time
 from airflow_wan.purchases.record import Intent, Purchase
 from airflow_wan.purchases.siblings import Siblings
+from airflow_wan.waiting.patience import TASK_KEPT_S
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from airflow_wan.purchases.ledger import Ledger
 
 log = logging.getLogger(__name__)
-
-TASK_KEPT_S = 24 * 3600.0
-"""Seconds for which both gateways keep a task. Until then, that a gateway does not know it is no proof: it may have
-been asked with the key of another account, or err."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ def what_became_of(
     hook: WanHook,
     ledger: Ledger,
     context: Context,
-    poll_interval_s: float,
+    poll_interval_s: float | None,
 ) -> Earlier:
     """Return what became of what an earlier try bought, or was about to buy.
 
@@ -61,7 +58,8 @@ def what_became_of(
     :param hook: the connection of this try; the gateway is asked with the connection and at the base URL of the record.
     :param ledger: where an id that is found is written down.
     :param context: the running task's context.
-    :param poll_interval_s: seconds between two reads while a lost answer's task is looked for.
+    :param poll_interval_s: seconds between two reads while a lost answer's task is looked for, if the user fixed
+        them.
     :raises GatewayUnavailable: when the gateway's list of tasks cannot be searched for now.
     :raises WanConnectionError: when the record's connection cannot be used.
     """
@@ -77,7 +75,7 @@ def what_became_of(
 
 
 def _search(
-    intent: Intent, request: VideoRequest, hook: WanHook, context: Context, poll_interval_s: float
+    intent: Intent, request: VideoRequest, hook: WanHook, context: Context, poll_interval_s: float | None
 ) -> Purchase | str | None:
     """Return the purchase of an intent, or what came of the search for it, None if its gateway has no list.
 

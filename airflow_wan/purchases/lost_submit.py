@@ -39,6 +39,9 @@ from airflow_wan.purchases.decision import readable_time
 from airflow_wan.purchases.prices import positive_number
 from airflow_wan.purchases.record import Intent, Purchase, fingerprint_of
 from airflow_wan.redaction import shareable
+from airflow_wan.waiting.durations import VideoKind
+from airflow_wan.waiting.schedule import ReadSchedule
+from airflow_wan.waiting.watch import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,14 +99,14 @@ class LostSubmit:
     :param request: the request of this try, with the media as its author names them.
     :param account: the account that it was sent with.
     :param siblings: the task instances that may hold a candidate.
-    :param poll_interval_s: seconds between two reads of the candidates.
+    :param poll_interval_s: seconds between two reads of a candidate, if the user fixed them.
     """
 
     intent: Intent
     request: VideoRequest
     account: Account
     siblings: Siblings
-    poll_interval_s: float
+    poll_interval_s: float | None
 
     def find(self, client: WanClient) -> Purchase:
         """Return the purchase, once the candidates have ended.
@@ -120,7 +123,7 @@ class LostSubmit:
             raise NotProvenError(f"It has {len(rows)} tasks of this model and time, too many to compare.")
         if obstacle := self._obstacle():
             raise NotProvenError(f"{obstacle} {_described([client.get_task(name) for name in rows], rows)}")
-        tasks = self._read_until_ended(client, list(rows))
+        tasks = self._read_until_ended(client, rows)
         try:
             return self._proven(tasks)
         except NotProvenError as error:
@@ -170,23 +173,38 @@ class LostSubmit:
             unclaimed = True
         return "Another instance of this mapped task may have ordered the same words." if unclaimed else None
 
-    def _read_until_ended(self, client: WanClient, wan_task_ids: list[str]) -> list[WanTask]:
+    def _read_until_ended(self, client: WanClient, rows: dict[str, ListedTask]) -> list[WanTask]:
         """Read the tasks until all have ended: only then does a gateway tell their prompts."""
+        order, schedule = self.intent.order, ReadSchedule()
+        kind = VideoKind(order.model, order.resolution, order.seconds)
+        for name, row in rows.items():
+            schedule.join(name, kind, started=row.created_at, now=time.time(), poll_interval=self.poll_interval_s)
+        tasks: dict[str, WanTask] = {}
 
         def read() -> list[WanTask]:
-            return [client.get_task(wan_task_id) for wan_task_id in wan_task_ids]
+            """Read each task once, and then the one that is due as long as it does not tell enough."""
+            due = schedule.next_read(time.time())
+            unread = rows.keys() - tasks.keys()
+            for name in unread or ([str(due[0])] if due else []):
+                try:
+                    tasks[name] = client.get_task(name)
+                except GatewayUnavailable:
+                    schedule.hold(name, time.time() + (self.poll_interval_s or DEFAULT_POLL_INTERVAL_S))
+                    raise
+                schedule.saw(name, tasks[name], time.time())
+                if _is_told(tasks[name]):
+                    schedule.leave(name)
+            return [tasks[name] for name in rows]
+
+        def pause_s() -> float:
+            due = schedule.next_read(time.time())
+            return max(0.0, due[1] - time.time()) if due else 0.0
 
         log.info(
             "%d task(s) may be the one that an earlier try submitted; waiting until the gateway tells their prompts",
-            len(wan_task_ids),
+            len(rows),
         )
-        return repeat_until(
-            _all_is_told,
-            read,
-            despite=GatewayUnavailable,
-            pause_s=self.poll_interval_s,
-            longest_s=LONGEST_SEARCH_S,
-        )
+        return repeat_until(_all_is_told, read, despite=GatewayUnavailable, pause_s=pause_s, longest_s=LONGEST_SEARCH_S)
 
     def _proven(self, tasks: list[WanTask]) -> Purchase:
         possible = [task for task in tasks if task.status not in _UNBILLED and self._may_be_ours(task)]
@@ -332,7 +350,11 @@ def _read_picture(source: Any) -> tuple[bytes, str | None]:
 def _all_is_told(tasks: list[WanTask]) -> bool:
     """Return whether waiting longer tells nothing more. A gateway that leaves out one prompt tells none."""
     tells_none = any(task.status is TaskStatus.SUCCEEDED and task.orig_prompt is None for task in tasks)
-    return tells_none or all(task.status in _ENDED or task.orig_prompt is not None for task in tasks)
+    return tells_none or all(map(_is_told, tasks))
+
+
+def _is_told(task: WanTask) -> bool:
+    return task.status in _ENDED or task.orig_prompt is not None
 
 
 def _length_told(usage: Any) -> float | None:

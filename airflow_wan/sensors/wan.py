@@ -18,14 +18,19 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_wan import config
 from airflow_wan.api.arguments import is_unset
-from airflow_wan.api.polling import DEFAULT_TIMEOUT_S, Verdict, VideoWatch
 from airflow_wan.exceptions import InvalidVideoRequest, VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.hooks.wan import WanHook
+from airflow_wan.purchases.record import NOTHING_KNOWN
 from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.airflow_errors import as_airflow_error, errors_for_airflow, fail_for_good
-from airflow_wan.videos.job import ask, longest_wait_s, prepare_job, resume
+from airflow_wan.videos.extra_link import VideoLink
+from airflow_wan.videos.job import ask, longest_wait_in_all_s, prepare_job, resume, seconds_of, watch_since
 from airflow_wan.videos.output_path import path_text
+from airflow_wan.videos.wan_status import tell_failure
+from airflow_wan.waiting.patience import DEFAULT_QUEUE_TIMEOUT_S
+from airflow_wan.waiting.single_wait import SingleWait
+from airflow_wan.waiting.watch import DEFAULT_POLL_INTERVAL_S, DEFAULT_TIMEOUT_S, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,9 +39,11 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
+    from airflow_wan.purchases.record import Purchase
     from airflow_wan.videos.acceptance import Strictness
     from airflow_wan.videos.job import VideoJob
     from airflow_wan.videos.wan_video import FinishedVideo
+    from airflow_wan.waiting.watch import VideoWatch
 
 __all__ = ["WanVideoSensor"]
 
@@ -53,10 +60,12 @@ class WanVideoSensor(BaseSensorOperator):
     :param wan_conn_id: (str, templated) the Airflow connection that submitted the Wan task.
     :param deferrable: (bool) whether to wait in the triggerer. False: on a worker, by ``mode`` ``poke`` or
         ``reschedule``. By default ``[wan] deferrable``, which is True unless the installation says otherwise.
-    :param poke_interval: (s, or timedelta) shortest time between two reads of the Wan task; by default
-        ``[wan] poll_interval``, 15 s.
-    :param timeout: (s, or timedelta) how long to wait; 3 h 15 min by default, as the gateways themselves give up after
-        3 h.
+    :param poke_interval: (s, or timedelta) time between two reads of the Wan task; by default ``[wan] poll_interval``,
+        and without it a schedule that knows how long such videos take.
+    :param timeout: (s, or timedelta) how long the Wan task may take once it has left the gateway's queue, counted from
+        the start of this sensor at the earliest; 3 h 15 min by default, as the gateways themselves give up after 3 h.
+    :param queue_timeout: (s, or timedelta) how long the Wan task may be queued at the gateway, counted from the start
+        of this sensor; 24 h by default, for which the gateways keep a task.
     :param cancel_on_kill: (bool) whether killing this sensor cancels the Wan task, where the gateway can.
     :param acceptance: what becomes of a video that differs from what was ordered upstream in length, resolution or
         sound: ``strict`` rejects it, ``warn`` accepts it, logs the differences and names them in its record, ``off``
@@ -70,12 +79,16 @@ class WanVideoSensor(BaseSensorOperator):
 
     template_fields: Sequence[str] = ("wan_task_id", "output_path", "wan_conn_id")
     ui_color = "#efe6f7"
+    operator_extra_links = (VideoLink(),)
 
     _running: tuple[str, WanHook] | None = None
     """The Wan task that a kill would leave behind, and the hook that reaches it."""
 
     _job: VideoJob
     """What `poke` works on."""
+
+    _wait: SingleWait
+    """The wait that the pokes make."""
 
     _video: FinishedVideo | None = None
     """The video of this run, for OpenLineage."""
@@ -89,15 +102,19 @@ class WanVideoSensor(BaseSensorOperator):
         deferrable: bool | None = None,
         poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_S,
+        queue_timeout: timedelta | float = DEFAULT_QUEUE_TIMEOUT_S,
         cancel_on_kill: bool = False,
         acceptance: Strictness = "strict",
         sidecar: bool = True,
         poster: bool = False,
         **kwargs: Any,
     ) -> None:
+        interval = config.poll_interval() if poke_interval is None else poke_interval
         super().__init__(
-            poke_interval=config.poll_interval() if poke_interval is None else poke_interval, timeout=timeout, **kwargs
+            poke_interval=DEFAULT_POLL_INTERVAL_S if interval is None else interval, timeout=timeout, **kwargs
         )
+        self.poll_interval = None if interval is None else self.poke_interval
+        self.queue_timeout = seconds_of("queue_timeout", queue_timeout)
         self.wan_task_id = wan_task_id
         self.output_path = path_text(output_path)
         self.wan_conn_id = wan_conn_id
@@ -109,19 +126,34 @@ class WanVideoSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait, in the way that was chosen, and bring the video home."""
-        with self._skipping(), errors_for_airflow(self.for_airflow):
+        with self._skipping(), errors_for_airflow(context, self.for_airflow):
             if problem := self._problem_of_the_id():
                 raise InvalidVideoRequest([problem])
             job = prepare_job(self, context, WanHook(self.wan_conn_id), ledger=None)
             job.check_siblings()
+            purchase = job.known_purchase(self.wan_task_id)
+            watch = self._watch(job, purchase)
+            job.tell_wait(watch, purchase)
             if self.deferrable:
-                now = time.time()
-                watch = VideoWatch(self.wan_task_id, now, now + longest_wait_s(self), self.poke_interval)
                 job.wait(watch, deferrable=True)
                 return self.finish(job, watch)
-        self._job = job
+        self._job, self._wait = job, SingleWait(watch, time.time())
         with self._skipping():
             return self._poke_until_done(context)
+
+    def _watch(self, job: VideoJob, purchase: Purchase | None) -> VideoWatch:
+        """Return the wait; one that is rescheduled began with the first poke."""
+        reschedules = self.reschedule and not self.deferrable
+        began = job.context["ti"].get_first_reschedule_date(job.context) if reschedules else None
+        started = began.timestamp() if began else time.time()
+        order = NOTHING_KNOWN if purchase is None else purchase.order
+        return watch_since(started, self, self.wan_task_id, self.poll_interval, order=order, sees_all=not reschedules)
+
+    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
+        """Return the seconds until the next poke, which the schedule decides unless the author does."""
+        if self.poll_interval is not None or self.exponential_backoff:
+            return float(super()._get_next_poke_interval(*args, **kwargs))
+        return self._wait.pause_s(time.time())
 
     def _problem_of_the_id(self) -> str:
         """Return why there is no Wan task id to wait for; empty if there is one."""
@@ -135,22 +167,30 @@ class WanVideoSensor(BaseSensorOperator):
         return ""
 
     def _poke_until_done(self, context: Context) -> Any:
+        # The watch tells when to give up, which depends on the gateway's queue; Airflow's own timeout knows no queue.
+        self.timeout = longest_wait_in_all_s(self)
         try:
             return super().execute(context)
+        except AirflowSkipException as skip:
+            if skip.__cause__ is None:  # Airflow's own: no poke has failed, but the time is over
+                tell_failure(context, self.for_airflow(self._timeout(skip)))
+            raise
         except AirflowSensorTimeout as error:
             if isinstance(error, WanError):
                 raise
-            timeout = VideoWaitTimeout(str(error), wan_task_id=self.wan_task_id)
-        with errors_for_airflow(self.for_airflow):
+            timeout = self._timeout(error)
+        with errors_for_airflow(context, self.for_airflow):
             raise timeout
 
-    def poke(self, context: Context) -> bool | PokeReturnValue:  # noqa: ARG002 - the job knows it
+    def _timeout(self, airflows: AirflowException) -> VideoWaitTimeout:
+        return VideoWaitTimeout(str(airflows), wan_task_id=self.wan_task_id)
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:
         """Ask once; only the end of the Wan task or of the time ends the wait."""
-        job = self._job
-        watch = VideoWatch(self.wan_task_id, time.time(), float("inf"), self.poke_interval)
+        job, watch = self._job, self._wait.watch
         self._running = self.wan_task_id, job.hook
-        with errors_for_airflow(self.for_airflow):
-            decision = ask(job.hook, watch)
+        with errors_for_airflow(context, self.for_airflow):
+            decision = ask(job.hook, self._wait)
             if watch.refused:
                 self._job = replace(job, hook=job.hook.renewed())
             if decision.error is not None:
@@ -162,7 +202,7 @@ class WanVideoSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str:
         """Resume on a worker: bring the video home, or raise what ended the wait."""
-        with self._skipping(), errors_for_airflow(self.for_airflow):
+        with self._skipping(), errors_for_airflow(context, self.for_airflow):
             job, self._video = resume(self, context, event, ledger=None)
             return job.hand_over(self._video)
 

@@ -4,12 +4,16 @@
 metric                     kind    meaning                                                   tags
 ========================== ======= ========================================================= =====================
 wan.submits                counter create requests that the gateway accepted                 gateway, model
+wan.submits.throttled      counter create requests that were answered 429 and are sent again gateway, model
 wan.estimated_cost_cents   counter their estimated cost, US cents                            gateway, model
 wan.waits                  timer   from the submit, or from the start of a sensor's wait, to gateway, model
                                    the task's success
 wan.videos                 counter videos delivered to their destination                     gateway, model
 wan.seconds_generated      counter their length, s                                           gateway, model
 wan.bytes                  counter their size, bytes                                         gateway, model
+wan.reads                  counter calls that asked how Wan tasks are, by the triggerer      gateway, kind
+wan.reads.throttled        counter those of them that were answered 429                      gateway, kind
+wan.waiting                gauge   waits of the triggerer for the accounts of a gateway      gateway
 wan.reuses                 counter videos that existed already and were not made again       model
 wan.failures               counter tasks that raised, by the error's class and code          error, code
 ========================== ======= ========================================================= =====================
@@ -45,6 +49,12 @@ def count_submit(gateway: str, model: str, estimated_usd: float | None) -> None:
 
 
 @harmless("A metric")
+def count_throttled_submit(gateway: str, model: str) -> None:
+    """Count a create request that the gateway throttled, and that is sent again."""
+    Stats.incr("wan.submits.throttled", tags={"gateway": gateway, "model": model})
+
+
+@harmless("A metric")
 def count_video(gateway: str, model: str | None, *, seconds: float | None, size: int, waited_s: float | None) -> None:
     """Count a video that was delivered to its destination.
 
@@ -73,3 +83,22 @@ def count_reuse(model: str | None) -> None:
 def count_failure(error: WanError) -> None:
     """Count a task that raised this error."""
     Stats.incr("wan.failures", tags={"error": type(error).__name__, "code": error.code or _UNKNOWN})
+
+
+class ReaderMetrics:
+    """Tells what a reader of many waits does; an `airflow_wan.waiting.shared_reader.Observer`."""
+
+    @staticmethod
+    @harmless("A metric")
+    def count_read(gateway: str, kind: str, *, throttled: bool) -> None:
+        """Count a call that asked how Wan tasks are: ``task`` or ``list``."""
+        tags = {"gateway": gateway, "kind": kind}
+        Stats.incr("wan.reads", tags=tags)
+        if throttled:
+            Stats.incr("wan.reads.throttled", tags=tags)
+
+    @staticmethod
+    @harmless("A metric")
+    def count_waiting(gateway: str, waits: int) -> None:
+        """Tell how many waits a reader has."""
+        Stats.gauge("wan.waiting", waits, tags={"gateway": gateway})

@@ -1,41 +1,45 @@
-"""WanVideoTrigger: asks for a Wan task on the event loop until it ends. It only reads, so it may run twice."""
+"""WanVideoTrigger: waits on the event loop until a Wan task ends. It only reads, so it may run twice.
+
+All triggers of a process that wait for one gateway account share one reader; see `airflow_wan.waiting.shared_reader`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL_S, Decision, Verdict, VideoWatch
+from airflow_wan import config
 from airflow_wan.exceptions import (
     GatewayUnavailable,
     WanConnectionError,
     WanError,
     error_to_dict,
 )
+from airflow_wan.hooks.look_up import look_up_account
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.redaction import redact
+from airflow_wan.telemetry.metrics import ReaderMetrics
+from airflow_wan.waiting.durations import VideoKind
+from airflow_wan.waiting.shared_reader import shared_reader
+from airflow_wan.waiting.watch import Decision, Verdict, VideoWatch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
-    from airflow_wan.api.client import AsyncWanClient
+    from airflow_wan.api.gateways import Account
 
 __all__ = ["WanVideoTrigger"]
 
 FIRST_READ_S = 5.0
-"""Least seconds from the start of the trigger to its first read, whatever the poll interval.
+"""Least seconds from the start of the trigger to its first read, whatever the schedule says.
 
 The worker has just read the task. Besides, an event may only come once Airflow's scheduler has seen that the worker's
 process has ended: Airflow 3.3.2 takes an event within a second of the deferral for a failure of the task.
 """
-
-LONGEST_LOOK_UP_S = 180.0
-"""Seconds within which Airflow must give the connection. The client bounds its own calls."""
 
 LONGEST_KILL_S = 25.0
 """Seconds for which a killed trigger waits until its Wan task is canceled, so that its log tells what came of it.
@@ -55,10 +59,16 @@ class WanVideoTrigger(BaseTrigger):
     :param wan_task_id: the Wan task to wait for.
     :param wan_conn_id: the Airflow connection to ask with.
     :param started: when the wait began, unix time in s.
-    :param deadline: when to give up, unix time in s; absolute, so that a restarted triggerer does not start again.
-    :param poll_interval: shortest time between two reads, s.
+    :param deadline: when to give up a task that has not been queued, unix time in s; absolute, as are the next two, so
+        that a restarted triggerer does not start again.
+    :param queue_deadline: until when the Wan task may be queued, unix time in s; by default ``deadline``.
+    :param latest: when to give up in any case, unix time in s; by default ``deadline``.
+    :param poll_interval: time between two reads, s; by default the schedule decides.
     :param base_url: where the Wan task was submitted; by default where the connection leads now.
     :param cancel_on_kill: whether a user who ends the deferred task also cancels the Wan task, where the gateway can.
+    :param model: the model of the video, if known; it tells how long the video may take, as do the next two.
+    :param resolution: its resolution, such as ``720P``.
+    :param duration: its length, s.
     """
 
     def __init__(
@@ -68,18 +78,28 @@ class WanVideoTrigger(BaseTrigger):
         wan_conn_id: str,
         started: float,
         deadline: float,
-        poll_interval: float = DEFAULT_POLL_INTERVAL_S,
+        poll_interval: float | None = None,
         base_url: str | None = None,
         cancel_on_kill: bool = False,
+        queue_deadline: float | None = None,
+        latest: float | None = None,
+        model: str | None = None,
+        resolution: str | None = None,
+        duration: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.wan_task_id = wan_task_id
         self.wan_conn_id = wan_conn_id
         self.started = started
         self.deadline = deadline
+        self.queue_deadline = queue_deadline
+        self.latest = latest
         self.poll_interval = poll_interval
         self.base_url = base_url
         self.cancel_on_kill = cancel_on_kill
+        self.model = model
+        self.resolution = resolution
+        self.duration = duration
         self._ending: asyncio.Task[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -91,25 +111,74 @@ class WanVideoTrigger(BaseTrigger):
                 "wan_conn_id": self.wan_conn_id,
                 "started": self.started,
                 "deadline": self.deadline,
+                "queue_deadline": self.queue_deadline,
+                "latest": self.latest,
                 "poll_interval": self.poll_interval,
                 "base_url": self.base_url,
                 "cancel_on_kill": self.cancel_on_kill,
+                "model": self.model,
+                "resolution": self.resolution,
+                "duration": self.duration,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Ask until the Wan task ends or the deadline passes, or until this process cannot use the connection."""
-        watch = VideoWatch(self.wan_task_id, self.started, self.deadline, self.poll_interval)
-        await asyncio.sleep(max(0.0, min(max(self.poll_interval, FIRST_READ_S), self.deadline - time.time())))
-        async with _Reader(self._hook) as reader:
+        """Wait until the Wan task ends or the time is over, or until this process cannot use the connection."""
+        watch = self._watch()
+        first_read_s = max(FIRST_READ_S, self.poll_interval or 0.0)
+        await asyncio.sleep(max(0.0, min(first_read_s, watch.gives_up_at - time.time())))
+        decision = await self._ask(watch)
+        while decision.verdict is Verdict.WAIT:
+            await asyncio.sleep(decision.delay)
+            decision = await self._ask(watch, again=True)
+        yield TriggerEvent(self._event(decision, watch))
+
+    async def _ask(self, watch: VideoWatch, *, again: bool = False) -> Decision:
+        """Wait with all others of the account until the Wan task ends, or until the gateway refuses to tell.
+
+        The connection is looked up each time: it may have been corrected since the refusal.
+
+        :param again: whether this is not the first time, so that the task is to be read at once.
+        """
+        account = await self._account()
+        if isinstance(account, WanError):
+            return self._noted(watch.see_error(account, time.time()))
+        reader = shared_reader(account, config.limits(account.gateway.name), ReaderMetrics())
+        with reader.joined(watch, at_once=again or self.poll_interval is not None) as wait:
             while True:
-                decision = await reader.read(watch)
-                for note in decision.notes:
-                    self.log.info("Wan task %s: %s", self.wan_task_id, note)
-                if decision.verdict is not Verdict.WAIT:
-                    yield TriggerEvent(self._event(decision, watch))
-                    return
-                await asyncio.sleep(decision.delay)
+                decision = self._noted(await wait.decision())
+                if decision.verdict is not Verdict.WAIT or watch.refused:
+                    return decision
+
+    async def _account(self) -> Account | WanError:
+        """Return the account, or the error that says why there is none; foreign errors may hold the connection."""
+        try:
+            return self._hook().checked(await look_up_account(self.wan_conn_id))
+        except WanConnectionError as error:
+            return WanConnectionError(
+                f"The triggerer cannot use the Airflow connection of wan task {self.wan_task_id}, which is paid for: "
+                f"{error.message} A retry asks again from a worker.",
+                wan_task_id=self.wan_task_id,
+            )
+        except Exception as error:  # noqa: BLE001 - Airflow's own API may be away for a while; the video is not
+            message = f"The Airflow connection cannot be read: {type(error).__name__}: {error}"
+            return GatewayUnavailable(message, wan_task_id=self.wan_task_id)
+
+    def _noted(self, decision: Decision) -> Decision:
+        for note in decision.notes:
+            self.log.info("Wan task %s: %s", self.wan_task_id, note)
+        return decision
+
+    def _watch(self) -> VideoWatch:
+        return VideoWatch(
+            self.wan_task_id,
+            self.started,
+            self.deadline,
+            self.poll_interval,
+            queue_deadline=self.queue_deadline,
+            latest=self.latest,
+            kind=VideoKind(self.model, self.resolution, self.duration),
+        )
 
     def _event(self, decision: Decision, watch: VideoWatch) -> dict[str, Any]:
         event = {
@@ -192,66 +261,3 @@ def is_deferred(dag_id: str, run_id: str, task_id: str, map_index: int) -> bool:
         dag_id=dag_id, run_ids=[run_id], task_ids=[task_id], map_index=map_index
     )
     return "deferred" in states.get(run_id, {}).values()
-
-
-class _Reader:
-    """Reads with one client for the whole wait; with a new one after a refusal, in case the key was changed.
-
-    :param make_hook: returns a hook that has not looked its connection up yet.
-    """
-
-    def __init__(self, make_hook: Callable[[], WanHook]) -> None:
-        self._make_hook = make_hook
-        self._client: AsyncWanClient | None = None
-        self._open = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._open.aclose()
-
-    async def read(self, watch: VideoWatch) -> Decision:
-        """Read the Wan task once, and return what the answer means for the wait."""
-        decision = await self._read(watch)
-        if watch.refused:
-            await self._open.aclose()
-            self._client = None
-        return decision
-
-    async def _read(self, watch: VideoWatch) -> Decision:
-        try:
-            client = await self._connected(watch.wan_task_id)
-            task = await client.get_task(watch.wan_task_id)
-        except WanError as error:
-            return watch.see_error(error, time.time())
-        except Exception as error:  # noqa: BLE001 - the text of a foreign error could end the triggerer
-            return watch.see_error(GatewayUnavailable(_describe(error), wan_task_id=watch.wan_task_id), time.time())
-        return watch.see_task(task, time.time())
-
-    async def _connected(self, wan_task_id: str) -> AsyncWanClient:
-        if self._client is None:
-            client = await self._connect(wan_task_id)
-            if isinstance(client, WanError):
-                raise client
-            self._client = await self._open.enter_async_context(client)
-        return self._client
-
-    async def _connect(self, wan_task_id: str) -> AsyncWanClient | WanError:
-        """Return a client, or the error that says why there is none; foreign errors may hold the connection."""
-        try:
-            async with asyncio.timeout(LONGEST_LOOK_UP_S):
-                return await self._make_hook().get_async_conn()
-        except WanConnectionError as error:
-            return WanConnectionError(
-                f"The triggerer cannot use the Airflow connection of wan task {wan_task_id}, which is paid for: "
-                f"{error.message} A retry asks again from a worker.",
-                wan_task_id=wan_task_id,
-            )
-        except Exception as error:  # noqa: BLE001 - Airflow's own API may be away for a while; the video is not
-            message = f"The Airflow connection cannot be read: {_describe(error)}"
-            return GatewayUnavailable(message, wan_task_id=wan_task_id)
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

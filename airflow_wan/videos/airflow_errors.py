@@ -6,14 +6,17 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowTaskTimeout
 
 from airflow_wan.exceptions import LedgerUnreadable, WanError
 from airflow_wan.purchases.record import Purchase
 from airflow_wan.telemetry.metrics import count_failure
+from airflow_wan.videos.wan_status import tell_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from airflow.providers.common.compat.sdk import Context
 
     from airflow_wan.purchases.ledger import Ledger
 
@@ -46,10 +49,11 @@ _BILLED_WORDS = {True: "billed", False: "not billed", None: "perhaps billed"}
 
 @contextmanager
 def errors_for_airflow(
-    convert: Callable[[WanError], WanError] = fail_for_good, *, ledger: Ledger | None = None
+    context: Context, convert: Callable[[WanError], WanError] = fail_for_good, *, ledger: Ledger | None = None
 ) -> Iterator[None]:
-    """Count and log each `WanError` that ends a task, and raise it as what Airflow should make of it.
+    """Tell what ends a task; count and log each `WanError`, and raise it as what Airflow should make of it.
 
+    :param context: the running task's context, in which the error is left for the pages.
     :param convert: returns what to raise for an error.
     :param ledger: the record of a task that buys. If an earlier try bought a video, no error leaves that unsaid.
     """
@@ -60,11 +64,15 @@ def errors_for_airflow(
             _say_what_is_paid_for(error, ledger)
         count_failure(error)
         raised = convert(error)
+        tell_failure(context, raised)
         # One line for whoever reads the log, before Airflow's own lines and its trace.
         log.error("%s, %s: %s", type(error).__name__, _BILLED_WORDS[error.billed], " ".join(str(raised).split()))  # noqa: TRY400 - Airflow adds its trace
         if raised is error:
             raise
         raise raised.with_traceback(error.__traceback__) from error.__cause__
+    except (Exception, AirflowTaskTimeout) as error:
+        tell_failure(context, error)
+        raise
 
 
 def _say_what_is_paid_for(error: WanError, ledger: Ledger) -> None:

@@ -132,7 +132,7 @@ class Delivery:
         except (DestinationError, OSError) as error:
             raise VideoDownloadFailed(str(error), wan_task_id=wan_task_id) from error
         if place != self.destination:
-            raise self._kept_beside(place, wan_task_id)
+            raise self._kept_beside(place, arrived)
         with contextlib.suppress(TypeError):  # a time that is none; metrics themselves never fail
             self._count(arrived)
         return finished_video(
@@ -167,12 +167,13 @@ class Delivery:
             return self.destination
         return _keep(staged, arrived.file.sha256, _places_beside(self.destination, video.wan_task_id, video.sha256))
 
-    def _kept_beside(self, place: Destination, wan_task_id: str) -> VideoDownloadFailed:
+    def _kept_beside(self, place: Destination, arrived: _Arrived) -> VideoDownloadFailed:
         return VideoDownloadFailed(
             f"At {self.destination} is another video or file, which stays there: it belongs to another task, or came "
             f"while this video was made. This video is kept at {place}. Give each task a path of its own.",
             kept_at=str(place),
-            wan_task_id=wan_task_id,
+            kept_sha256=arrived.file.sha256,
+            wan_task_id=arrived.task.wan_task_id,
         )
 
     def _fetch(self, client: WanClient, wan_task_id: str, staged: Path) -> _Arrived:
@@ -248,6 +249,7 @@ class Delivery:
         It replaces no other file: that may be what another task has paid for.
         """
         kept_at: str | None = None
+        digest: str | None = None
         try:
             with staged.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -255,7 +257,7 @@ class Delivery:
             kept_at = str(_keep(staged, digest, [self.destination.rejected, *beside]))
         except DestinationError as error:
             log.warning("The rejected file could not be kept: %s", error)
-        return VideoRejected(problems, kept_at=kept_at, wan_task_id=wan_task_id)
+        return VideoRejected(problems, kept_at=kept_at, kept_sha256=digest, wan_task_id=wan_task_id)
 
     def _record_or_less(
         self, client: WanClient, arrived: _Arrived, acceptance: Acceptance, place: Destination

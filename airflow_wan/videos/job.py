@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_wan.api.polling import Decision, Verdict, VideoWatch
 from airflow_wan.exceptions import (
     DestinationError,
     InvalidVideoRequest,
@@ -29,14 +28,18 @@ from airflow_wan.exceptions import (
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.net.file_client import check_proxy
 from airflow_wan.purchases.ledger import clear_purchase
-from airflow_wan.purchases.record import Purchase
+from airflow_wan.purchases.record import NOTHING_KNOWN, Order, Purchase
 from airflow_wan.purchases.siblings import map_index_of
 from airflow_wan.purchases.submitted_order import find_order
 from airflow_wan.telemetry.lineage import tell_airflow
 from airflow_wan.triggers.wan import WanVideoTrigger
 from airflow_wan.videos.output_path import destination_for, warn_if_not_shared, why_not_kept
 from airflow_wan.videos.told_paths import find_sibling, tell_path
+from airflow_wan.videos.wan_status import tell_purchase, tell_video, tell_wait
 from airflow_wan.videos.wan_video import WAN_VIDEO_KEY
+from airflow_wan.waiting.durations import VideoKind
+from airflow_wan.waiting.single_wait import SingleWait
+from airflow_wan.waiting.watch import Decision, Verdict, VideoWatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +75,11 @@ class WaitingTask(Protocol):
 
     @property
     def timeout(self) -> float:
-        """How long to wait at most, s."""
+        """What the Wan task may take once it has left the gateway's queue, s."""
+
+    @property
+    def queue_timeout(self) -> float:
+        """How long the Wan task may be queued at the gateway, s."""
 
     def defer(self, *, trigger: BaseTrigger, method_name: str, timeout: timedelta) -> NoReturn:
         """Free the worker; `BaseOperator.defer`."""
@@ -107,16 +114,23 @@ class VideoJob:
         :raises WanConnectionError: when the connection cannot be used.
         :raises WanError: what ended the wait without a video.
         """
-        hook = self.hook
-        decision = ask(hook, watch)
+        hook, wait = self.hook, SingleWait(watch, time.time())
+        decision = ask(hook, wait)
         while decision.verdict is Verdict.WAIT and not deferrable:
-            time.sleep(decision.delay)
+            time.sleep(wait.pause_s(time.time()))
             hook = hook.renewed() if watch.refused else hook
-            decision = ask(hook, watch)
+            decision = ask(hook, wait)
         if decision.error is not None:
             end_wait(decision.error, self.ledger)
         if decision.verdict is Verdict.WAIT:
             self.defer(watch)
+
+    def tell_wait(self, watch: VideoWatch, purchase: Purchase | None) -> None:
+        """Leave for the pages what is waited for, and what is known of its submit."""
+        if purchase is not None:
+            tell_purchase(self.context, purchase, state="waiting", wait_until=watch.patience.latest)
+        else:
+            tell_wait(self.context, watch.wan_task_id, wait_until=watch.patience.latest)
 
     def defer(self, watch: VideoWatch) -> NoReturn:
         """Free the worker until the trigger fires; the task then goes on in its ``execute_complete``."""
@@ -125,11 +139,16 @@ class VideoJob:
             wan_conn_id=self.hook.wan_conn_id,
             started=watch.started,
             deadline=watch.deadline,
+            queue_deadline=watch.queue_deadline,
+            latest=watch.latest,
             poll_interval=watch.poll_interval,
             base_url=self.hook.base_url,
             cancel_on_kill=self.task.cancel_on_kill,
+            model=watch.kind.model,
+            resolution=watch.kind.resolution,
+            duration=watch.kind.duration_s,
         )
-        backstop = timedelta(seconds=max(0.0, watch.deadline - time.time()) + BACKSTOP_MARGIN_S)
+        backstop = timedelta(seconds=max(0.0, watch.patience.latest - time.time()) + BACKSTOP_MARGIN_S)
         log.info("Wan task %s: waiting without a worker until it has ended", watch.wan_task_id)
         self.task.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
 
@@ -228,6 +247,7 @@ class VideoJob:
     def hand_over(self, video: FinishedVideo) -> str:
         """Push a video's facts to XCom, tell Airflow's lineage and assets of it, and return its path."""
         self.context["ti"].xcom_push(key=WAN_VIDEO_KEY, value=video.facts)
+        tell_video(self.context, video.record, reused=video.facts["reused"])
         tell_airflow(self.context, self.hook, video.sources, video.facts)
         return video.facts["path"]
 
@@ -336,31 +356,81 @@ def end_wait(error: WanError, ledger: Ledger | None) -> NoReturn:
     raise error
 
 
-def ask(hook: WanHook, watch: VideoWatch) -> Decision:
-    """Read a Wan task once, and log what is new.
+def ask(hook: WanHook, wait: SingleWait) -> Decision:
+    """Read the Wan task of a wait once, and log what is new.
 
     :raises WanConnectionError: when the connection cannot be used.
     """
     try:
         with hook.get_conn() as client:
-            decision = watch.see_task(client.get_task(watch.wan_task_id), time.time())
+            decision = wait.see_task(client.get_task(wait.watch.wan_task_id), time.time())
     except WanConnectionError:
         raise
     except WanError as error:
-        decision = watch.see_error(error, time.time())
+        decision = wait.see_error(error, time.time())
     for note in decision.notes:
-        log.info("Wan task %s: %s", watch.wan_task_id, note)
+        log.info("Wan task %s: %s", wait.watch.wan_task_id, note)
     return decision
 
 
+def seconds_of(name: str, value: timedelta | float) -> float:
+    """Return a length of time in s, checked before anything is bought: it ends in the trigger's arguments.
+
+    :param name: the argument that it was given as.
+    :param value: the length of time, s or timedelta.
+    :raises ValueError: when it is not positive.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not seconds > 0:
+        raise ValueError(f"{name} must be a positive number of seconds, got {value!r}")
+    return seconds
+
+
 def longest_wait_s(task: WaitingTask) -> float:
-    """Return the seconds until a task gives up its wait.
+    """Return the seconds that a Wan task may take once it has left the gateway's queue.
 
     A shorter ``execution_timeout`` counts too, since Airflow does not apply it to a deferred task.
     """
-    if task.execution_timeout is None:
-        return task.timeout
-    return min(task.timeout, task.execution_timeout.total_seconds())
+    return _within_execution_timeout(task, task.timeout)
+
+
+def longest_wait_in_all_s(task: WaitingTask) -> float:
+    """Return the seconds until a task gives up its wait, however long the Wan task is queued."""
+    return _within_execution_timeout(task, task.queue_timeout + task.timeout)
+
+
+def _within_execution_timeout(task: WaitingTask, seconds: float) -> float:
+    return seconds if task.execution_timeout is None else min(seconds, task.execution_timeout.total_seconds())
+
+
+def watch_since(
+    started: float,
+    task: WaitingTask,
+    wan_task_id: str,
+    poll_interval: float | None,
+    *,
+    order: Order = NOTHING_KNOWN,
+    sees_all: bool = True,
+) -> VideoWatch:
+    """Return the wait of a task for a Wan task.
+
+    :param started: when the wait began, unix time in s; all its time counts from then.
+    :param task: the operator or sensor.
+    :param wan_task_id: the Wan task.
+    :param poll_interval: time between two reads, s, if the user fixed it.
+    :param order: what the Wan task was ordered to make, as far as it is known.
+    :param sees_all: whether the watch gets all reads of the wait.
+    """
+    return VideoWatch(
+        wan_task_id,
+        started,
+        started + longest_wait_s(task),
+        poll_interval,
+        queue_deadline=started + task.queue_timeout,
+        latest=started + longest_wait_in_all_s(task),
+        kind=VideoKind(order.model, order.resolution, order.seconds),
+        sees_all=sees_all,
+    )
 
 
 def _run_began(context: Context) -> float:

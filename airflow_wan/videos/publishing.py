@@ -12,8 +12,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from airflow_wan.net.file_locks import has_alone
 from airflow_wan.net.retrying import repeat_until
-from airflow_wan.videos.file_locks import has_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

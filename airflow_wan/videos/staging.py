@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_wan.videos.file_locks import has_alone, try_lock
+from airflow_wan.net.file_locks import has_alone, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

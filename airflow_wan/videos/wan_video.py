@@ -66,11 +66,16 @@ class FinishedVideo:
     """A video at its destination.
 
     :param facts: what is handed on of it.
-    :param sources: addresses of the files it was made from, where known.
+    :param record: all that is known of it.
     """
 
     facts: WanVideo
-    sources: tuple[str, ...] = ()
+    record: Sidecar
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Addresses of the files it was made from, where known."""
+        return tuple(source.url for source in self.record.sources)
 
 
 def finished_video(
@@ -109,4 +114,4 @@ def finished_video(
         poster_sha256=poster.sha256 if poster else None,
         reused=reused,
     )
-    return FinishedVideo(facts, tuple(source.url for source in record.sources))
+    return FinishedVideo(facts, record)

@@ -96,3 +96,10 @@ CONTENDERS = (
     Contender("`dashscope`, one task", "with_dashscope_sdk", "generic"),
     Contender("`dashscope`, two tasks", "with_dashscope_sdk_in_two_tasks", "generic"),
 )
+
+# Modules that each task would otherwise load itself; see PRELOAD.
+PRELOADED = """
+    import airflow.providers.http.operators.http
+    import airflow.providers.http.sensors.http
+    import dashscope
+"""

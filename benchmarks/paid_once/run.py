@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import httpx
 import psutil
-from cases import CASES, CONTENDERS, Case, Contender, Kill
+from cases import CASES, CONTENDERS, PRELOADED, Case, Contender, Kill
 from PIL import Image
 from report import Outcome, page, table
 
@@ -36,12 +36,6 @@ if TYPE_CHECKING:
 IN_FLIGHT = 8
 LONGEST_RUN_S = 300.0
 PAUSE_BETWEEN_LOOKS_S = 0.3
-# Modules that each task would otherwise load itself; see PRELOAD.
-PRELOADED = """
-    import airflow.providers.http.operators.http
-    import airflow.providers.http.sensors.http
-    import dashscope
-"""
 
 
 @dataclass

@@ -70,6 +70,7 @@ def observed(airflow_db: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     Image.linear_gradient("L").resize((320, 320)).convert("RGB").save(folder / "frame.png")
     events = folder / "openlineage.json"
     with RunningEmulator(FAST) as emulator, MediaServer(folder) as media, StatsD() as statsd:
+        emulator.add_fault("create", "throttled")
         file = folder / "observed.py"
         file.write_text(DAG.format(first_frame=media.url("frame.png"), folder=folder))
         connection = {"conn_type": "wan", "password": "sk-observed-0123456789", "host": emulator.base_url}
@@ -95,6 +96,7 @@ def test_statsd_counts_submits_videos_seconds_bytes_and_cost(observed: dict[str,
     statsd, film = observed["statsd"], observed["folder"] / "film.mp4"
 
     assert statsd.values("wan.submits") == ["1|c"]
+    assert statsd.values("wan.submits.throttled") == ["1|c"]
     assert statsd.values("wan.videos") == ["1|c"]
     assert statsd.values("wan.seconds_generated") == ["2|c"]
     assert statsd.values("wan.bytes") == [f"{film.stat().st_size}|c"]

@@ -18,7 +18,9 @@ from airflow import __version__ as airflow_version
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from airflow_wan.api.gateways import GatewayName
 from airflow_wan.get_provider_info import get_provider_info
+from airflow_wan.waiting.limits import DEFAULT_LIMITS
 
 DISTRIBUTION = "airflow-provider-wan"
 INFO = get_provider_info()
@@ -63,12 +65,15 @@ def test_the_hook_is_the_one_of_its_connection_type() -> None:
 
 
 def test_its_options_are_described_with_the_defaults_that_the_code_has() -> None:
-    from airflow_wan.api.polling import DEFAULT_POLL_INTERVAL_S
-
     options = INFO["config"]["wan"]["options"]
 
     assert all(option["description"] for option in options.values())
-    assert float(options["poll_interval"]["default"]) == DEFAULT_POLL_INTERVAL_S
+    left_open = ("poll_interval", "reads_per_second", "lists_per_second", "share_of_limits", "deferrable")
+    assert {options[name]["default"] for name in left_open} == {""}
+    dashscope, apiyi = DEFAULT_LIMITS[GatewayName.DASHSCOPE], DEFAULT_LIMITS[GatewayName.APIYI]
+    for limit in (dashscope.reads_per_second, apiyi.reads_per_second):
+        assert f"{limit:g}" in options["reads_per_second"]["description"]
+    assert f"{dashscope.lists_per_second:g};" in options["lists_per_second"]["description"]
 
 
 def test_the_connection_form_offers_wan_by_name() -> None:

@@ -74,7 +74,7 @@ def test_the_readme_has_no_relative_link_for_the_package_index_has_no_files() ->
 def test_every_repository_file_that_the_readme_links_to_exists() -> None:
     urls = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["urls"]
     links = [link for link in [*find_links(README), *urls.values()] if link.startswith(urls["Source"] + "/")]
-    paths = [re.sub(r"^/(?:blob|tree)/main/|#.*$", "", link.removeprefix(urls["Source"])) for link in links]
+    paths = [re.sub(r"^/(?:blob|raw|tree)/main/|#.*$", "", link.removeprefix(urls["Source"])) for link in links]
 
     assert len(paths) > 10
     assert [path for path in paths if path != "/issues" and not (REPOSITORY / path).exists()] == []
@@ -116,9 +116,18 @@ def test_the_page_on_security_names_tests_that_exist() -> None:
 
 
 def test_the_index_names_every_page() -> None:
-    pages = {path.name for path in (REPOSITORY / "docs").iterdir()} - {"README.md"}
+    pages = {path.name for path in (REPOSITORY / "docs").iterdir() if path.is_file()} - {"README.md"}
 
     assert set(find_links(read_page("README.md"))) >= pages
+
+
+def test_every_picture_is_shown_and_small() -> None:
+    pictures = list((REPOSITORY / "docs" / "pictures").iterdir())
+    shown = {link.rpartition("/")[2] for _, link in relative_links()}
+
+    assert len(pictures) >= 5
+    assert [path.name for path in pictures if path.name not in shown] == []
+    assert [path.name for path in pictures if path.stat().st_size > 200_000] == []
 
 
 def test_the_page_on_errors_names_each_error_that_users_meet() -> None:

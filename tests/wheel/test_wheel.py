@@ -71,12 +71,20 @@ def test_it_holds_the_package_its_licence_and_its_types_and_no_more(wheel: Path)
         wheel.name.partition("-py3")[0] + ".dist-info"
     }
     assert "airflow_wan/py.typed" in names
+    pages = REPOSITORY / "airflow_wan" / "pages"
+    parts = [path for folder in ("templates", "static") for path in (pages / folder).iterdir()]
+    assert len(parts) > 5
+    assert {f"airflow_wan/pages/{path.relative_to(pages)}" for path in parts} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
 def test_airflow_lists_the_provider_and_its_connection_type(airflow: Callable[..., str]) -> None:
     assert "airflow-provider-wan" in airflow("providers", "list")
     assert "airflow_wan.hooks.wan.WanHook" in airflow("providers", "hooks")
+
+
+def test_airflow_loads_the_plugin_of_the_pages(airflow: Callable[..., str]) -> None:
+    assert "wan_pages" in airflow("plugins", "--output", "json")
 
 
 def test_a_connection_is_added_and_an_example_run_with_it(airflow: Callable[..., str], tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 from airflow_wan.api.answers import MAX_ANSWER_BYTES, MAX_DEPTH, MAX_VALUES, Answer, is_task_id
 from airflow_wan.api.gateways import DASHSCOPE, Account
-from airflow_wan.api.polling import VideoWatch
 from airflow_wan.api.tasks import WanTask, check_canceled, read_created, read_list, read_task
 from airflow_wan.api.uploads import read_policy
 from airflow_wan.exceptions import SubmitAmbiguous, WanError, error_from_dict, error_to_dict
 from airflow_wan.redaction import KeyMask
+from airflow_wan.waiting.watch import VideoWatch
 
 TASK_ID = "f8ca39a0-6f4b-4ec2-99bf-8b9649d946c4"
 KEY = "odd/Key+without-prefix&0123456789"

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_wan.api.answers import Answer
 from airflow_wan.api.gateways import APIYI, DASHSCOPE, Gateway, cancel_call, gateway_of_host, list_call, task_call
-from airflow_wan.api.tasks import ListedTask, TaskStatus, WanTask, read_created, read_list, read_task
+from airflow_wan.api.tasks import ListedTask, ListPage, TaskStatus, WanTask, read_created, read_list, read_task
 from airflow_wan.exceptions import AuthenticationFailed, GatewayUnavailable, WanError
 
 TASK_ID = "f8ca39a0-6f4b-4ec2-99bf-8b9649d946c4"
@@ -346,10 +346,58 @@ def test_a_page_of_a_list_is_read_as_documented_and_as_the_sdk_reads_it(key: str
         {"task_id": "b", "gmt_create": 1_775_113_902_200.0},
     ]
 
-    tasks, pages = read_list(answer({key: rows, "total_page": 3}))
+    page = read_list(answer({key: rows, "total": 22, "total_page": "3"}))
 
-    assert tasks == [ListedTask("a", 1_775_113_902.1), ListedTask("b", 1_775_113_902.2)]
-    assert pages == 3
+    assert page.rows == [ListedTask("a", 1_775_113_902.1), ListedTask("b", 1_775_113_902.2)]
+    assert (page.rows_sent, page.total, page.total_pages) == (2, 22, 3)
+
+
+@pytest.mark.parametrize("name", ["status", "task_status"])
+def test_a_row_tells_the_state_of_its_task_and_when_it_ran(name: str) -> None:
+    row = {"task_id": "a", name: "SUCCEEDED", "gmt_create": 1_775_113_902_100, "start_time": 1_775_113_903_000}
+
+    (listed,) = read_list(answer({"data": [row | {"end_time": 1_775_114_000}]})).rows
+
+    assert (listed.status, listed.status_word) == (TaskStatus.SUCCEEDED, "SUCCEEDED")
+    assert (listed.started_at, listed.ended_at) == (1_775_113_903, 1_775_114_000)
+
+
+@pytest.mark.parametrize(
+    ("started", "ended"),
+    [
+        ({"start_time": 1_775_113_902_150}, {"end_time": 1_775_113_981_300}),
+        ({"start_time": 1_775_113_902.15}, {"end_time": 1_775_113_981.3}),
+        ({"start_time": "2026-04-02 15:11:42.150"}, {"end_time": "2026-04-02 15:13:01.300"}),
+        ({"scheduled_time": "2026-04-02 15:11:42.150", "start_time": 0}, {"end_time": "2026-04-02T15:13:01.300+08:00"}),
+        ({"start_time": "2026-04-02 07:11:42.150Z"}, {"finish_time": 1_775_113_981.3}),
+    ],
+)
+def test_a_row_tells_the_tasks_state_and_times_in_whatever_form(started: dict[str, Any], ended: dict[str, Any]) -> None:
+    row = {"task_id": "a", "gmt_create": 1_775_113_902_100, "status": "SUCCEEDED", **started, **ended}
+
+    tasks, _ = read_list(answer({"data": [row]}))
+
+    assert [(task.status, task.started_at, task.ended_at) for task in tasks] == [
+        (TaskStatus.SUCCEEDED, pytest.approx(1_775_113_902.15), pytest.approx(1_775_113_981.3))
+    ]
+
+
+@pytest.mark.parametrize(
+    "rubbish", [None, "", "soon", True, -1, 10**400, float("nan"), float("inf"), [], {}, "9999-01-01"]
+)
+def test_a_time_of_a_row_that_is_none_is_not_read(rubbish: object) -> None:
+    row = {"task_id": "a", "gmt_create": 1_775_113_902_100, "start_time": rubbish, "end_time": rubbish}
+
+    assert read_list(answer({"data": [row]}))[0] == [ListedTask("a", 1_775_113_902.1)]
+
+
+@pytest.mark.parametrize(
+    ("word", "status"), [("DREAMING", TaskStatus.UNRECOGNISED), (None, None), (7, TaskStatus.UNRECOGNISED)]
+)
+def test_a_row_with_a_state_that_nobody_knows_is_kept(word: object, status: TaskStatus | None) -> None:
+    row = {"task_id": "a", "gmt_create": 1_775_113_902_100, "status": word}
+
+    assert read_list(answer({"data": [row]}))[0] == [ListedTask("a", 1_775_113_902.1, status=status)]
 
 
 def test_a_row_without_an_id_or_a_time_is_ignored() -> None:
@@ -362,7 +410,12 @@ def test_a_row_without_an_id_or_a_time_is_ignored() -> None:
         None,
     ]
 
-    assert read_list(answer({"data": rows})) == ([], 1)
+    assert read_list(answer({"data": rows})) == ListPage([], rows_sent=6)
+
+
+@pytest.mark.parametrize("total", [None, True, -1, 1.5, "many", "²", [], 10**400])
+def test_a_number_of_pages_that_is_none_is_not_known(total: Any) -> None:
+    assert read_list(answer({"data": [], "total": total, "total_page": total})).total_pages is None
 
 
 @pytest.mark.parametrize("payload", [None, {}, {"data": None}, {"data": "x"}, {"code": "InternalError"}])

@@ -86,9 +86,10 @@ def test_a_callback_can_read_what_failed(film: Callable[..., Any], gateway: Any,
     ],
 )
 def test_one_line_tells_what_failed_and_whether_it_is_billed(
-    error: WanError, begins: str, caplog: pytest.LogCaptureFixture
+    error: WanError, begins: str, film: Callable[..., Any], runner: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.ERROR), pytest.raises(WanError), errors_for_airflow():
+    context: Any = {"ti": runner.instance, "task": film()}
+    with caplog.at_level(logging.ERROR), pytest.raises(WanError), errors_for_airflow(context):
         raise error
 
     (record,) = caplog.records

@@ -6,10 +6,11 @@ it comes, and then the first goes on. Airflow gives the later try another id, as
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tenacity
 from hypothesis import event, given
 from hypothesis import strategies as st
 from task_runner import HAS_STATE_STORE, TryStateStore
@@ -37,28 +38,33 @@ class Freezer:
 
     :param at: the number of that point; None to count only.
     :param meanwhile: what happens while it is frozen.
+    :param passed: the points so far, named after what is before or after them.
     """
 
     at: int | None = None
     meanwhile: Callable[[], None] = lambda: None
-    points: int = 0
+    passed: list[str] = field(default_factory=list)
     frozen: bool = False
 
-    def pass_point(self) -> None:
+    @property
+    def points(self) -> int:
+        return len(self.passed)
+
+    def pass_point(self, name: str) -> None:
         if self.frozen:
             return  # the later try runs, or has run
         if self.points == self.at:
             self.frozen = True
             self.meanwhile()
-        self.points += 1
+        self.passed.append(name)
 
     def put_before_and_after(self, patch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
         function = getattr(owner, name)
 
         def with_points(*args: Any, **kwargs: Any) -> Any:
-            self.pass_point()
+            self.pass_point(name)
             result = function(*args, **kwargs)
-            self.pass_point()
+            self.pass_point(name)
             return result
 
         patch.setattr(owner, name, with_points)
@@ -117,6 +123,7 @@ class Stage:
                 (TryStateStore, "set"),
                 (TryStateStore, "delete"),
                 (comms, "send"),
+                (tenacity.nap.time, "sleep"),
             ):
                 freezer.put_before_and_after(patch, owner, name)
             self.run_try(**arguments)
@@ -154,17 +161,29 @@ LEDGERS = ["variable", *(["task state store"] if HAS_STATE_STORE else [])]
 
 @pytest.mark.parametrize("ledger", LEDGERS)
 @pytest.mark.parametrize("later", ["brings its video home", "is killed after it has bought"])
+@pytest.mark.parametrize("throttled", [False, True], ids=["anywhere", "between two create requests"])
 def test_wherever_a_try_is_frozen_one_video_is_bought_and_its_record_stays(
-    ledger: str, later: str, stage: Stage
+    ledger: str, later: str, throttled: bool, stage: Stage
 ) -> None:
     has_store = ledger != "variable"
-    stage.reset(has_state_store=has_store)
+
+    def reset() -> None:
+        stage.reset(has_state_store=has_store)
+        if throttled:
+            stage.emulator.add_fault(on="create", kind="throttled")
+
+    reset()
     counting = Freezer()
     stage.run_frozen(counting, output_path=str(stage.folder / "counted.mp4"))
     assert stage.outcomes == ["success"]
 
-    for point in range(counting.points):
-        stage.reset(has_state_store=has_store)
+    points = range(counting.points)
+    if throttled:
+        assert counting.passed.count("create") == 3  # after the first, the refusal is raised
+        points = range(counting.passed.index("create") + 1, counting.points - counting.passed[::-1].index("create"))
+        assert "sleep" in counting.passed[points.start : points.stop]
+    for point in points:
+        reset()
         killed = later != "brings its video home"
         bought: list[str] = []
 

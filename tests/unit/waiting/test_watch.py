@@ -6,17 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_wan.api.polling import (
-    DEFAULT_TIMEOUT_S,
-    LONGEST_BACKOFF_S,
-    LONGEST_INTERVAL_S,
-    LONGEST_REFUSED_S,
-    LONGEST_RETRY_AFTER_S,
-    MAX_UNCONNECTED,
-    Decision,
-    Verdict,
-    VideoWatch,
-)
 from airflow_wan.api.tasks import TaskStatus, WanTask
 from airflow_wan.exceptions import (
     AuthenticationFailed,
@@ -28,6 +17,17 @@ from airflow_wan.exceptions import (
     VideoWaitTimeout,
     WanConnectionError,
     WanError,
+)
+from airflow_wan.waiting.watch import (
+    DEFAULT_POLL_INTERVAL_S,
+    DEFAULT_TIMEOUT_S,
+    LONGEST_BACKOFF_S,
+    LONGEST_REFUSED_S,
+    LONGEST_RETRY_AFTER_S,
+    MAX_UNCONNECTED,
+    Decision,
+    Verdict,
+    VideoWatch,
 )
 
 if TYPE_CHECKING:
@@ -247,16 +247,35 @@ def test_no_note_shows_the_signed_url() -> None:
 # When to poll again --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("after", "delay"), [(0, 10), (50, 10), (100, 10), (300, 30), (599, 59.9), (600, 60), (9000, 60)]
-)
-def test_the_interval_grows_with_the_wait_up_to_its_longest(after: float, delay: float) -> None:
-    assert delay <= see(watch(), RUNNING, after).delay <= delay * MOST_JITTER
-    assert delay <= LONGEST_INTERVAL_S
+def test_a_poll_that_tells_something_leaves_the_next_one_to_the_schedule() -> None:
+    assert see(watch(), RUNNING, after=300).delay == 0
 
 
-def test_an_interval_longer_than_the_longest_is_kept() -> None:
-    assert 300 <= see(watch(poll_interval=300), RUNNING, after=9000).delay <= 300 * MOST_JITTER
+def test_pauses_grow_from_the_recommended_interval_unless_the_user_fixes_one() -> None:
+    delay = see(watch(poll_interval=None), OUTAGE).delay
+
+    assert 2 * DEFAULT_POLL_INTERVAL_S <= delay <= 2 * DEFAULT_POLL_INTERVAL_S * MOST_JITTER
+
+
+def test_a_success_in_the_list_ends_the_wait_and_is_told_once() -> None:
+    watched = watch()
+    see(watched, OUTAGE)
+
+    decision = watched.see_success_in_list(START + 60)
+
+    assert decision.verdict is Verdict.SUCCEEDED
+    assert [note.partition(",")[0] for note in decision.notes] == [
+        "the gateway answers again after 1 failed poll(s)",
+        "done after 60 s",
+    ]
+    assert watched.seen == {"succeeded": START + 60}
+
+
+def test_no_answer_at_all_ends_the_wait_at_its_deadline_only() -> None:
+    watched = watch()
+
+    assert watched.see_no_answer(watched.deadline - 1).verdict is Verdict.WAIT
+    assert isinstance(watched.see_no_answer(watched.deadline).error, VideoWaitTimeout)
 
 
 def test_the_interval_doubles_while_polls_fail() -> None:
@@ -300,10 +319,10 @@ def test_the_interval_doubles_while_polls_are_refused() -> None:
 
 
 def test_delays_vary_so_that_tasks_submitted_together_are_not_polled_together() -> None:
-    assert len({see(watch(), RUNNING).delay for _ in range(20)}) > 1
+    assert len({see(watch(), OUTAGE).delay for _ in range(20)}) > 1
 
 
-@pytest.mark.parametrize("seen", [RUNNING, OUTAGE, REFUSAL, RateLimited("slow", retry_after=500)], ids=str)
+@pytest.mark.parametrize("seen", [OUTAGE, REFUSAL, RateLimited("slow", retry_after=500)], ids=str)
 def test_no_delay_reaches_beyond_the_deadline(seen: WanTask | WanError) -> None:
     decision = see(watch(timeout=100), seen, after=97)
 
@@ -346,7 +365,7 @@ def test_a_wait_always_waits_within_its_deadline_or_ends_with_a_reason(
 
         if decision.verdict is Verdict.WAIT:
             assert now < watched.deadline
-            assert decision.delay > 0
+            assert decision.delay >= 0
             assert now + decision.delay <= watched.deadline + 1e-3
             assert decision.error is None
         else:

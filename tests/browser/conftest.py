@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,7 @@ from airflow_processes import Airflow, wait_for  # noqa: E402
 from demo_media import make_media  # noqa: E402
 from page_stage import ACCESS, BUCKET, LONG, RAP, Run, Stage, aws_connection, wan_connection  # noqa: E402
 
-from airflow_wan.emulator.settings import Settings  # noqa: E402
-from airflow_wan.emulator.testing import RunningEmulator  # noqa: E402
+from airflow_wan.emulator.testing import FAST, RunningEmulator  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +63,7 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         endpoint = f"http://127.0.0.1:{store._server.server_port}"
         boto3.client("s3", endpoint_url=endpoint, **ACCESS).create_bucket(Bucket=BUCKET)
         quick, refusing, slow = (
-            running.enter_context(RunningEmulator(Settings(pending_s=pending_s, running_s=running_s, qps_limit=False)))
+            running.enter_context(RunningEmulator(replace(FAST, pending_s=pending_s, running_s=running_s)))
             for pending_s, running_s in ((0.5, 1.5), (0.5, 0.5), (1800, 1800))
         )
         refusing.add_fault("create", "task_failed", times=None)

@@ -12,12 +12,12 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup clients demo ui check format test coverage test-system test-system-older test-wheel test-hostile \
-	test-pages screenshots \
-	test-matrix test-preview bench bench-download bench-pages bench-paid-once bench-slots bench-waits constraints clean
+.PHONY: help setup clients demo ui cluster check format test coverage test-system test-system-older test-cluster \
+	test-cluster-200 test-wheel test-hostile test-pages screenshots test-matrix test-preview bench bench-download \
+	bench-pages bench-paid-once bench-slots bench-waits constraints clean
 
 help: ## Show what can be made
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with everything in it
 
@@ -77,6 +77,27 @@ test-wheel: $(READY) ## Build the wheel and use it in an environment of its own
 
 test-system: $(READY) ## Run the tests that start, and kill, a real scheduler, triggerer and API server
 	$(BIN)/pytest tests/system
+
+# Airflow with Celery workers, in an environment of its own, because it wants an older Celery than the newest.
+CLUSTER := .venvs/cluster
+# How many mapped clips the largest run of the cluster's tests makes.
+CLIPS ?= 40
+
+cluster: $(CLUSTER)/.ready ## Run Airflow as a company does, with two Celery workers, PostgreSQL, Redis and S3, until Ctrl-C
+	@$(CLUSTER)/bin/python scripts/cluster.py
+
+test-cluster: $(CLUSTER)/.ready ## Run the tests on that cluster: mapped clips, killed machines, services that are away
+	CLIPS=$(CLIPS) $(CLUSTER)/bin/python -m pytest tests/cluster
+
+test-cluster-200: $(CLUSTER)/.ready ## Make 1, 20 and 200 mapped clips on that cluster; takes minutes
+	CLIPS=200 $(CLUSTER)/bin/python -m pytest tests/cluster/test_clips.py
+
+$(CLUSTER)/.ready: pyproject.toml constraints/cluster.txt | $(READY)
+	@echo "Setting up $(CLUSTER)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CLUSTER)
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(CLUSTER)/bin/python \
+		--constraint constraints/cluster.txt --editable '.[emulator]' --group cluster
+	@touch $@
 
 # Before Airflow 3.3, purchases are kept as Variables, which a worker may still write when its try is over.
 WITH_VARIABLES := 3.2.2-py3.12
@@ -142,7 +163,8 @@ bench-download: $(READY) ## Measure the download against curl and httpx over loo
 bench-pages: $(READY) ## Measure the start of the API server with and without the pages, and pages over 10,000 videos
 	$(BIN)/python benchmarks/pages/run.py
 	$(BIN)/python benchmarks/pages/run.py --postgres --starts 0
-# What the next three compare with.
+
+# What benchmarks/paid_once, benchmarks/waits and benchmarks/slots compare with.
 RIVALS = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --group bench
 
 bench-paid-once: $(READY) ## The same DAG three ways through the same faults; takes minutes, writes docs/paid_once_comparison.md

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Resolves the packages that the tests install with each Airflow, and writes them to constraints/airflow-VERSION.txt;
-# those of the clients that prove the emulator go to constraints/clients.txt, those of the providers that imports are
-# compared with to constraints/imports.txt.
+# those of the clients that prove the emulator go to constraints/clients.txt, those of the cluster to
+# constraints/cluster.txt, those of the providers that imports are compared with to constraints/imports.txt.
 # Versions that are pinned there stay, unless UPGRADE=yes.
 # The newest Airflow gets today's newest packages, for every Python. An older one gets the packages of a few days after
 # its release, for Python 3.12, because later packages break it. (Airflow's own constraints pin the same packages, but
@@ -16,7 +16,7 @@ compat=apache-airflow-providers-common-compat
 resolve() {
     local airflow=$1
     shift
-    local file=constraints/airflow-$airflow.txt
+    local file=${FILE:-constraints/airflow-$airflow.txt}
     echo "apache-airflow==$airflow"$'\n'"${PRE_RELEASES:-}" | "$uv" pip compile --quiet pyproject.toml --extra emulator --constraint - \
         --no-annotate --no-emit-index-url --no-header --output-file "$file" \
         ${UPGRADE:+--upgrade} "$@"
@@ -24,6 +24,8 @@ resolve() {
 }
 
 resolve 3.3.2 --group dev --group bench --group pages --universal --python-version 3.11
+# The cluster in an environment of its own, because it wants an older celery than the newest.
+FILE=constraints/cluster.txt resolve 3.3.2 --group cluster --universal --python-version 3.11
 # The clients in an environment of their own.
 "$uv" pip compile --quiet --group clients --universal --python-version 3.11 \
     --no-annotate --no-emit-index-url --no-header --output-file constraints/clients.txt ${UPGRADE:+--upgrade}

@@ -38,11 +38,13 @@ class Gateway:
     """The gateway that the demo submits to.
 
     :param is_real: whether a submit costs money.
+    :param base_url: its address.
     :param connection: the Airflow connection, as JSON.
     :param conf: the ``conf`` of the example DAG's run.
     """
 
     is_real: bool
+    base_url: str
     connection: str
     conf: dict[str, str]
 
@@ -71,7 +73,7 @@ def gateway(*, pending_s: float, running_s: float) -> Iterator[Gateway]:
     with MediaServer(make_media(DEMO / "media")) as media, _emulator(media, pending_s, running_s) as base_url:
         connection = {"conn_type": "wan", "password": "sk-emulated-key", "host": base_url}
         conf = {"first_frame": media.url("rap.png"), "driving_audio": media.url("rap.wav")}
-        yield Gateway(is_real=False, connection=json.dumps(connection), conf=conf)
+        yield Gateway(is_real=False, base_url=base_url, connection=json.dumps(connection), conf=conf)
 
 
 def _real_gateway() -> Gateway:
@@ -88,7 +90,7 @@ def _real_gateway() -> Gateway:
         "host": os.environ.get("WAN_BASE_URL", ""),
         "extra": {"gateway": os.environ.get("WAN_GATEWAY", "")},
     }
-    return Gateway(is_real=True, connection=json.dumps(connection), conf=media)
+    return Gateway(is_real=True, base_url=connection["host"], connection=json.dumps(connection), conf=media)
 
 
 @contextmanager

@@ -177,12 +177,11 @@ def newest_rows(
         for run, dag_id, run_id, task_id, map_index in session.execute(query)
     ]
     shown = [instance for _, instance in found[:PAGE_CLIPS]]
-    rows = {row.instance: row for row in _rows(session, shown)}
-    in_order = [rows[instance] for instance in shown if instance in rows]
+    rows = list(_rows(session, shown))
     if len(found) <= PAGE_CLIPS:
-        return in_order, None
+        return rows, None
     last_run, last = found[PAGE_CLIPS - 1]
-    return in_order, f"{last_run}.{last.map_index}.{last.task_id}"
+    return rows, f"{last_run}.{last.map_index}.{last.task_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +281,10 @@ def videos_ahead(session: Session, status: Status) -> int | None:
 
 
 def _rows(session: Session, instances: Sequence[Instance], *, is_outer: bool = False) -> Iterator[Row]:
-    """Yield what is known of some task instances; with `is_outer`, of those too that have left nothing."""
+    """Yield what is known of some task instances, in their order.
+
+    :param is_outer: whether to yield those too that have left nothing.
+    """
     status, video = aliased(XComModel), aliased(XComModel)
     names = (TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index)
     query = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -13,12 +12,10 @@ from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from airflow_wan.pages.records import Instance
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from airflow_wan.pages.records import Clip, DaySum, Filters, Moment, RunSheet
+    from airflow_wan.pages.records import Clip, DaySum, Filters, Instance, Moment, RunSheet
     from airflow_wan.pages.words import Words
 
 _BAR_WIDTH = 1000.0
@@ -53,10 +50,11 @@ def run_path_of(run: Instance | RunSheet) -> str:
 def airflow_path_of(what: Instance | RunSheet) -> str:
     """Return the address of a DAG run or task instance in Airflow's own pages, relative to its base URL."""
     run = f"dags/{quote(what.dag_id, safe='')}/runs/{quote(what.run_id, safe='')}"
-    if not isinstance(what, Instance):
+    task_id, map_index = getattr(what, "task_id", None), getattr(what, "map_index", -1)
+    if task_id is None:
         return run
-    mapped = f"/mapped/{what.map_index}" if what.map_index >= 0 else ""
-    return f"{run}/tasks/{quote(what.task_id, safe='')}{mapped}"
+    mapped = f"/mapped/{map_index}" if map_index >= 0 else ""
+    return f"{run}/tasks/{quote(task_id, safe='')}{mapped}"
 
 
 def name_of(clip: Clip) -> str:
@@ -147,7 +145,7 @@ def chart_of(days: Iterable[DaySum]) -> Chart:
     for row in days:
         totals[row.dag_id] += row.cost_usd
         columns[row.day] += row.cost_usd
-    named = heapq.nlargest(_NAMED_SERIES, totals, key=totals.__getitem__)
+    named = sorted(totals, key=totals.__getitem__, reverse=True)[:_NAMED_SERIES]
     others = sum(usd for name, usd in totals.items() if name not in named)
     series = [Series(name, totals[name]) for name in named]
     if len(totals) > len(named):

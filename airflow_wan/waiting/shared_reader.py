@@ -59,7 +59,7 @@ MOST_DOUBTFUL_READS = 16
 COVERED_S = 20.0
 """Seconds for which a row of the list stands for a read of the task."""
 
-AUDIT_EVERY_S = 60.0
+AUDIT_EVERY_S = 20.0
 """Seconds after which one of the tasks that the list shows is read all the same, to see whether the list is late."""
 
 LONGEST_PAGE_S = 20.0

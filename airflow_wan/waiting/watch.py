@@ -25,7 +25,7 @@ from airflow_wan.waiting.durations import VideoKind
 from airflow_wan.waiting.patience import Patience
 
 if TYPE_CHECKING:
-    from airflow_wan.waiting.schedule import PlaceInQueue
+    from airflow_wan.waiting.gateway_queue import PlaceInQueue
 
 DEFAULT_POLL_INTERVAL_S = 15.0
 """Seconds from which the pauses after failed polls grow, unless the user sets an interval between polls. Alibaba

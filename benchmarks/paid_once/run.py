@@ -23,8 +23,8 @@ from PIL import Image
 from report import Outcome, page, table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# The system tests have an Airflow whose processes can be killed.
-sys.path.insert(0, str(REPOSITORY / "tests" / "system"))
+# The tests have an Airflow whose processes can be killed.
+sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from airflow_processes import PRELOAD, Airflow, wait_for  # noqa: E402
 

@@ -16,7 +16,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 
 from airflow_processes import Airflow, wait_for
-from journeys import REFUSED_KEY, SLOW_S, Stage, running_emulator
+from dag_runs import SLOW_S, running_emulator
+from journeys import REFUSED_KEY, Stage
 
 from airflow_wan.emulator.testing import MediaServer
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from journeys import SLOW_S, TRIGGERERS, Journey, Stage
+from dag_runs import SLOW_S, TRIGGERERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from journeys import Journey, Stage
 
 
 @pytest.fixture

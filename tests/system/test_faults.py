@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from journeys import Emulator, Journey, Stage
+from dag_runs import Emulator
 
 from airflow_wan.emulator.testing import FAST, RunningEmulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from journeys import Journey, Stage
 
 READ_TIMEOUT_S = 5.0
 SETTINGS = replace(FAST, pending_s=0.5, running_s=1.0)

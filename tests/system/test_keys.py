@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from dag_runs import SLOW_S, TRIGGERERS
 from hostile_gateway import HostileGateway
-from journeys import SLOW_S, TRIGGERERS, Journey, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from journeys import Journey, Stage
 
 AWS_PASSWORD = "the-secret-of-aws-prod-0123456789"
 MOVED_KEY = "sk-of-another-reseller-0123456789"

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from journeys import Journey, Stage, running_emulator
+from dag_runs import running_emulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from journeys import Journey, Stage
 
 UNCERTAIN = "and never received an answer: the video may be in the making, and may be billed."
 NO_LIST = "has no list of tasks that an API key may search"

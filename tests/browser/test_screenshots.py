@@ -44,7 +44,6 @@ def test_a_picture_is_taken(stage: Stage, look: Callable[..., Page], name: str) 
     page = look(address, width=WIDTH_PX, height=height, stored={"theme": theme})
     frame = page.frame_locator("iframe")
     frame.locator("h1").wait_for()
-    page.wait_for_load_state("networkidle")
     page.frames[-1].wait_for_function(f"() => [...document.querySelectorAll('video')].every({LOADED})")
     taken = Image.open(io.BytesIO(page.screenshot()))
 

@@ -47,7 +47,7 @@ def test_a_picture_is_taken(stage: Stage, look: Callable[..., Page], name: str) 
 
     target = Path(FOLDER) / f"{name}.png"
     target.parent.mkdir(parents=True, exist_ok=True)
-    few = taken.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few = taken.convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     few.save(target, optimize=True)
 
     assert target.stat().st_size < MAX_BYTES

@@ -100,7 +100,9 @@ def add_rows(rows: list[tuple[Any, ...]]) -> None:
             session.add(DagBundleModel(name="tests"))
             session.flush()
         for dag_id in {row[0] for row in rows} - set(session.scalars(select(DagModel.dag_id))):
-            session.add(DagModel(dag_id=dag_id, bundle_name="tests", fileloc="/dags/x.py", timetable_type="x"))
+            model = DagModel(dag_id=dag_id, bundle_name="tests", fileloc="/dags/x.py")
+            model.timetable_type = "x"  # a column since Airflow 3.2
+            session.add(model)
         session.flush()
         wanted = dict.fromkeys((row[0], row[1]) for row in rows)
         known = {

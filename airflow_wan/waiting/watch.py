@@ -270,7 +270,7 @@ def _place_note(place: PlaceInQueue, model: str | None, now: float) -> str:
 
 def _failed(task: WanTask) -> VideoTaskFailed:
     return VideoTaskFailed(
-        f"The Wan task ended {task.status}: {task.message or 'the gateway gave no reason'}.",
+        f"The Wan task ended {task.status}: {(task.message or 'the gateway gave no reason').rstrip('.')}.",
         retry_can_help=not blames_the_request(task.code),
         code=task.code,
         request_id=task.request_id,

@@ -22,7 +22,11 @@ HOSTILE = (
     "<script>document.title = 'taken over'</script><img src=x onerror=alert(1)> **bold** [link](javascript:alert(1)) "
     "{{ '{{' }} 7 * 7 }} \u202edlrow olleh\u202c שלום עולם &amp; "
 )
-LONG = HOSTILE + "dust glitters in the beam; " * 180
+LONG = (
+    "A lighthouse at dusk: its beam turns slowly over a quiet sea and touches the cliffs of an island. "
+    + HOSTILE
+    + "dust glitters in the beam; " * 180
+)
 
 
 @dataclass(frozen=True)

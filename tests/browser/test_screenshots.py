@@ -20,6 +20,8 @@ FOLDER = os.environ.get("SCREENSHOTS", "")
 WIDTH_PX = 1280
 MAX_BYTES = 200_000
 COLOURS = 256
+# A player has its first frame, or is not asked for one yet.
+LOADED = "(one) => one.readyState >= 2 || one.preload === 'none'"
 
 pytestmark = pytest.mark.skipif(not FOLDER, reason="SCREENSHOTS names no folder")
 
@@ -43,11 +45,13 @@ def test_a_picture_is_taken(stage: Stage, look: Callable[..., Page], name: str) 
     frame = page.frame_locator("iframe")
     frame.locator("h1").wait_for()
     page.wait_for_load_state("networkidle")
+    page.frames[-1].wait_for_function(f"() => [...document.querySelectorAll('video')].every({LOADED})")
     taken = Image.open(io.BytesIO(page.screenshot()))
 
     target = Path(FOLDER) / f"{name}.png"
     target.parent.mkdir(parents=True, exist_ok=True)
-    few = taken.convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    palette = taken.convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
+    few = taken.convert("RGB").quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
     few.save(target, optimize=True)
 
     assert target.stat().st_size < MAX_BYTES

@@ -44,14 +44,17 @@ def test_a_picture_is_taken(stage: Stage, look: Callable[..., Page], name: str) 
     page = look(address, width=WIDTH_PX, height=height, stored={"theme": theme})
     frame = page.frame_locator("iframe")
     frame.locator("h1").wait_for()
-    page.wait_for_load_state("networkidle")
     page.frames[-1].wait_for_function(f"() => [...document.querySelectorAll('video')].every({LOADED})")
     taken = Image.open(io.BytesIO(page.screenshot()))
 
     target = Path(FOLDER) / f"{name}.png"
     target.parent.mkdir(parents=True, exist_ok=True)
-    palette = taken.convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
-    few = taken.convert("RGB").quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
-    few.save(target, optimize=True)
+    picture = taken.convert("RGB")
+    palette = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
+    # Dithering hides the steps of few colours, but the picture of a dark page gets too large by it.
+    for dither in (Image.Dither.FLOYDSTEINBERG, Image.Dither.NONE):
+        picture.quantize(palette=palette, dither=dither).save(target, optimize=True)
+        if target.stat().st_size < MAX_BYTES:
+            break
 
     assert target.stat().st_size < MAX_BYTES

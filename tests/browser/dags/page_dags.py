@@ -85,7 +85,7 @@ with DAG("rejected_clip", schedule=None, params=PARAMS):
         first_frame="{{ params.media }}/products/mug.png",
         output_path="{{ params.videos }}/rejected.mp4",
         pre_execute=order_another_length,
-        **SHORT | {"retries": 0},
+        **SHORT,
     )
 
 with DAG("slow_clip", schedule=None, params=PARAMS):

@@ -91,7 +91,6 @@ def add_rows(rows: list[tuple[Any, ...]]) -> None:
     from airflow.models.dagbundle import DagBundleModel
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
-    from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
@@ -100,7 +99,9 @@ def add_rows(rows: list[tuple[Any, ...]]) -> None:
             session.add(DagBundleModel(name="tests"))
             session.flush()
         for dag_id in {row[0] for row in rows} - set(session.scalars(select(DagModel.dag_id))):
-            session.add(DagModel(dag_id=dag_id, bundle_name="tests", fileloc="/dags/x.py", timetable_type="x"))
+            model = DagModel(dag_id=dag_id, bundle_name="tests", fileloc="/dags/x.py")
+            model.timetable_type = "x"  # a column since Airflow 3.2
+            session.add(model)
         session.flush()
         wanted = dict.fromkeys((row[0], row[1]) for row in rows)
         known = {
@@ -144,22 +145,32 @@ def add_rows(rows: list[tuple[Any, ...]]) -> None:
                 for dag_id, run_id, task_id, map_index, state, label, _, _ in rows
             ],
         )
-        left = [
-            {
-                "dag_run_id": known[dag_id, run_id],
-                "dag_id": dag_id,
-                "run_id": run_id,
-                "task_id": task_id,
-                "map_index": map_index,
-                "key": key,
-                "value": value,
-                "timestamp": at,
-            }
-            for dag_id, run_id, task_id, map_index, _, _, at, xcoms in rows
-            for key, value in xcoms.items()
-        ]
-        if left:
-            session.execute(XComModel.__table__.insert(), left)
+        _add_xcoms(session, rows, known)
+
+
+def _add_xcoms(session: Any, rows: list[tuple[Any, ...]], runs: dict[tuple[str, str], int]) -> None:
+    from airflow.models import xcom
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import select
+
+    left = [
+        (
+            {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index},
+            {"key": key, "value": value, "timestamp": at},
+        )
+        for dag_id, run_id, task_id, map_index, _, _, at, xcoms in rows
+        for key, value in xcoms.items()
+    ]
+    if not left:
+        return
+    if hasattr(xcom, "XComModelV2"):  # Airflow 3.4 keeps them by the try of the task instance
+        names = (TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index)
+        ids = {tuple(names): its_id for its_id, *names in session.execute(select(TaskInstance.id, *names))}
+        values = [{"task_instance_id": ids[tuple(names.values())], **fields} for names, fields in left]
+        session.execute(xcom.XComModelV2.__table__.insert(), values)
+    else:
+        values = [{"dag_run_id": runs[names["dag_id"], names["run_id"]], **names, **fields} for names, fields in left]
+        session.execute(xcom.XComModel.__table__.insert(), values)
 
 
 def video_of(path: object, content: bytes = MP4, **facts: Any) -> dict[str, Any]:
@@ -255,12 +266,13 @@ def serving() -> Iterator[TestClient]:
 
 def forget_rows() -> None:
     """Empty the database of DAGs and their runs."""
+    from airflow.models import xcom
     from airflow.models.dag import DagModel
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
-    from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
 
+    xcoms = [getattr(xcom, name) for name in ("XComModelV1", "XComModelV2") if hasattr(xcom, name)] or [xcom.XComModel]
     with create_session() as session:
-        for model in (XComModel, TaskInstance, DagRun, DagModel):
+        for model in (*xcoms, TaskInstance, DagRun, DagModel):
             session.execute(model.__table__.delete())

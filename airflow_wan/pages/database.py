@@ -304,7 +304,8 @@ def _rows(session: Session, instances: Sequence[Instance], *, is_outer: bool = F
     )
     for some in _batches(instances):
         keys = [(one.dag_id, one.run_id, one.task_id, one.map_index) for one in some]
-        answer = session.execute(query.where(tuple_(*names).in_(keys)))
+        # Airflow 3.4 keeps a row for each try: the last one counts.
+        answer = session.execute(query.where(tuple_(*names).in_(keys)).order_by(TaskInstance.try_number))
         found = {tuple(row[: len(names)]): _row(*row) for row in answer}  # the database has an order of its own
         yield from (found[key] for key in keys if key in found)
 

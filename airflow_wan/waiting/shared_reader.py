@@ -310,6 +310,8 @@ class SharedReader:
                 self._put_off(wait, now + SWEEP_EVERY_S)
             elif wait.is_doubtful and self._doubtful_reads >= MOST_DOUBTFUL_READS and now < wait.deadline:
                 self._put_off(wait, now + RESTART_S)
+            elif now >= wait.deadline and self._reads.ready_at() > tick + RESTART_S:
+                self._decide(wait, wait.watch.see_no_answer(now), now)  # the gateway asks for too long a pause
             elif self._reads.ready_at() > tick:
                 pause_s = self._reads.ready_at() - tick
                 break

@@ -375,7 +375,7 @@ def test_a_row_tells_the_state_of_its_task_and_when_it_ran(name: str) -> None:
 def test_a_row_tells_the_tasks_state_and_times_in_whatever_form(started: dict[str, Any], ended: dict[str, Any]) -> None:
     row = {"task_id": "a", "gmt_create": 1_775_113_902_100, "status": "SUCCEEDED", **started, **ended}
 
-    tasks, _ = read_list(answer({"data": [row]}))
+    tasks = read_list(answer({"data": [row]})).rows
 
     assert [(task.status, task.started_at, task.ended_at) for task in tasks] == [
         (TaskStatus.SUCCEEDED, pytest.approx(1_775_113_902.15), pytest.approx(1_775_113_981.3))
@@ -388,16 +388,21 @@ def test_a_row_tells_the_tasks_state_and_times_in_whatever_form(started: dict[st
 def test_a_time_of_a_row_that_is_none_is_not_read(rubbish: object) -> None:
     row = {"task_id": "a", "gmt_create": 1_775_113_902_100, "start_time": rubbish, "end_time": rubbish}
 
-    assert read_list(answer({"data": [row]}))[0] == [ListedTask("a", 1_775_113_902.1)]
+    assert read_list(answer({"data": [row]})).rows == [ListedTask("a", 1_775_113_902.1)]
 
 
 @pytest.mark.parametrize(
-    ("word", "status"), [("DREAMING", TaskStatus.UNRECOGNISED), (None, None), (7, TaskStatus.UNRECOGNISED)]
+    ("word", "status", "status_word"),
+    [("DREAMING", TaskStatus.UNRECOGNISED, "DREAMING"), (None, None, ""), (7, None, "")],
 )
-def test_a_row_with_a_state_that_nobody_knows_is_kept(word: object, status: TaskStatus | None) -> None:
+def test_a_row_with_a_state_that_nobody_knows_is_kept(
+    word: object, status: TaskStatus | None, status_word: str
+) -> None:
     row = {"task_id": "a", "gmt_create": 1_775_113_902_100, "status": word}
 
-    assert read_list(answer({"data": [row]}))[0] == [ListedTask("a", 1_775_113_902.1, status=status)]
+    assert read_list(answer({"data": [row]})).rows == [
+        ListedTask("a", 1_775_113_902.1, status=status, status_word=status_word)
+    ]
 
 
 def test_a_row_without_an_id_or_a_time_is_ignored() -> None:

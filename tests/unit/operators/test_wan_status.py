@@ -160,6 +160,7 @@ def test_a_sensor_that_gives_up_says_that_it_may_be_billed(
         output_path=str(tmp_path / "rain.mp4"),
         deferrable=mode == "deferrable",
         timeout=0.05,
+        queue_timeout=0.05,
         poke_interval=0.01,
         soft_fail=soft_fail,
     )

@@ -5,6 +5,7 @@ Afterwards the workers come back, with a folder that they share.
 
 from __future__ import annotations
 
+import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -124,8 +125,8 @@ def share_a_folder(stage: Stage) -> None:
     shared.mkdir()
     for name in WORKERS:
         own = stage.cluster.folder_of(name) / "airflow" / "wan_videos"
-        if own.exists():
-            own.rmdir()  # a task that was refused has left it empty
+        assert not [path for path in own.rglob("*") if path.is_file()], "a task that was refused leaves no file"
+        shutil.rmtree(own, ignore_errors=True)
         own.symlink_to(shared)
         stage.cluster.component(name).environment["AIRFLOW__WAN__LOCAL_PATHS_ARE_SHARED"] = "True"
 

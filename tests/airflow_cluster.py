@@ -7,6 +7,7 @@ folder and working folder. They share the DAG files, the folder of logs, and 127
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from contextlib import suppress
@@ -115,7 +116,11 @@ class Cluster(Airflow):
         folder = self.folder_of(title)
         for name in ("airflow", "tmp"):
             (folder / name).mkdir(parents=True)
+        (folder / "machine.py").write_text(f"def name():\n    return {title!r}\n")
         return {
+            # Airflow tells the machines apart by this name, as by their host names elsewhere.
+            "AIRFLOW__CORE__HOSTNAME_CALLABLE": "machine.name",
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))),
             "AIRFLOW_HOME": str(folder / "airflow"),
             "TMPDIR": str(folder / "tmp"),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),

@@ -213,8 +213,10 @@ class Stage:
         logs = [(self.cluster.console / f"{name}.log").read_text() for name in WORKERS]
         return [float(seconds) for log in logs for seconds in _LEG.findall(log)]
 
-    def triggers_by_triggerer(self) -> list[int]:
-        """Return how many triggers each triggerer has taken."""
+    def busiest_triggerer(self) -> str:
+        """Return the name of the triggerer that has taken the most waits."""
         with psycopg2.connect(self.cluster.database.get_uri()) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM trigger WHERE triggerer_id IS NOT NULL GROUP BY triggerer_id")
-            return [count for (count,) in cursor.fetchall()]
+            cursor.execute(
+                "SELECT hostname FROM trigger JOIN job ON job.id = triggerer_id GROUP BY hostname ORDER BY -count(*)"
+            )
+            return str(cursor.fetchone()[0])

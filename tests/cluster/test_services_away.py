@@ -86,7 +86,7 @@ def test_videos_survive_an_outage_of_the_store_and_of_the_gateway(
     store = running.enter_context(Relay(stage.cluster.store_url))
     stage.cluster.connect_store("store_by_relay", store.url)
     holding = gateway(running, FAST)
-    holding.add_fault("download", "hold", at_bytes=20_000, times=None)
+    holding.add_fault("download", "hold", at_bytes=1_000, times=None)
     publishing = stage.start("publishing", ["red"], on=holding, store="store_by_relay")
     wait_for("a download under way", lambda: holds(holding), LONGEST_S)
 

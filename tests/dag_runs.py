@@ -58,8 +58,12 @@ class Emulator:
     def task(self, gateway: str, key: str, wan_task_id: str) -> dict[str, Any]:
         """Return the gateway's answer about a task."""
         path = f"/v1/tasks/{wan_task_id}" if gateway == "apiyi" else f"/api/v1/tasks/{wan_task_id}"
-        answer = self.http.get(path, headers={"Authorization": f"Bearer {key}"})
-        return dict(answer.raise_for_status().json())
+
+        def ask() -> httpx.Response | None:
+            answer = self.http.get(path, headers={"Authorization": f"Bearer {key}"})
+            return None if answer.status_code == httpx.codes.TOO_MANY_REQUESTS else answer
+
+        return dict(wait_for("a read within the account's limits", ask, 60).raise_for_status().json())
 
     def video(self, gateway: str, key: str, wan_task_id: str) -> bytes:
         """Download the finished video of a task."""

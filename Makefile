@@ -58,7 +58,7 @@ clients: $(READY) ## Install the foreign clients that `make test` proves the emu
 		|| echo "NOT INSTALLED: the npm clients; they want npm and its registry"
 
 test: $(READY) ## Run all tests but those of the targets below (CI=true: more random examples)
-	$(BIN)/pytest tests/unit tests/storage tests/dags tests/contract
+	$(BIN)/pytest --quiet -n 2 tests/unit tests/storage tests/dags tests/contract
 
 # Coverage doubles the CPU time of a whole DAG run, so the runs that reach no other lines are not measured.
 MEASURED := tests/unit tests/storage tests/dags/test_sensor.py tests/dags/test_retries.py tests/contract/test_observability.py

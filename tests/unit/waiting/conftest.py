@@ -88,6 +88,12 @@ class LoopGateway:
             self.writers.discard(writer)
             writer.close()
 
+    def has_closed(self) -> bool:
+        """End all connections; return whether there are none left."""
+        for writer in [*self.writers]:
+            writer.transport.abort()
+        return not self.open
+
     async def _answer(self, head: str) -> Answer:
         target = head.split(" ", 2)[1]
         self.keys |= {line.partition(" ")[2] for line in head.split("\r\n") if line.lower().startswith("authorization")}
@@ -133,9 +139,7 @@ async def loop_gateway() -> AsyncIterator[LoopGateway]:
     finally:
         server.close()
         gateway.held = set()
-        for writer in gateway.writers:
-            writer.close()
-        await until(lambda: not gateway.open)
+        await until(gateway.has_closed)  # also what was accepted a moment ago
 
 
 def watch(name: str, **fields: Any) -> VideoWatch:

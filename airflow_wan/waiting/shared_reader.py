@@ -313,7 +313,8 @@ class SharedReader:
             elif now >= wait.deadline and self._reads.ready_at() > tick + RESTART_S:
                 self._decide(wait, wait.watch.see_no_answer(now), now)  # the gateway asks for too long a pause
             elif self._reads.ready_at() > tick:
-                pause_s = self._reads.ready_at() - tick
+                deadline = self._first_deadline()
+                pause_s = min(self._reads.ready_at() - tick, deadline - now if deadline > now else LONGEST_PAUSE_S)
                 break
             else:
                 self._reads.take(tick)
@@ -321,14 +322,18 @@ class SharedReader:
                 wait.reading = self._start(self._read(client, wait))
         else:
             pause_s = 0.0
-        if self._sweep_wanted and not self._sweeping and self._list.serves(len(self._waits), now):
-            sweep_s = self._sweep_began + SWEEP_EVERY_S - now
-            if sweep_s <= 0:
-                self._sweep_wanted, self._sweeping, self._sweep_began = False, True, now
-                self._start(self._sweep(client))
-            else:
-                pause_s = min(pause_s, sweep_s)
-        return min(max(pause_s, 0.0), LONGEST_PAUSE_S)
+        return min(max(pause_s, 0.0), self._sweep_if_due(client, now))
+
+    def _sweep_if_due(self, client: AsyncWanClient, now: float) -> float:
+        """Read the list if that is wanted and due; return the seconds until it may be, or `LONGEST_PAUSE_S`."""
+        if not self._sweep_wanted or self._sweeping or not self._list.serves(len(self._waits), now):
+            return LONGEST_PAUSE_S
+        sweep_s = self._sweep_began + SWEEP_EVERY_S - now
+        if sweep_s > 0:
+            return sweep_s
+        self._sweep_wanted, self._sweeping, self._sweep_began = False, True, now
+        self._start(self._sweep(client))
+        return LONGEST_PAUSE_S
 
     def _next(self, now: float) -> tuple[Wait | None, float]:
         """Return the wait that is to be read now, or when there may be one."""
@@ -336,11 +341,7 @@ class SharedReader:
             self._first.popleft()
         if self._first:
             return self._first[0], now
-        while self._deadlines and not self._is_deadline(self._deadlines[0]):
-            at, _, wait = heappop(self._deadlines)
-            if at == wait.deadline:
-                wait.deadline = float("nan")  # it is being read, and noted again then
-        deadline = self._deadlines[0][0] if self._deadlines else float("inf")
+        deadline = self._first_deadline()
         if deadline <= now:
             return self._deadlines[0][2], now
         offered = self._schedule.next_read(now)
@@ -357,6 +358,14 @@ class SharedReader:
         if wait.deadline != wait.watch.gives_up_at:
             wait.deadline = wait.watch.gives_up_at
             heappush(self._deadlines, (wait.deadline, next(self._numbers), wait))
+
+    def _first_deadline(self) -> float:
+        """Return when the first wait that is not being read is to be given up; infinity if there is none."""
+        while self._deadlines and not self._is_deadline(self._deadlines[0]):
+            at, _, wait = heappop(self._deadlines)
+            if at == wait.deadline:
+                wait.deadline = float("nan")  # it is being read, and noted again then
+        return self._deadlines[0][0] if self._deadlines else float("inf")
 
     def _is_deadline(self, entry: tuple[float, int, Wait]) -> bool:
         return entry[0] == entry[2].deadline and self._may_be_read(entry[2])

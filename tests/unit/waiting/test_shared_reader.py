@@ -176,6 +176,17 @@ class TestTheLimits:
             gateway.held = set()
             await is_gone(reader, gateway)
 
+    async def test_a_wait_ends_at_its_deadline_although_the_gateway_asks_for_a_longer_pause(self) -> None:
+        async with loop_gateway() as gateway:
+            (name,), reader = gateway.add(1), reader_of(gateway.account())
+            reader._reads.slow_down(time.monotonic(), 3600.0)
+
+            async with asyncio.timeout(shared_reader.LAST_READ_S / 2):
+                decision = await end_of(reader, name, deadline=time.time() + 0.3)
+
+            assert isinstance(decision.error, VideoWaitTimeout)
+            assert gateway.counts["task"] == 0
+
     async def test_at_the_deadline_the_task_itself_is_read_once_more(self) -> None:
         async with loop_gateway() as gateway:
             names, reader = gateway.add(20), reader_of(gateway.account())

@@ -50,6 +50,7 @@ def tries(runner: Any, path: Path, server: HostileServer, **arguments: Any) -> l
             output_path=str(path / "film.mp4"),
             poll_interval=0.02,
             timeout=0.08,
+            queue_timeout=0.08,
             **arguments,
         )
         with watching(server) as seen:

@@ -125,7 +125,7 @@ test-preview: ## Run them on Airflow's newest pre-release, and report a failure 
 $(CELLS:%=matrix-%): matrix-%: .venvs/%/.ready
 	@echo "Airflow $(word 1,$(subst -py, ,$*)), Python $(word 2,$(subst -py, ,$*))"
 	$(if $(filter $*,$(COVERED)),CI= $(MAKE) --no-print-directory coverage BIN=.venvs/$*/bin)
-	CI= .venvs/$*/bin/python -m pytest --quiet tests/unit tests/dags \
+	CI= .venvs/$*/bin/python -m pytest --quiet $(if $(filter $*,$(COVERED)),,tests/unit) tests/dags \
 		$(if $(filter $*,$(COVERED)),$(MEASURED:%=--ignore=%)) \
 		$(if $(filter $*,$(NEWEST)),,--ignore=tests/unit/api --ignore=tests/unit/net --ignore=tests/unit/media --ignore=tests/unit/emulator --ignore=tests/unit/test_redaction.py)
 

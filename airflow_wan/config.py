@@ -64,7 +64,7 @@ def poll_interval() -> float | None:
 
     :returns: None when it is not set, and the schedule decides.
     """
-    return _positive("poll_interval")
+    return _number("poll_interval")
 
 
 def limits(gateway: GatewayName) -> Limits:
@@ -78,25 +78,31 @@ def limits(gateway: GatewayName) -> Limits:
     default = DEFAULT_LIMITS[gateway]
     try:
         of_account = Limits(
-            reads_per_second=_positive("reads_per_second") or default.reads_per_second,
-            lists_per_second=_positive("lists_per_second") or default.lists_per_second,
+            reads_per_second=_number("reads_per_second") or default.reads_per_second,
+            lists_per_second=_number("lists_per_second") or default.lists_per_second,
         )
-        return of_account.shared(min(1.0, _positive("share_of_limits") or 1.0))
+        return of_account.shared(min(1.0, _number("share_of_limits") or 1.0))
     except AirflowConfigException as error:  # a wrong number must not end a wait for a video that is paid for
         log.warning("The limits of %s are the usual ones: %s", gateway, error)
         return default
 
 
-def _positive(option: str) -> float | None:
+def _number(option: str, *, zero_too: bool = False) -> float | None:
     """Return an option that is a number over 0; None when it is not set.
 
-    :raises AirflowConfigException: when it is no number.
+    :param zero_too: whether it may be 0.
+    :raises AirflowConfigException: when it is no such number.
     """
-    if not conf.get("wan", option, fallback=""):
+    # Airflow's own `getfloat` raises errors of a class that depends on its version.
+    if not (text := conf.get("wan", option, fallback="")):
         return None
-    value: float = conf.getfloat("wan", option)
-    if not 0 < value < math.inf:
-        raise AirflowConfigException(f"[wan] {option} must be a number over 0, got {value}.")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf or (value == 0 and not zero_too):
+        least = "from" if zero_too else "over"
+        raise AirflowConfigException(f"[wan] {option} must be a number {least} 0, got {text!r}.")
     return value
 
 
@@ -105,8 +111,12 @@ def creates_per_second() -> float:
 
     They are counted for each account and model; 0 stands for no limit.
     """
-    per_second: float = conf.getfloat("wan", "creates_per_second", fallback=DEFAULT_CREATES_PER_SECOND)
-    return per_second
+    try:
+        per_second = _number("creates_per_second", zero_too=True)
+    except AirflowConfigException as error:  # turns only save requests that would be refused
+        log.warning("Create requests are sent at the usual rate: %s", error)
+        per_second = None
+    return DEFAULT_CREATES_PER_SECOND if per_second is None else per_second
 
 
 def deferrable() -> bool:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from airflow.exceptions import AirflowConfigException
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_wan import config
+from airflow_wan.api.gateways import GatewayName
 from airflow_wan.operators.wan import WanTextToVideoOperator
 from airflow_wan.sensors.wan import WanVideoSensor
+from airflow_wan.waiting.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,3 +62,45 @@ def file_that_airflow_has_written() -> Iterator[None]:
     conf.read_string("[operators]\ndefault_deferrable = False\n")
     yield
     conf.remove_option("operators", "default_deferrable", remove_default=False)
+
+
+class TestNumbers:
+    @pytest.mark.parametrize("option", ["reads_per_second", "lists_per_second", "share_of_limits"])
+    @pytest.mark.parametrize("text", ["nan", "inf", "-1", "0", "many"])
+    def test_a_limit_that_is_none_ends_no_wait(
+        self, option: str, text: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setenv(f"AIRFLOW__WAN__{option.upper()}", text)
+
+        assert config.limits(GatewayName.DASHSCOPE) == DEFAULT_LIMITS[GatewayName.DASHSCOPE]
+        assert option in caplog.text
+
+    def test_the_limits_are_those_of_the_account_and_of_this_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__WAN__READS_PER_SECOND", "10")
+        monkeypatch.setenv("AIRFLOW__WAN__SHARE_OF_LIMITS", "0.5")
+
+        assert config.limits(GatewayName.DASHSCOPE) == Limits(reads_per_second=5.0, lists_per_second=2.0)
+
+    @pytest.mark.parametrize("text", ["nan", "inf", "-1", "many"])
+    def test_a_rate_of_creates_that_is_none_is_the_usual_one(
+        self, text: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__WAN__CREATES_PER_SECOND", text)
+
+        assert config.creates_per_second() == config.DEFAULT_CREATES_PER_SECOND
+        assert "creates_per_second" in caplog.text
+
+    @pytest.mark.parametrize(("text", "rate"), [("0", 0.0), ("0.5", 0.5), ("", config.DEFAULT_CREATES_PER_SECOND)])
+    def test_a_rate_of_creates(self, text: str, rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__WAN__CREATES_PER_SECOND", text)
+
+        assert config.creates_per_second() == rate
+
+    @pytest.mark.parametrize("text", ["nan", "inf", "-1", "0", "many"])
+    def test_an_interval_that_is_none_is_refused_where_the_task_is_defined(
+        self, text: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__WAN__POLL_INTERVAL", text)
+
+        with pytest.raises(AirflowConfigException, match="poll_interval must be a number over 0"):
+            WanVideoSensor(task_id="wait", wan_task_id="an-id")

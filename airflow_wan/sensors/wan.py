@@ -168,7 +168,7 @@ class WanVideoSensor(BaseSensorOperator):
 
     def _poke_until_done(self, context: Context) -> Any:
         # The watch tells when to give up, which depends on the gateway's queue; Airflow's own timeout knows no queue.
-        self.timeout = longest_wait_in_all_s(self)
+        own, self.timeout = self.timeout, longest_wait_in_all_s(self)
         try:
             return super().execute(context)
         except AirflowSkipException as skip:
@@ -179,6 +179,8 @@ class WanVideoSensor(BaseSensorOperator):
             if isinstance(error, WanError):
                 raise
             timeout = self._timeout(error)
+        finally:
+            self.timeout = own
         with errors_for_airflow(context, self.for_airflow):
             raise timeout
 

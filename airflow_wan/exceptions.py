@@ -128,6 +128,11 @@ class WanError(Exception):
         self.retry_after = retry_after
         super().__init__(self.message)
 
+    @property
+    def summary(self) -> str:
+        """What happened, with the gateway's code, and without what to do."""
+        return f"[{self.code}] {self.message}" if self.code else self.message
+
     def __str__(self) -> str:
         """Return one line with code, message, advice, and the ids that a gateway's support asks for."""
         facts = {
@@ -136,8 +141,7 @@ class WanError(Exception):
             "HTTP status": self.http_status,
         }
         known = ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
-        sentence = f"[{self.code}] {self.message}" if self.code else self.message
-        return " ".join(part for part in (sentence, self.advice, f"({known})" if known else "") if part)
+        return " ".join(part for part in (self.summary, self.advice, f"({known})" if known else "") if part)
 
 
 # --------------------------------------------------------------------------------------------------------------------

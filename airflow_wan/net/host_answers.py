@@ -11,6 +11,9 @@ from email.utils import parsedate_to_datetime
 LONGEST_RETRY_AFTER_S = 86_400.0
 """Longest time that a ``Retry-After`` header is read as, in seconds."""
 
+LONGEST_OBEYED_S = 600.0
+"""Longest ``Retry-After`` that is obeyed, in seconds: a longer one is more likely a mistake than a wish."""
+
 _MAX_RETRY_AFTER_CHARS = 100
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19})", re.ASCII)

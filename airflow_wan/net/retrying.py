@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tenacity
 
+from airflow_wan.net.host_answers import LONGEST_OBEYED_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-LONGEST_OBEYED_S = 600.0
-"""Longest Retry-After that `outlasting` obeys, in seconds: what is longer is more likely a mistake than a wish."""
 
 
 def retrying(

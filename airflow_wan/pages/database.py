@@ -40,6 +40,9 @@ DAYS = 30
 _KNOWN_WAITS = 60
 """Finished videos by which it is told how long another one may take."""
 
+_LEFT = (VideoState.WAITING, VideoState.SUBMITTED, VideoState.DONE, VideoState.FAILED)
+"""States that a task leaves word of."""
+
 _ENDED = ("success", "failed", "upstream_failed", "skipped", "removed")
 _MAX_INT = 2**31 - 1
 
@@ -69,13 +72,17 @@ class Row:
     @property
     def state(self) -> VideoState:
         """What the pages say of the video."""
-        if self.airflow_state == "skipped":
-            return VideoState.SKIPPED
-        if self.status is None:
-            return VideoState.UNKNOWN if self.video is None else VideoState.DONE
-        if self.status.state == "waiting" and self.airflow_state in _ENDED:
-            return VideoState.FAILED
-        return VideoState(self.status.state)
+        state = _state_of(self.status.state if self.status else None, self.airflow_state)
+        return VideoState.DONE if state is VideoState.UNKNOWN and self.video is not None else state
+
+
+def _state_of(left: str | None, airflow_state: str | None) -> VideoState:
+    """Return the state of a video by what its task has left, and by Airflow's word for the task's state."""
+    if airflow_state == "skipped":
+        return VideoState.SKIPPED
+    if left == VideoState.WAITING and airflow_state in _ENDED:
+        return VideoState.FAILED
+    return VideoState(left) if left in _LEFT else VideoState.UNKNOWN
 
 
 def find_row(session: Session, instance: Instance) -> Row | None:
@@ -109,14 +116,7 @@ def counts_of_run(session: Session, dag_id: str, run_id: str) -> Counter[VideoSt
     )
     counts: Counter[VideoState] = Counter()
     for left, airflow_state, count in session.execute(query):
-        if airflow_state == "skipped":
-            counts[VideoState.SKIPPED] += count
-        elif left == "waiting" and airflow_state in _ENDED:
-            counts[VideoState.FAILED] += count
-        elif left in ("waiting", "done", "failed"):
-            counts[VideoState(left)] += count
-        else:
-            counts[VideoState.UNKNOWN] += count
+        counts[_state_of(left, airflow_state)] += count
     return counts
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from airflow_wan.api.gateways import GatewayName
+from airflow_wan.net.host_answers import LONGEST_OBEYED_S
 
 LEAST_SHARE = 1 / 16
 """Part of its rate to which an account that is told to slow down falls at most."""
@@ -17,9 +18,6 @@ RECOVERY_S = 60.0
 
 LEAST_PAUSE_S = 1.0
 """Pause in seconds after a 429 without ``Retry-After``: the gateways count by the second."""
-
-LONGEST_PAUSE_S = 600.0
-"""Longest ``Retry-After`` that is obeyed, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ DEFAULT_LIMITS = {
 """The documented limits with a margin, by gateway."""
 
 
-class Pace:
+class CallRate:
     """When the next call of a kind may be made. At most two come at once, so that no second has more than rate + 1.
 
     :param per_second: calls a second.
@@ -87,7 +85,7 @@ class Pace:
         :param retry_after_s: the pause that the gateway asks for, in seconds, if it does.
         :returns: whether this is new, so that it is worth a line in the log.
         """
-        pause_s = LEAST_PAUSE_S if retry_after_s is None else min(max(retry_after_s, LEAST_PAUSE_S), LONGEST_PAUSE_S)
+        pause_s = LEAST_PAUSE_S if retry_after_s is None else min(max(retry_after_s, LEAST_PAUSE_S), LONGEST_OBEYED_S)
         self._paused_until = max(self._paused_until, now + pause_s)
         if now < self._slowed_at + LEAST_PAUSE_S:
             return False

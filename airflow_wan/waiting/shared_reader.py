@@ -30,10 +30,11 @@ from typing import TYPE_CHECKING, Protocol, cast
 from airflow_wan.api.tasks import TaskStatus
 from airflow_wan.exceptions import GatewayUnavailable, RateLimited, WanConnectionError, WanError
 from airflow_wan.redaction import redact
-from airflow_wan.waiting.limits import Pace
+from airflow_wan.waiting.limits import CallRate
 from airflow_wan.waiting.listing import ENDED, SWEEP_EVERY_S, TaskList
 from airflow_wan.waiting.per_loop import of_running_loop
 from airflow_wan.waiting.schedule import READ_COST_S, ReadSchedule
+from airflow_wan.waiting.shared_wait import RANKS, SharedWait
 from airflow_wan.waiting.watch import Decision, Verdict
 
 if TYPE_CHECKING:
@@ -65,9 +66,6 @@ AUDIT_EVERY_S = 20.0
 LONGEST_PAGE_S = 20.0
 """Seconds that the gateway has for a page of its list."""
 
-LAST_READ_S = 60.0
-"""Seconds after its deadline in which a wait is read for the last time. Then it ends without."""
-
 RESTART_S = 5.0
 """Seconds after which the reader begins again after an error of its own."""
 
@@ -76,9 +74,6 @@ LONGEST_PAUSE_S = 60.0
 
 _STARTS_IN_A_ROW = 50
 """Waits that are looked at before the event loop gets to do something else."""
-
-_RANKS = {TaskStatus.QUEUED: 0, TaskStatus.RUNNING: 1, **dict.fromkeys(ENDED, 2)}
-"""The order in which a task has its states."""
 
 
 class Observer(Protocol):
@@ -89,81 +84,6 @@ class Observer(Protocol):
 
     def count_waiting(self, gateway: str, waits: int) -> None:
         """Tell how many waits there are."""
-
-
-class Wait:
-    """One wait for a Wan task; made by `SharedReader.joined`.
-
-    :ivar watch: what decides on what is read.
-    :ivar created: when the task was created, as far as is known, as a Unix time in seconds.
-    :ivar deadline: when it is to be given up, as the reader has noted it.
-    :ivar joined: when the wait joined.
-    :ivar row_at: when the list last showed the task, None if it does not.
-    :ivar held_until: when the task may be read again, after a read that failed.
-    :ivar rank: the latest state that was seen, as in `_RANKS`.
-    :ivar is_doubtful: whether the gateway had no answer for the task the last time.
-    :ivar must_read: whether the task itself is to be read, whatever the list shows.
-    :ivar throttled: how many reads in a row were answered 429.
-    :ivar reading: the read that is under way.
-    :ivar is_over: whether the wait has its last decision.
-    """
-
-    __slots__ = (
-        "_changed",
-        "_news",
-        "created",
-        "deadline",
-        "held_until",
-        "is_doubtful",
-        "is_over",
-        "joined",
-        "must_read",
-        "rank",
-        "reading",
-        "row_at",
-        "throttled",
-        "watch",
-    )
-
-    def __init__(self, watch: VideoWatch, now: float) -> None:
-        self.watch = watch
-        self.created = watch.started
-        self.joined = now
-        self.row_at: float | None = None
-        self.held_until = now
-        self.deadline = float("nan")
-        self.rank = 0
-        self.is_doubtful = False
-        self.must_read = False
-        self.throttled = 0
-        self.reading: asyncio.Task[None] | None = None
-        self.is_over = False
-        self._news: list[Decision] = []
-        self._changed: asyncio.Future[None] | None = None
-
-    async def decision(self) -> Decision:
-        """Return the next decision that says something: one that has notes, or ends the wait."""
-        while not self._news:
-            self._changed = asyncio.get_running_loop().create_future()
-            left_s = max(self.watch.gives_up_at, self.joined) + LAST_READ_S - time.time()
-            try:
-                # Not `wait_for`, which would make a task of it.
-                async with asyncio.timeout(left_s):
-                    await self._changed
-            except TimeoutError:
-                self.tell(self.watch.see_no_answer(time.time()))
-            finally:
-                self._changed = None
-        return self._news.pop(0)
-
-    def tell(self, decision: Decision) -> None:
-        """Hand a decision to whoever waits."""
-        self.is_over = decision.verdict is not Verdict.WAIT
-        if not decision.notes and decision.verdict is Verdict.WAIT:
-            return
-        self._news.append(decision)
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
 
 
 class SharedReader:
@@ -177,14 +97,14 @@ class SharedReader:
     def __init__(self, account: Account, limits: Limits, observer: Observer | None = None) -> None:
         self._account = account
         self._observer = observer
-        self._reads = Pace(limits.reads_per_second)
-        self._lists = Pace(limits.lists_per_second)
+        self._reads = CallRate(limits.reads_per_second)
+        self._lists = CallRate(limits.lists_per_second)
         self._list = TaskList(offered=account.gateway.can_list)
         self._schedule = ReadSchedule()
-        self._waits: set[Wait] = set()
-        self._by_task: dict[str, list[Wait]] = {}
-        self._first: deque[Wait] = deque()
-        self._deadlines: list[tuple[float, int, Wait]] = []
+        self._waits: set[SharedWait] = set()
+        self._by_task: dict[str, list[SharedWait]] = {}
+        self._first: deque[SharedWait] = deque()
+        self._deadlines: list[tuple[float, int, SharedWait]] = []
         self._numbers = count()
         self._under_way: set[asyncio.Task[None]] = set()
         self._doubtful_reads = 0
@@ -207,20 +127,20 @@ class SharedReader:
     # Joining and leaving
 
     @contextmanager
-    def joined(self, watch: VideoWatch, *, at_once: bool = False) -> Iterator[Wait]:
+    def joined(self, watch: VideoWatch, *, at_once: bool = False) -> Iterator[SharedWait]:
         """Wait together with the others for as long as the context lasts.
 
         :param watch: the wait so far.
         :param at_once: whether to read it as soon as possible, and not when the schedule says.
         """
-        wait = Wait(watch, time.time())
+        wait = SharedWait(watch, time.time())
         self._join(wait, at_once=at_once)
         try:
             yield wait
         finally:
             self._leave(wait)
 
-    def _join(self, wait: Wait, *, at_once: bool) -> None:
+    def _join(self, wait: SharedWait, *, at_once: bool) -> None:
         watch = wait.watch
         self._waits.add(wait)
         self._by_task.setdefault(watch.wan_task_id, []).append(wait)
@@ -234,7 +154,7 @@ class SharedReader:
             self._running = asyncio.get_running_loop().create_task(self._run(), context=Context())
         self._look_again()
 
-    def _leave(self, wait: Wait) -> None:
+    def _leave(self, wait: SharedWait) -> None:
         self._waits.remove(wait)
         same = self._by_task[wait.watch.wan_task_id]
         same.remove(wait)
@@ -335,7 +255,7 @@ class SharedReader:
         self._start(self._sweep(client))
         return LONGEST_PAUSE_S
 
-    def _next(self, now: float) -> tuple[Wait | None, float]:
+    def _next(self, now: float) -> tuple[SharedWait | None, float]:
         """Return the wait that is to be read now, or when there may be one."""
         while self._first and not self._may_be_read(self._first[0]):
             self._first.popleft()
@@ -347,13 +267,13 @@ class SharedReader:
         offered = self._schedule.next_read(now)
         if offered is None:
             return None, deadline
-        wait, due = cast("Wait", offered[0]), offered[1]
+        wait, due = cast("SharedWait", offered[0]), offered[1]
         return (wait, due) if due <= now else (None, min(due, deadline))
 
-    def _may_be_read(self, wait: Wait) -> bool:
+    def _may_be_read(self, wait: SharedWait) -> bool:
         return wait in self._waits and wait.reading is None and not wait.is_over
 
-    def _note_deadline(self, wait: Wait) -> None:
+    def _note_deadline(self, wait: SharedWait) -> None:
         """Have a wait read when it is to be given up, by what is known of it now."""
         if wait.deadline != wait.watch.gives_up_at:
             wait.deadline = wait.watch.gives_up_at
@@ -367,10 +287,10 @@ class SharedReader:
                 wait.deadline = float("nan")  # it is being read, and noted again then
         return self._deadlines[0][0] if self._deadlines else float("inf")
 
-    def _is_deadline(self, entry: tuple[float, int, Wait]) -> bool:
+    def _is_deadline(self, entry: tuple[float, int, SharedWait]) -> bool:
         return entry[0] == entry[2].deadline and self._may_be_read(entry[2])
 
-    def _put_off(self, wait: Wait, until: float) -> None:
+    def _put_off(self, wait: SharedWait, until: float) -> None:
         self._schedule.hold(wait, until)
         if self._first and self._first[0] is wait:
             self._first.popleft()
@@ -390,7 +310,7 @@ class SharedReader:
     # ------------------------------------------------------------------------------------------------------------
     # Reading one task
 
-    async def _read(self, client: AsyncWanClient, wait: Wait) -> None:
+    async def _read(self, client: AsyncWanClient, wait: SharedWait) -> None:
         outcome: WanTask | WanError
         was_doubtful = wait.is_doubtful
         self._doubtful_reads += was_doubtful
@@ -412,7 +332,7 @@ class SharedReader:
         else:
             self._take_in(wait, outcome, time.time())
 
-    def _take_in(self, wait: Wait, task: WanTask, now: float) -> None:
+    def _take_in(self, wait: SharedWait, task: WanTask, now: float) -> None:
         self._count("task", throttled=False)
         wait.is_doubtful, wait.throttled = False, 0
         if task.submitted_at is not None:
@@ -421,7 +341,7 @@ class SharedReader:
         self._compare_with_list(wait, task, now)
         self._decide(wait, wait.watch.see_task(task, now, self._schedule.place_in_queue(wait)), now)
 
-    def _take_in_error(self, wait: Wait, error: WanError, now: float) -> None:
+    def _take_in_error(self, wait: SharedWait, error: WanError, now: float) -> None:
         throttled = isinstance(error, RateLimited)
         self._count("task", throttled=throttled)
         if throttled or error.retry_after is not None:
@@ -433,7 +353,7 @@ class SharedReader:
         # The first 429 is the matter of the whole account, which pauses.
         self._decide(wait, decision, now, hold_s=0.0 if wait.throttled == 1 else decision.delay)
 
-    def _decide(self, wait: Wait, decision: Decision, now: float, *, hold_s: float | None = None) -> None:
+    def _decide(self, wait: SharedWait, decision: Decision, now: float, *, hold_s: float | None = None) -> None:
         self._note_deadline(wait)
         if decision.verdict is not Verdict.WAIT:
             self._schedule.leave(wait)
@@ -442,14 +362,14 @@ class SharedReader:
             self._schedule.hold(wait, wait.held_until)
         wait.tell(decision)
 
-    def _slow_down(self, pace: Pace, error: WanError, calls: str) -> None:
+    def _slow_down(self, pace: CallRate, error: WanError, calls: str) -> None:
         now = time.monotonic()
         if pace.slow_down(now, error.retry_after):
             log.warning(
                 "%s at %s is asked less often for a while, for all waits: %s (%s)",
                 self._account.gateway.title,
                 self._account.base_url,
-                redact(str(error)),
+                redact(error.summary),
                 calls,
             )
 
@@ -460,7 +380,7 @@ class SharedReader:
     # ------------------------------------------------------------------------------------------------------------
     # Reading many tasks by the list
 
-    def _leave_to_list(self, wait: Wait, now: float) -> bool:
+    def _leave_to_list(self, wait: SharedWait, now: float) -> bool:
         """Return whether the list shows a wait often enough, or may do so soon, so that it needs no read of its own."""
         if wait.must_read or now >= wait.deadline or not self._list.serves(len(self._waits), now):
             return False
@@ -517,7 +437,7 @@ class SharedReader:
 
     def _take_in_row(self, row: ListedTask, now: float) -> None:
         self._say(self._list.see_row(row, now))
-        rank = _RANKS.get(row.status) if row.status else None
+        rank = RANKS.get(row.status) if row.status else None
         for wait in [*self._by_task.get(row.wan_task_id, ())]:
             if rank is None or rank < wait.rank or wait.is_over or wait.reading is not None or wait.must_read:
                 continue  # the row is late, or less than what a read tells
@@ -530,7 +450,7 @@ class SharedReader:
                 place = self._schedule.place_in_queue(wait)
                 self._decide(wait, wait.watch.see_task(row.as_task(), now, place), now)
 
-    def _take_in_end(self, wait: Wait, row: ListedTask, now: float) -> None:
+    def _take_in_end(self, wait: SharedWait, row: ListedTask, now: float) -> None:
         """End a wait, or have the task read first: for the reason of a failure, or to see whether the list is right."""
         succeeded = row.status is TaskStatus.SUCCEEDED
         proof = self._list.must_prove(row.wan_task_id) if succeeded else True
@@ -541,8 +461,8 @@ class SharedReader:
             wait.must_read = True
             self._first.append(wait)
 
-    def _compare_with_list(self, wait: Wait, task: WanTask, now: float) -> None:
-        rank = _RANKS.get(task.status)
+    def _compare_with_list(self, wait: SharedWait, task: WanTask, now: float) -> None:
+        rank = RANKS.get(task.status)
         if rank is None:
             return
         ended = task.status in ENDED
@@ -583,7 +503,7 @@ def shared_reader(account: Account, limits: Limits, observer: Observer | None = 
     return readers[identity]
 
 
-async def _turn(pace: Pace) -> None:
+async def _turn(pace: CallRate) -> None:
     """Return when a call may be made, and count it."""
     while (pause_s := pace.ready_at() - time.monotonic()) > 0:  # noqa: ASYNC110 - it may become longer meanwhile
         await asyncio.sleep(pause_s)

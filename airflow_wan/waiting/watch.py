@@ -21,6 +21,7 @@ from airflow_wan.exceptions import (
     WanConnectionError,
     WanError,
 )
+from airflow_wan.net.host_answers import LONGEST_OBEYED_S
 from airflow_wan.waiting.durations import VideoKind
 from airflow_wan.waiting.patience import Patience
 
@@ -37,9 +38,6 @@ DEFAULT_TIMEOUT_S = 3 * 3600.0 + 15 * 60
 
 LONGEST_BACKOFF_S = 120.0
 """Seconds to which the interval between two polls grows while polls fail and the gateway sends no Retry-After."""
-
-LONGEST_RETRY_AFTER_S = 600.0
-"""Longest Retry-After that is obeyed, in seconds."""
 
 LONGEST_REFUSED_S = 600.0
 """Seconds to which the interval between two polls grows while the gateway refuses to tell: it refuses the key, or does
@@ -180,9 +178,11 @@ class VideoWatch:
             return self._refused(error, now, ())
         self._told()
         self._failed_polls += 1
-        notes = (f"polling failed, trying again until the deadline: {error}",) if self._failed_polls == 1 else ()
+        notes = (
+            (f"polling failed, trying again until the deadline: {error.summary}",) if self._failed_polls == 1 else ()
+        )
         if error.retry_after is not None:
-            return self._wait(max(self._interval_s, min(error.retry_after, LONGEST_RETRY_AFTER_S)), now, notes)
+            return self._wait(max(self._interval_s, min(error.retry_after, LONGEST_OBEYED_S)), now, notes)
         return self._wait(self._backoff_s(self._failed_polls, LONGEST_BACKOFF_S), now, notes)
 
     @property

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+from plain_client import submit_plainly
 
 from airflow_wan.emulator.testing import AT_ONCE
 from airflow_wan.exceptions import VideoWaitTimeout
@@ -69,17 +69,7 @@ def wan_task_id(queueing: SimpleNamespace, media: MediaServer) -> str:
 
 
 def submit_elsewhere(gateway: SimpleNamespace, media: MediaServer) -> str:
-    prefix = "/wan" if gateway.name == "apiyi" else ""
-    answer = httpx.post(
-        f"{gateway.emulator.base_url}{prefix}/api/v1/services/aigc/video-generation/video-synthesis",
-        headers={"Authorization": "Bearer sk-unit-tests-0123456789", "X-DashScope-Async": "enable"},
-        json={
-            "model": "wan2.7-i2v",
-            "input": {"prompt": "x", "media": [{"type": "first_frame", "url": media.url("frame.png")}]},
-            "parameters": {"resolution": "720P", "duration": 2},
-        },
-    )
-    return str(answer.json()["output"]["task_id"])
+    return submit_plainly(gateway.emulator.base_url, gateway.name, media.url("frame.png"))
 
 
 def sensor(wan_task_id: str, tmp_path: Path, **arguments: Any) -> WanVideoSensor:

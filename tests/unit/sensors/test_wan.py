@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import (
@@ -12,6 +11,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
     AirflowSkipException,
 )
+from plain_client import submit_plainly
 
 from airflow_wan.exceptions import DestinationError, VideoWaitTimeout, WanConnectionError
 from airflow_wan.hooks.wan import WanHook
@@ -30,17 +30,7 @@ def wan_task(gateway: Any, media: MediaServer) -> Callable[..., str]:
     """Submits a video with a plain HTTP client."""
 
     def submit(first_frame: str = "frame.png") -> str:
-        prefix = "/wan" if gateway.name == "apiyi" else ""
-        answer = httpx.post(
-            f"{gateway.emulator.base_url}{prefix}/api/v1/services/aigc/video-generation/video-synthesis",
-            headers={"Authorization": "Bearer sk-unit-tests-0123456789", "X-DashScope-Async": "enable"},
-            json={
-                "model": "wan2.7-i2v",
-                "input": {"prompt": "x", "media": [{"type": "first_frame", "url": media.url(first_frame)}]},
-                "parameters": {"resolution": "720P", "duration": 2},
-            },
-        )
-        return str(answer.json()["output"]["task_id"])
+        return submit_plainly(gateway.emulator.base_url, gateway.name, media.url(first_frame))
 
     return submit
 

@@ -11,10 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import msgspec
 import pytest
 from airflow.triggers.base import TriggerEvent
+from plain_client import submit_plainly
 
 from airflow_wan.exceptions import VideoWaitTimeout, WanConnectionError, error_from_dict
 from airflow_wan.hooks import look_up
@@ -40,17 +40,7 @@ def no_first_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def submit(emulator: RunningEmulator, media: MediaServer, gateway: str = "dashscope") -> str:
     """A task made by a plain HTTP client."""
-    prefix = "/wan" if gateway == "apiyi" else ""
-    answer = httpx.post(
-        f"{emulator.base_url}{prefix}/api/v1/services/aigc/video-generation/video-synthesis",
-        headers={"Authorization": "Bearer sk-unit-tests-0123456789", "X-DashScope-Async": "enable"},
-        json={
-            "model": "wan2.7-i2v",
-            "input": {"prompt": "x", "media": [{"type": "first_frame", "url": media.url("frame.png")}]},
-            "parameters": {"resolution": "720P", "duration": 2},
-        },
-    )
-    return str(answer.json()["output"]["task_id"])
+    return submit_plainly(emulator.base_url, gateway, media.url("frame.png"))
 
 
 def trigger(wan_task_id: str, **arguments: Any) -> WanVideoTrigger:

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_wan.api.gateways import GatewayName
-from airflow_wan.waiting.limits import DEFAULT_LIMITS, LONGEST_PAUSE_S, RECOVERY_S, Limits, Pace
+from airflow_wan.net.host_answers import LONGEST_OBEYED_S
+from airflow_wan.waiting.limits import DEFAULT_LIMITS, RECOVERY_S, CallRate, Limits
 
 
-def calls_until(pace: Pace, end: float, now: float = 0.0) -> list[float]:
+def calls_until(pace: CallRate, end: float, now: float = 0.0) -> list[float]:
     """Return when calls are made by someone who always has one to make."""
     made = []
     while (now := max(now, pace.ready_at())) < end:
@@ -23,7 +24,7 @@ def calls_until(pace: Pace, end: float, now: float = 0.0) -> list[float]:
 
 @given(per_second=st.floats(0.1, 50), idle=st.lists(st.floats(0, 5), max_size=30))
 def test_no_second_has_more_than_its_calls_and_one(per_second: float, idle: list[float]) -> None:
-    pace, now, made = Pace(per_second), 0.0, []
+    pace, now, made = CallRate(per_second), 0.0, []
     for seconds in idle:
         made += calls_until(pace, now + 1, now)
         now = (made[-1] if made else now) + seconds
@@ -34,24 +35,24 @@ def test_no_second_has_more_than_its_calls_and_one(per_second: float, idle: list
 
 
 def test_all_calls_are_used() -> None:
-    assert len(calls_until(Pace(16), 10)) == pytest.approx(160, abs=2)
+    assert len(calls_until(CallRate(16), 10)) == pytest.approx(160, abs=2)
 
 
 def test_a_429_pauses_all_calls_for_a_second_and_as_long_as_the_gateway_says() -> None:
-    pace = Pace(16)
+    pace = CallRate(16)
 
     pace.slow_down(100, None)
     assert pace.ready_at() == 101
     pace.slow_down(100.5, 30)
     assert pace.ready_at() == 130.5
     pace.slow_down(101, 1e9)
-    assert pace.ready_at() == 101 + LONGEST_PAUSE_S
+    assert pace.ready_at() == 101 + LONGEST_OBEYED_S
     pace.slow_down(102, float("nan"))
-    assert pace.ready_at() == 101 + LONGEST_PAUSE_S
+    assert pace.ready_at() == 101 + LONGEST_OBEYED_S
 
 
 def test_the_rate_is_halved_and_recovers_gradually() -> None:
-    pace = Pace(16)
+    pace = CallRate(16)
     pace.slow_down(0, None)
 
     shares = [pace.share(now) for now in (0, 1, 1 + RECOVERY_S / 4, 1 + RECOVERY_S)]
@@ -61,7 +62,7 @@ def test_the_rate_is_halved_and_recovers_gradually() -> None:
 
 
 def test_answers_that_come_together_tell_the_same_once() -> None:
-    pace = Pace(16)
+    pace = CallRate(16)
 
     assert [pace.slow_down(now, None) for now in (0, 0.1, 0.2)] == [True, False, False]
     assert pace.share(0.2) == 0.5
@@ -70,7 +71,7 @@ def test_answers_that_come_together_tell_the_same_once() -> None:
 
 
 def test_a_gateway_that_only_throttles_is_still_asked() -> None:
-    pace, now = Pace(16), 0.0
+    pace, now = CallRate(16), 0.0
     for _ in range(100):
         now = pace.ready_at() if pace.ready_at() > 0 else 0.0
         pace.take(now)

@@ -12,7 +12,7 @@ import pytest
 from unit.waiting.conftest import FAST, KEY, LoopGateway, loop_gateway, until, watch
 
 from airflow_wan.exceptions import VideoTaskFailed, VideoWaitTimeout
-from airflow_wan.waiting import listing, shared_reader
+from airflow_wan.waiting import listing, shared_reader, shared_wait
 from airflow_wan.waiting.limits import Limits
 from airflow_wan.waiting.shared_reader import SharedReader
 from airflow_wan.waiting.watch import Decision, Verdict
@@ -165,7 +165,7 @@ class TestTheLimits:
     async def test_a_wait_that_nobody_could_read_ends_soon_after_its_deadline(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(shared_reader, "LAST_READ_S", 0.2)
+        monkeypatch.setattr(shared_wait, "LAST_READ_S", 0.2)
         async with loop_gateway() as gateway:
             (name,), reader = gateway.add(1), reader_of(gateway.account())
             gateway.held = {name}
@@ -181,7 +181,7 @@ class TestTheLimits:
             (name,), reader = gateway.add(1), reader_of(gateway.account())
             reader._reads.slow_down(time.monotonic(), 3600.0)
 
-            async with asyncio.timeout(shared_reader.LAST_READ_S / 2):
+            async with asyncio.timeout(shared_wait.LAST_READ_S / 2):
                 decision = await end_of(reader, name, deadline=time.time() + 0.3)
 
             assert isinstance(decision.error, VideoWaitTimeout)

@@ -18,12 +18,12 @@ from airflow_wan.exceptions import (
     WanConnectionError,
     WanError,
 )
+from airflow_wan.net.host_answers import LONGEST_OBEYED_S
 from airflow_wan.waiting.watch import (
     DEFAULT_POLL_INTERVAL_S,
     DEFAULT_TIMEOUT_S,
     LONGEST_BACKOFF_S,
     LONGEST_REFUSED_S,
-    LONGEST_RETRY_AFTER_S,
     MAX_UNCONNECTED,
     Decision,
     Verdict,
@@ -298,8 +298,8 @@ def test_the_backoff_starts_afresh_after_an_answer() -> None:
         (300.0, 300.0),
         (0.0, 10.0),
         (3.0, 10.0),
-        (5000.0, LONGEST_RETRY_AFTER_S),
-        (float("inf"), LONGEST_RETRY_AFTER_S),
+        (5000.0, LONGEST_OBEYED_S),
+        (float("inf"), LONGEST_OBEYED_S),
     ],
 )
 @pytest.mark.parametrize("kind", [RateLimited, GatewayUnavailable])

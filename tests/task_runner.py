@@ -210,6 +210,7 @@ class TaskRunner:
         self.state = "running"
         _RUNNERS.append(self)
         self.events: list[dict[str, Any]] = []
+        self.before_firing: Callable[[], object] = lambda: None
         self.trigger_kwargs: list[dict[str, Any]] = []
 
     def run(self, task: Any, *, killed_before_success: bool = False) -> Any:
@@ -254,6 +255,7 @@ class TaskRunner:
         assert path == f"{type(trigger).__module__}.{type(trigger).__name__}"
         kwargs = json.loads(json.dumps(kwargs))
         self.trigger_kwargs.append(kwargs)
+        self.before_firing()
 
         async def first_event() -> dict[str, Any]:
             events = [event async for event in type(trigger)(**kwargs).run()]

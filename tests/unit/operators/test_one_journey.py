@@ -72,11 +72,12 @@ def test_a_retry_that_finds_what_was_bought_asks_for_everything_once(
     assert counts == ONCE
 
 
-@pytest.mark.takes_time
+@pytest.mark.stays_queued
 @pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
 def test_a_deferred_try_asks_once_before_and_once_after_its_trigger(
     film: Callable[..., Any], gateway: Any, runner: Any, counts: Counter[str]
 ) -> None:
+    runner.before_firing = lambda: gateway.emulator.advance_clock(7200)
     runner.run(film())
 
     assert len(runner.events) == 1

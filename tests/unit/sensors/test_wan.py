@@ -40,12 +40,15 @@ def sensor(wan_task_id: str, tmp_path: Path, **arguments: Any) -> WanVideoSensor
     return WanVideoSensor(task_id="wait", wan_task_id=wan_task_id, **defaults | arguments)
 
 
-@pytest.mark.takes_time
-@pytest.mark.parametrize("mode", ["deferrable", "poke"])
+@pytest.mark.parametrize(
+    "mode",
+    [pytest.param("deferrable", marks=pytest.mark.stays_queued), pytest.param("poke", marks=pytest.mark.takes_time)],
+)
 def test_the_video_of_a_running_task_lands_at_its_path(
-    mode: str, wan_task: Callable[..., str], runner: Any, tmp_path: Path
+    mode: str, wan_task: Callable[..., str], runner: Any, tmp_path: Path, gateway: Any
 ) -> None:
     wan_task_id = wan_task()
+    runner.before_firing = lambda: gateway.emulator.advance_clock(7200)
 
     path = runner.run(sensor(wan_task_id, tmp_path, deferrable=mode == "deferrable"))
 
@@ -75,11 +78,12 @@ def test_rescheduling_frees_the_worker_between_two_asks(
     assert path == str(tmp_path / "film.mp4")
 
 
-@pytest.mark.takes_time
+@pytest.mark.stays_queued
 def test_a_task_that_is_done_already_needs_no_triggerer(
-    wan_task: Callable[..., str], runner: Any, tmp_path: Path
+    wan_task: Callable[..., str], runner: Any, tmp_path: Path, gateway: Any
 ) -> None:
     wan_task_id = wan_task()
+    runner.before_firing = lambda: gateway.emulator.advance_clock(7200)
     runner.run(sensor(wan_task_id, tmp_path))
     runner.run(sensor(wan_task_id, tmp_path))
 

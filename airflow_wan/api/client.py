@@ -154,12 +154,12 @@ class WanClient:
         """
         return read_task(self._send(task_call(self._account.gateway, wan_task_id), wan_task_id), wan_task_id)
 
-    def list_tasks(self, model: str, *, since: float, until: float) -> list[ListedTask]:
-        """Return the account's tasks of a model that were created between two moments.
+    def list_tasks(self, model: str | None, *, since: float, until: float) -> list[ListedTask]:
+        """Return the account's tasks that were created between two moments.
 
         DashScope lists them to the API key, APIYI to the account's system token.
 
-        :param model: the model id.
+        :param model: the only model id whose tasks are returned; None for all models.
         :param since: begin, as a Unix time in seconds.
         :param until: end, as a Unix time in seconds.
         :raises WanError: when the list cannot be read, or is longer than `MAX_LIST_PAGES`.
@@ -170,7 +170,7 @@ class WanClient:
         return [
             row
             for row in rows(model, since, until)
-            if row.model in (None, model) and begin <= row.created_at <= until + CLOCK_SLACK_S
+            if (model is None or row.model in (None, model)) and begin <= row.created_at <= until + CLOCK_SLACK_S
         ]
 
     def cost_of(self, wan_task_id: str) -> float | None:
@@ -184,21 +184,22 @@ class WanClient:
         rows = read_owner_list(self._send(owner_list_call(1, page_size=1, task_id=wan_task_id), wan_task_id))
         return next((row.cost_usd for row in rows if row.wan_task_id == wan_task_id), None)
 
-    def _list_as_owner(self, model: str, since: float, until: float) -> list[ListedTask]:
+    def _list_as_owner(self, model: str | None, since: float, until: float) -> list[ListedTask]:
         window = {
             "start_timestamp": str(int(since - CLOCK_SLACK_S)),
             "end_timestamp": str(int(until + CLOCK_SLACK_S) + 1),
+            **({"model_name": model} if model else {}),
         }
         found: dict[str, ListedTask] = {}
         for page in range(1, MAX_LIST_PAGES + 1):
-            call = owner_list_call(page, page_size=OWNER_PAGE_ROWS, model_name=model, **window)
+            call = owner_list_call(page, page_size=OWNER_PAGE_ROWS, **window)
             rows = {row.wan_task_id: row for row in read_owner_list(self._send(call))}
             if not rows.keys() - found.keys():  # the number of pages is not documented
                 return list(found.values())
             found |= rows
         raise WanError(f"The list of tasks has more than {MAX_LIST_PAGES} pages.")
 
-    def _list(self, model: str, since: float, until: float) -> list[ListedTask]:
+    def _list(self, model: str | None, since: float, until: float) -> list[ListedTask]:
         # The gateway does not document in which time zone it reads the two times. A begin in UTC and an end in UTC+8
         # include all tasks in either case. The times of the rows are Unix times, and filtered below.
         start = datetime.fromtimestamp(since - CLOCK_SLACK_S, tz=UTC)

@@ -29,6 +29,9 @@ from airflow_wan.net.host_answers import retry_after
 if TYPE_CHECKING:
     from airflow_wan.api.answers import Answer
 
+FREE_QUOTA_CODE = "allocationquota.freetieronly"
+"""DashScope's code, in lower case, when a free quota is used up and the account is set to use nothing else."""
+
 # Codes from the APIYI pages, Alibaba's error catalogue and the source of the `dashscope` SDK, in lower case. An entry
 # also stands for the codes that go on after a dot: "throttling" for `Throttling.RateQuota`.
 _BALANCE = (
@@ -41,7 +44,7 @@ _BALANCE = (
     "arrearage",
     "prepaidbilloverdue",
     "postpaidbilloverdue",
-    "allocationquota.freetieronly",
+    FREE_QUOTA_CODE,
 )
 _AUTHENTICATION = (
     "invalidapikey",
@@ -246,7 +249,7 @@ def submit_error(answer: Answer) -> WanError:
 
 def _submit_class(failed: FailedAnswer) -> type[WanError]:
     """Return the class that an answer with HTTP status 4xx or 5xx to a create request means."""
-    kind = _error_class(failed)
+    kind = meaning_of(failed)
     if kind in (AuthenticationFailed, BalanceExhausted, RequestRejected):
         # Whatever the status: APIYI reports refusals of its upstream, and mistakes of the caller, with a 5xx.
         return kind
@@ -261,7 +264,7 @@ def read_error(answer: Answer, wan_task_id: str | None = None) -> WanError:
     An answer that is no definite refusal is a failure that may pass: the read can be repeated.
     """
     failed = read_failed_answer(answer)
-    kind = None if answer.unreadable else _error_class(failed)
+    kind = None if answer.unreadable else meaning_of(failed)
     if kind is None and failed.http_status in (401, 403):
         kind = AuthenticationFailed
     elif kind is RequestRejected and 400 <= failed.http_status < 500:  # noqa: PLR2004
@@ -297,8 +300,8 @@ def is_throttling(error: BaseException) -> bool:
     return _matches(code, _THROTTLING) or not (code or any(word in message for word in _WORDS_ABOUT_MONEY))
 
 
-def _error_class(failed: FailedAnswer) -> type[WanError] | None:
-    """Return the class that the code, the message or the status means; None if none of them says."""
+def meaning_of(failed: FailedAnswer) -> type[WanError] | None:
+    """Return the class of error that the code, the message or the status means; None if none of them says."""
     code = (failed.code or "").lower()
     for codes, kind in _CLASS_BY_CODE:
         if _matches(code, codes):

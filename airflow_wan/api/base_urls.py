@@ -52,7 +52,7 @@ _SCHEMES_BEFORE_ANOTHER = re.compile(r"^(?:https?://)+(?=https?://)", re.IGNOREC
 # A name in braces, as in https://{WorkspaceId}.cn-beijing.maas.aliyuncs.com, or the name itself.
 _TO_FILL_IN = re.compile(r"[{}<>$]|%7[bd]|\[[a-z_ -]+\]|(?:^|[/.])(?:your[-_]?)?workspace[-_]?id\.", re.IGNORECASE)
 
-_HOST_AND_PORT = re.compile(r"(?:\[[0-9a-f:.]+\]|[\w-]+(?:\.[\w-]+)*\.?)(?::\d{1,5})?")
+_HOST_AND_PORT = re.compile(r"(?:\[[0-9a-f:.]+\]|[\w-]{1,63}(?:\.[\w-]{1,63})*\.?)(?::\d{1,5})?")
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~%!$&'()*+,;=-]*)*", re.ASCII)
 _NO_HOSTS = ("http", "https")
 _PAGES_FOR_PEOPLE = re.compile(r"^(?:docs?|help|www\.alibabacloud|bailian)\.|(?:^|\.)console\.")
@@ -61,7 +61,7 @@ _PAGES_FOR_PEOPLE = re.compile(r"^(?:docs?|help|www\.alibabacloud|bailian)\.|(?:
 # "/wan".
 _PREFIX = r"(?P<wan>/wan)?/(?:api/v\d|v1(?:beta)?|compatible-(?:mode|api)(?:/v\d)?|services/aigc)"
 _ENDPOINTS = (
-    "apps|audio|batches|chat|completions|embeddings|files|images|messages|models|quotas|rerank|responses|services|tasks|"
+    "apps|audio|batches|chat|completions|embeddings|files|images|messages|models|quotas|reranks?|responses|services|tasks|"
     "uploads|videos?"
 )
 _ANY_API_PATH = re.compile(rf"{_PREFIX}(?:/.*)?$")

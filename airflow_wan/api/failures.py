@@ -157,6 +157,14 @@ _REFUSING_STATUSES = frozenset(
 NOT_A_GATEWAY = "The host of the connection does not answer as a gateway does"
 """How the message begins of an answer that any web server may give."""
 
+# What to do where the class of the error alone does not say it.
+_ADVICE_BY_CODE = {
+    FREE_QUOTA_CODE: (
+        "The free quota of the model is used up, and the account is set to use nothing else: switch that off in "
+        "Alibaba's console, which makes the model cost money, then clear the task."
+    )
+}
+
 # The statuses of a proxy before a gateway that is away, or that has too much to do.
 _AWAY_STATUSES = (408, 429, 502, 503, 504)
 
@@ -244,7 +252,9 @@ def submit_error(answer: Answer) -> WanError:
         elif answer.body:
             message = f"{message} (HTTP {answer.http_status} without a task id: {_beginning_of(answer)})"
         return SubmitAmbiguous(message, **fields)
-    return _submit_class(failed)(failed.message, **fields)
+    error = _submit_class(failed)(failed.message, **fields)
+    error.advice = _ADVICE_BY_CODE.get((failed.code or "").lower(), error.advice)
+    return error
 
 
 def _submit_class(failed: FailedAnswer) -> type[WanError]:

@@ -51,6 +51,9 @@ __all__ = ["examine"]
 LONGEST_CALL_S = 30.0
 """Longest time of one call, in seconds; somebody waits for the findings."""
 
+_MOST_MODELS = 6
+"""Most models that are named for one limit."""
+
 _FAMILIES = ("wan", "happyhorse")
 """How the ids of all models begin that this package is for."""
 
@@ -182,7 +185,9 @@ def _told(limits: Iterable[Limit]) -> Iterator[str]:
             f"{running} tasks at a time" if running else "",
             f"{queued} tasks in the queue" if queued else "",
         ]
-        yield f"{', '.join(filter(None, parts)) or 'none told'} for each of {', '.join(sorted(names))}"
+        shown = sorted(names)[:_MOST_MODELS]
+        others = f" and {len(names) - len(shown)} others" if len(names) > len(shown) else ""
+        yield f"{', '.join(filter(None, parts)) or 'none told'} for each of {', '.join(shown)}{others}"
 
 
 def _rights(client: WanClient, account: Account) -> Iterator[Finding]:

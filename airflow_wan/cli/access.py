@@ -18,20 +18,20 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_wan.api.gateways import APIYI, GATEWAYS, Gateway, GatewayName, gateway_of_host
+from airflow_wan.api.accounts import ConnectionFields, Remark, read_account
+from airflow_wan.api.gateways import APIYI, GATEWAYS, Account, Gateway, GatewayName, gateway_of_host
 from airflow_wan.exceptions import InvalidVideoRequest, WanConnectionError
-from airflow_wan.hooks.account import read_account
+from airflow_wan.hooks.account import fields_of
 from airflow_wan.hooks.wan import WanHook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_wan.api.gateways import Account
     from airflow_wan.cli.options import Access
     from airflow_wan.cli.screen import Screen
+    from airflow_wan.doctor.findings import Finding
 
 log = logging.getLogger(__name__)
 
@@ -79,42 +79,58 @@ class CommandHook(WanHook):
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """A key and the address that it belongs to, with the fields of an Airflow connection."""
-
-    password: str = field(repr=False)
-    host: str
-    conn_type: str = "wan"
-    schema: None = None
-    port: None = None
-
-
 def find_hook(access: Access, screen: Screen) -> CommandHook:
     """Return the hook of the account that a command uses; the screen prints none of its secrets.
 
     :param access: what the command line says.
-    :param screen: where a person is asked for the key.
+    :param screen: what must not show the secrets.
     :raises WanConnectionError: when there is no account, or it cannot be used.
     """
-    hook = _find_hook(access)
-    screen.hide(*hook.account.secrets)
-    return hook
+    name, fields = find_fields(access)
+    account = read_account(fields)
+    if isinstance(account, Remark):
+        raise WanConnectionError(f"{account.text} {_HOW}")
+    screen.hide(*account.secrets)
+    return CommandHook(account, name)
 
 
 def find_gateway(access: Access) -> tuple[Gateway, str]:
     """Return the gateway of a command that needs no key, and the address of that gateway."""
     gateway = _gateway(access)
     if gateway is None and (access.conn_id or any(os.environ.get(name) for name, _, _ in _KEYS)):
-        account = _find_hook(access).account
-        return account.gateway, account.base_url
+        account = read_account(find_fields(access)[1])
+        if isinstance(account, Account):
+            return account.gateway, account.base_url
     gateway = gateway or APIYI
     return gateway, access.base_url or gateway.default_base_url
 
 
-def _find_hook(access: Access) -> CommandHook:
+def examine_account(access: Access, screen: Screen, *, ask_other_regions: bool) -> list[Finding]:
+    """Return what is found about the account that a command uses, the worst first.
+
+    :param access: what the command line says.
+    :param screen: what must not show the secrets.
+    :param ask_other_regions: whether a key that DashScope refuses is tried in its other regions.
+    """
+    from airflow_wan.doctor.examination import examine  # noqa: PLC0415 - for one command only
+    from airflow_wan.doctor.findings import Finding, Kind  # noqa: PLC0415 - likewise
+
+    try:
+        _, fields = find_fields(access)
+    except WanConnectionError as error:
+        return [Finding(Kind.NOT_DEFINED, error.message)]
+    screen.hide(*(secret for secret in (fields.api_key, fields.extra.get("system_token")) if secret))
+    return examine(fields, ask_other_regions=ask_other_regions)
+
+
+def find_fields(access: Access) -> tuple[str, ConnectionFields]:
+    """Return what is known of the account that a command uses, and where it comes from.
+
+    :param access: what the command line says.
+    :raises WanConnectionError: when there is none, or the command line leaves open which one is meant.
+    """
     if access.conn_id:
-        return _of_connection(access.conn_id, access)
+        return access.conn_id, _of_connection(access.conn_id, access)
     gateway = _gateway(access)
     found = list(_keys(gateway))
     if len(found) > 1:
@@ -122,10 +138,10 @@ def _find_hook(access: Access) -> CommandHook:
         raise WanConnectionError(f"{names} are set: say with --gateway which account is meant.")
     if found:
         ((name, base_url, of_key),) = found
-        return _of_key(os.environ[name], name, access.base_url or base_url, gateway or of_key)
+        return name, _of_key(os.environ[name], name, access.base_url or base_url, gateway or of_key)
     if os.environ.get(f"AIRFLOW_CONN_{WanHook.default_conn_name.upper()}"):
-        return _of_connection(WanHook.default_conn_name, access)
-    return _of_key(_asked_for(access, gateway), "prompt", access.base_url or "", gateway)
+        return WanHook.default_conn_name, _of_connection(WanHook.default_conn_name, access)
+    return "prompt", _of_key(_asked_for(access, gateway), "the prompt", access.base_url or "", gateway)
 
 
 def _gateway(access: Access) -> Gateway | None:
@@ -152,17 +168,13 @@ def _keys(wanted: Gateway | None) -> Iterator[tuple[str, str, Gateway | None]]:
             return
 
 
-def _of_key(key: str, name: str, base_url: str, gateway: Gateway | None) -> CommandHook:
-    base_url = base_url or (gateway.default_base_url if gateway else "")
-    extra = {"gateway": gateway.name} if gateway else {}
-    account = read_account(_Key(key, base_url), name, extra, say=_key_problem)  # type: ignore[arg-type] # its fields
-    if isinstance(account, WanConnectionError):
-        raise account
-    return CommandHook(account, name)
-
-
-def _key_problem(name: str, problem: str) -> str:
-    return f"The account of {name} {problem}. {_HOW}"
+def _of_key(key: str, name: str, base_url: str, gateway: Gateway | None) -> ConnectionFields:
+    return ConnectionFields(
+        name=f"The account of {name}",
+        api_key=key,
+        host=base_url or (gateway.default_base_url if gateway else ""),
+        extra={"gateway": gateway.name} if gateway else {},
+    )
 
 
 def _asked_for(access: Access, gateway: Gateway | None) -> str:
@@ -178,23 +190,23 @@ def _asked_for(access: Access, gateway: Gateway | None) -> str:
     return getpass.getpass(f"API key for {place}: ", stream=sys.stderr)
 
 
-def _of_connection(conn_id: str, access: Access) -> CommandHook:
+def _of_connection(conn_id: str, access: Access) -> ConnectionFields:
     connection = _look_up(conn_id)
     if connection is None:
         raise WanConnectionError(
             f"The Airflow connection {conn_id!r} is not defined. Set AIRFLOW_CONN_{conn_id.upper()}="
             '\'{"conn_type": "wan", "password": "<API key>"}\' in the environment, or define it in Airflow.'
         )
-    account = read_account(connection, conn_id, connection.extra_dejson)
-    if isinstance(account, WanConnectionError):
-        raise account
-    gateway = _gateway(access)
-    if (gateway is not None and gateway is not account.gateway) or access.base_url not in (None, account.base_url):
+    fields = fields_of(connection, conn_id, connection.extra_dejson)
+    account, gateway = read_account(fields), _gateway(access)
+    if isinstance(account, Account) and (
+        gateway not in (None, account.gateway) or access.base_url not in (None, account.base_url)
+    ):
         raise WanConnectionError(
             f"The Airflow connection {conn_id!r} leads to {account.gateway.title} at {account.base_url}, and its key "
             "is sent nowhere else: leave --gateway and --base-url out, or change the connection."
         )
-    return CommandHook(account, conn_id)
+    return fields
 
 
 def _look_up(conn_id: str) -> Any:

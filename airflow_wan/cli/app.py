@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from airflow_wan.cli.failures import EXIT_CODES
+
 # Not for type checkers alone: typer reads the annotations of the commands.
 from airflow_wan.cli.options import Access, Patience, Plan, Talk, Wish, grouped
 from airflow_wan.cli.screen import Screen, screen_of
+from airflow_wan.exceptions import WanConnectionError
 
 if TYPE_CHECKING:
     from airflow_wan.videos.wan_video import WanVideo
@@ -22,6 +25,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they would show the variables of functions, and so the key
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+UNUSABLE_ACCOUNT = EXIT_CODES[WanConnectionError]
+"""The exit code of a doctor who has found that no video can be bought with the account."""
+
+NO_KEY = "no-key-for-nothing-is-sent"
+"""Stands for the key in commands that ask the gateway nothing."""
 
 _TaskId = Annotated[str | None, typer.Argument(metavar="[TASK_ID]", help="The id of the Wan task.")]
 _OutputOfTask = Annotated[
@@ -169,6 +178,32 @@ def models(
         screen.result(rows, models_table(rows))
 
 
+@app.command()
+@grouped
+def doctor(
+    access: Access,
+    talk: Talk,
+    other_regions: Annotated[  # noqa: FBT002 - an option of the command line
+        bool,
+        typer.Option(
+            "--other-regions", help="Try a key that DashScope refuses at the hosts of its other regions, too."
+        ),
+    ] = False,
+) -> None:
+    """Tell what is wrong with an account, and what to do; costs nothing."""
+    with screen_of(talk) as screen:
+        from airflow_wan.cli.access import examine_account  # noqa: PLC0415 - Airflow is heavy
+        from airflow_wan.cli.tables import findings_table  # noqa: PLC0415 - likewise
+        from airflow_wan.doctor.findings import has_problem  # noqa: PLC0415
+
+        findings = examine_account(access, screen, ask_other_regions=other_regions)
+        names = ("kind", "severity", "title", "advice")
+        known = [{name: str(getattr(found, name)) for name in names} for found in findings]
+        screen.result({"good": not has_problem(findings), "findings": known}, findings_table(known))
+        if has_problem(findings):
+            raise typer.Exit(UNUSABLE_ACCOUNT)
+
+
 @app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def emulator(context: typer.Context) -> None:
     """Start a stand-in for both gateways that costs nothing; `emulator --help` lists its options."""
@@ -181,15 +216,18 @@ def emulator(context: typer.Context) -> None:
 
 def _examine(wish: Wish, access: Access, talk: Talk, verdict: str) -> None:
     with screen_of(talk) as screen:
-        from airflow_wan.api.gateways import Account  # noqa: PLC0415
+        from airflow_wan.api.client import WanClient  # noqa: PLC0415 - httpx is heavy
+        from airflow_wan.api.gateways import Account  # noqa: PLC0415 - likewise
         from airflow_wan.cli.access import find_gateway  # noqa: PLC0415 - Airflow is heavy
         from airflow_wan.cli.wish import build_request  # noqa: PLC0415 - likewise
-        from airflow_wan.media.prepare import check_media  # noqa: PLC0415 - likewise
+        from airflow_wan.media.prepare import prepare_media  # noqa: PLC0415 - likewise
         from airflow_wan.purchases.prices import estimate_request  # noqa: PLC0415 - likewise
 
         gateway, base_url = find_gateway(access)
         request = build_request(wish, gateway, base_url, screen)
-        checked = check_media(request, account=Account(gateway, base_url, api_key=""))
+        account = Account(gateway, base_url, api_key=NO_KEY)
+        with WanClient(account) as client:
+            checked = prepare_media(request, account=account, client=client, valid_for_s=0, send=False)
         estimated = estimate_request(gateway.name, checked.request, checked.clip_seconds)
         known = {
             "request": str(checked.request),

@@ -109,7 +109,7 @@ class Making:
         :raises Stopped: when a signal came; it says what goes on.
         """
         self._prepare()
-        with self._at_work() as work:
+        with self._at_work(wan_task_id) as work:
             record = work.ledger.read()
             purchase = _purchase_of(record, wan_task_id, work.ledger)
             if purchase is None and wan_task_id is None:
@@ -173,6 +173,8 @@ class Making:
         work: _Work,
     ) -> Purchase:
         """Return what an earlier command bought, or buy: decide → prepare → buy, as an operator does."""
+        if isinstance(earlier, Intent):
+            self.screen.say("An earlier create request has had no answer; asking the gateway what became of it.")
         found = what_became_of(
             earlier,
             request,
@@ -321,12 +323,25 @@ class Making:
         words = ["airflow-wan", "fetch", *([wan_task_id] if wan_task_id else []), "-o", str(self.destination)]
         return shlex.join([*words, *_account_options(self.access)])
 
-    def _stopped(self, ledger: FileLedger, number: int) -> Stopped:
-        """Return what a command says that a signal has stopped: what was bought, and how to get it."""
+    def _stopped(self, ledger: FileLedger, number: int, fetched: str | None) -> Stopped:
+        """Return what a command says that a signal has stopped: what was bought, and how to get it.
+
+        :param ledger: the purchase record.
+        :param number: the signal.
+        :param fetched: the Wan task of a command that buys nothing.
+        """
         try:
             record = ledger.read()
         except LedgerUnreadable as error:
             return Stopped(f"Stopped. {error.message}", billed=None, signal=number)
+        if record is None and fetched is not None:
+            return Stopped(
+                f"Stopped. Wan task {fetched} is as it was.",
+                advice=f"To fetch its video: {self.fetch_command(fetched)}.",
+                wan_task_id=fetched,
+                billed=None,
+                signal=number,
+            )
         if record is None:
             return Stopped("Stopped. Nothing was bought.", billed=False, signal=number)
         again = "Or run the same command again: it buys nothing new."
@@ -353,14 +368,17 @@ class Making:
         )
 
     @contextlib.contextmanager
-    def _at_work(self) -> Iterator[_Work]:
-        """Provide the purchase record, and turn a signal into what it has stopped."""
+    def _at_work(self, fetched: str | None = None) -> Iterator[_Work]:
+        """Provide the purchase record, and turn a signal into what it has stopped.
+
+        :param fetched: the Wan task of a command that buys nothing.
+        """
         interrupts = Interrupts(self._tell_wait)
         with interrupts, FileLedger(self._path) as ledger:
             try:
                 yield _Work(ledger, HeldLedger(ledger, interrupts), interrupts)
             except KeyboardInterrupt:
-                raise self._stopped(ledger, interrupts.signal) from None
+                raise self._stopped(ledger, interrupts.signal, fetched) from None
 
     def _tell_wait(self) -> None:
         self.screen.say(

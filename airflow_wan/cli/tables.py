@@ -88,6 +88,14 @@ def _model_cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def findings_table(findings: Sequence[dict[str, str]]) -> Table:
+    """Return what a doctor has found as a table."""
+    return table(
+        ("severity", "what was found", "what to do"),
+        ([found["severity"], found["title"], found["advice"]] for found in findings),
+    )
+
+
 def task_rows(listed: Sequence[ListedTask], here: Sequence[Beside]) -> list[dict[str, Any]]:
     """Return the tasks of an account, joined with the videos and purchases of a folder; the newest first.
 

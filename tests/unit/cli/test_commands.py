@@ -345,3 +345,20 @@ def test_json_is_all_that_is_on_stdout(dashscope: CommandLine) -> None:
 
     assert next(iter(done.json)) == "path"
     assert "Submitting" in done.err
+
+
+# doctor --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_doctor_tells_what_is_found(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, shown = line.run("doctor", "--json"), line.run("doctor")
+    monkeypatch.setenv("WAN_API_KEY", "no-key-of-theirs")
+    bad = line.run("doctor", "--json")
+    unknown = line.run("doctor", "--conn-id", "no_such_connection", "--json")
+
+    assert (good.code, good.json["good"]) == (0, True)
+    assert "good" in shown.out
+    assert (bad.code, bad.json["findings"][0]["kind"]) == (3, "wrong_key")
+    assert bad.json["findings"][0]["advice"]
+    assert (unknown.code, unknown.json["findings"][0]["kind"]) == (3, "not_defined")
+    assert line.bought == []

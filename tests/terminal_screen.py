@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_STEP = re.compile(r"\x1b\[(?P<count>\d*)(?P<what>[A-Za-z])|\x1b\[\?\d+[hl]|\x1b\[[\d;]*m|(?P<move>[\r\n])|(?P<text>[^\x1b\r\n]+)")
+_STEP = re.compile(
+    r"\x1b\[(?P<count>\d*)(?P<what>[A-Za-z])|\x1b\[\?\d+[hl]|\x1b\[[\d;]*m|(?P<move>[\r\n])|(?P<text>[^\x1b\r\n]+)"
+)
 
 
 def lines_of(output: str) -> list[str]:

@@ -21,7 +21,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from airflow_wan.api.accounts import ConnectionFields, Remark, read_account
-from airflow_wan.api.gateways import APIYI, GATEWAYS, Account, Gateway, GatewayName, gateway_of_host
+from airflow_wan.api.gateways import APIYI, DASHSCOPE, GATEWAYS, Account, Gateway, GatewayName, gateway_of_host
 from airflow_wan.exceptions import InvalidVideoRequest, WanConnectionError
 from airflow_wan.hooks.account import fields_of
 from airflow_wan.hooks.wan import WanHook
@@ -137,11 +137,12 @@ def find_fields(access: Access) -> tuple[str, ConnectionFields]:
         names = " and ".join(name for name, _, _ in found)
         raise WanConnectionError(f"{names} are set: say with --gateway which account is meant.")
     if found:
-        ((name, base_url, of_key),) = found
-        return name, _of_key(os.environ[name], name, access.base_url or base_url, gateway or of_key)
+        ((name, base_url, named),) = found
+        return name, _of_key(os.environ[name], name, access.base_url or base_url, gateway.name if gateway else named)
     if os.environ.get(f"AIRFLOW_CONN_{WanHook.default_conn_name.upper()}"):
         return WanHook.default_conn_name, _of_connection(WanHook.default_conn_name, access)
-    return "prompt", _of_key(_asked_for(access, gateway), "the prompt", access.base_url or "", gateway)
+    key = _asked_for(access, gateway)
+    return "prompt", _of_key(key, "the prompt", access.base_url or "", gateway.name if gateway else "")
 
 
 def _gateway(access: Access) -> Gateway | None:
@@ -151,30 +152,26 @@ def _gateway(access: Access) -> Gateway | None:
             return GATEWAYS[GatewayName(access.gateway.strip().lower())]
         except ValueError:
             raise InvalidVideoRequest([f"--gateway must be {' or '.join(GATEWAYS)}, got {access.gateway!r}."]) from None
-    return gateway_of_host(access.base_url) if access.base_url else None
+    # Any other host may be a relay of either.
+    return DASHSCOPE if access.base_url and gateway_of_host(access.base_url) is DASHSCOPE else None
 
 
-def _keys(wanted: Gateway | None) -> Iterator[tuple[str, str, Gateway | None]]:
-    """Yield the variable of each key that fits, its address, and its gateway; the most particular one alone."""
-    for name, base_url_name, gateway_name in _KEYS:
-        if not os.environ.get(name):
+def _keys(wanted: Gateway | None) -> Iterator[tuple[str, str, str]]:
+    """Yield the variable of each key that fits, its address, and its gateway's name; the most particular one alone."""
+    for name, base_url_name, gateway in _KEYS:
+        named = gateway or os.environ.get("WAN_GATEWAY", "")
+        if not os.environ.get(name) or (wanted is not None and named not in ("", wanted.name)):
             continue
-        named = gateway_name or os.environ.get("WAN_GATEWAY")
-        gateway = GATEWAYS.get(GatewayName(named)) if named in list(GATEWAYS) else None
-        if gateway is not None and wanted not in (None, gateway):
-            continue
-        yield name, os.environ.get(base_url_name, ""), gateway
-        if gateway_name is None:
+        yield name, os.environ.get(base_url_name, ""), named
+        if gateway is None:
             return
 
 
-def _of_key(key: str, name: str, base_url: str, gateway: Gateway | None) -> ConnectionFields:
-    return ConnectionFields(
-        name=f"The account of {name}",
-        api_key=key,
-        host=base_url or (gateway.default_base_url if gateway else ""),
-        extra={"gateway": gateway.name} if gateway else {},
-    )
+def _of_key(key: str, name: str, base_url: str, gateway: str) -> ConnectionFields:
+    if not base_url and gateway in list(GATEWAYS):
+        base_url = GATEWAYS[GatewayName(gateway)].default_base_url
+    extra = {"gateway": gateway} if gateway else {}
+    return ConnectionFields(name=f"The account of {name}", api_key=key, host=base_url, extra=extra)
 
 
 def _asked_for(access: Access, gateway: Gateway | None) -> str:
@@ -230,7 +227,7 @@ def _look_up(conn_id: str) -> Any:
 def _open_database() -> bool:
     """Return whether there is a database of Airflow's; it can be read then."""
     from airflow import settings  # noqa: PLC0415 - heavy
-    from airflow.providers.common.compat.sdk import conf  # noqa: PLC0415 - heavy
+    from airflow.configuration import conf  # noqa: PLC0415 - heavy
 
     url: str = conf.get("database", "sql_alchemy_conn", fallback="")
     scheme, _, path = url.partition(":///")

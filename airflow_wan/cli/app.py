@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from airflow_wan.cli.failures import EXIT_CODES
 # Not for type checkers alone: typer reads the annotations of the commands.
 from airflow_wan.cli.options import Access, Patience, Plan, Talk, Wish, grouped
 from airflow_wan.cli.screen import Screen, screen_of
-from airflow_wan.exceptions import WanConnectionError
+from airflow_wan.exceptions import InvalidVideoRequest, LedgerUnreadable, WanConnectionError, WanError
 
 if TYPE_CHECKING:
     from airflow_wan.videos.wan_video import WanVideo
@@ -44,10 +45,9 @@ def generate(wish: Wish, plan: Plan, patience: Patience, access: Access, talk: T
     """Make a video, and put it at the output. The same command again goes on, and never pays twice."""
     with screen_of(talk) as screen:
         from airflow_wan.cli.access import find_hook  # noqa: PLC0415 - Airflow is heavy
-        from airflow_wan.cli.making import Making, local_destination  # noqa: PLC0415 - likewise
+        from airflow_wan.cli.making import Making, local_path  # noqa: PLC0415 - likewise
 
-        destination = local_destination(plan.output)
-        making = Making(find_hook(access, screen), access, destination, patience, screen)
+        making = Making(find_hook(access, screen), access, local_path(plan.output), patience, screen)
         _tell_video(screen, making.generate(wish, plan).facts)
 
 
@@ -63,9 +63,9 @@ def fetch(
     """Wait for a video that was bought before, and put it at the output. Buys nothing."""
     with screen_of(talk) as screen:
         from airflow_wan.cli.access import find_hook  # noqa: PLC0415 - Airflow is heavy
-        from airflow_wan.cli.making import Making, local_destination  # noqa: PLC0415 - likewise
+        from airflow_wan.cli.making import Making, local_path  # noqa: PLC0415 - likewise
 
-        making = Making(find_hook(access, screen), access, local_destination(output), patience, screen)
+        making = Making(find_hook(access, screen), access, local_path(output), patience, screen)
         _tell_video(screen, making.fetch(task_id).facts)
 
 
@@ -101,7 +101,6 @@ def cancel(access: Access, talk: Talk, task_id: _TaskId = None, output: _OutputO
     """Cancel a Wan task while it is queued (DashScope only); it is not billed then."""
     with screen_of(talk) as screen:
         from airflow_wan.cli.access import find_hook  # noqa: PLC0415 - Airflow is heavy
-        from airflow_wan.exceptions import WanError  # noqa: PLC0415
 
         wan_task_id = _named_task(task_id, output)
         hook = find_hook(access, screen)
@@ -170,7 +169,6 @@ def models(
     with screen_of(talk) as screen:
         from airflow_wan.api.gateways import GATEWAYS, GatewayName  # noqa: PLC0415
         from airflow_wan.cli.tables import model_rows, models_table  # noqa: PLC0415 - Airflow is heavy
-        from airflow_wan.exceptions import InvalidVideoRequest  # noqa: PLC0415
 
         if gateway is not None and gateway not in list(GATEWAYS):
             raise InvalidVideoRequest([f"--gateway must be {' or '.join(GATEWAYS)}, got {gateway!r}."])
@@ -261,10 +259,10 @@ def _named_task(task_id: str | None, output: str | None) -> str:
     :raises InvalidVideoRequest: when it names none.
     """
     from airflow_wan.cli.beside import beside  # noqa: PLC0415 - Airflow is heavy
-    from airflow_wan.exceptions import InvalidVideoRequest  # noqa: PLC0415
+    from airflow_wan.cli.making import local_path  # noqa: PLC0415 - likewise
 
     if task_id is None and output is not None:
-        task_id = beside(Path(output).expanduser().absolute()).wan_task_id
+        task_id = beside(local_path(output)).wan_task_id
         if task_id is None:
             raise InvalidVideoRequest([f"no record beside {output} names a Wan task; give its id."])
     if task_id is None:
@@ -274,9 +272,12 @@ def _named_task(task_id: str | None, output: str | None) -> str:
 
 def _forget(output: str | None, wan_task_id: str) -> None:
     """Remove the purchase record of a Wan task that is not billed."""
-    from airflow_wan.purchases.file_ledger import FileLedger  # noqa: PLC0415 - Airflow is heavy
+    from airflow_wan.cli.making import local_path  # noqa: PLC0415 - Airflow is heavy
+    from airflow_wan.purchases.file_ledger import FileLedger  # noqa: PLC0415 - likewise
     from airflow_wan.purchases.ledger import clear_purchase  # noqa: PLC0415 - likewise
 
-    if output is not None:
-        with FileLedger(Path(output).expanduser().absolute()) as ledger:
-            clear_purchase(ledger, wan_task_id)
+    if output is None:
+        return
+    # A command that waits for the video has the record: it will remove it.
+    with contextlib.suppress(LedgerUnreadable), FileLedger(local_path(output)) as ledger:
+        clear_purchase(ledger, wan_task_id)

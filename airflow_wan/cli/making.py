@@ -6,6 +6,7 @@ Each command reads the record, and does what is left to do. So whatever ends a c
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import time
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ from airflow_wan.purchases.offer import make_offer
 from airflow_wan.purchases.record import NOTHING_KNOWN, Intent, Purchase, fingerprint_of
 from airflow_wan.videos import before_buying, ownership
 from airflow_wan.videos.acceptance import checked_strictness
-from airflow_wan.videos.address import is_object, read_address
+from airflow_wan.videos.address import is_object, is_relative, read_address
 from airflow_wan.videos.delivery import Delivery
 from airflow_wan.videos.destination import Destination
 from airflow_wan.videos.reuse import find_finished
@@ -70,16 +71,21 @@ class Making:
 
     :param hook: the account.
     :param access: how the account was named, for what is told to a person.
-    :param destination: where the video goes.
+    :param path: where the video goes.
     :param patience: how long it is waited for, and what is left beside it.
     :param screen: where progress is told.
     """
 
     hook: CommandHook
     access: Access
-    destination: Destination
+    path: Path
     patience: Patience
     screen: Screen
+
+    @property
+    def destination(self) -> Destination:
+        """Where the video goes."""
+        return Destination(str(self.path))
 
     def generate(self, wish: Wish, plan: Plan) -> FinishedVideo:
         """Return the video of a wish: the one that is there, the one that is being made, or one that is bought now.
@@ -140,10 +146,6 @@ class Making:
     def _wanted(self) -> dict[str, bool]:
         return {"sidecar": True, "poster": self.patience.poster}
 
-    @property
-    def _path(self) -> Path:
-        return Path(self.destination.uri)
-
     def _find_there(self, request: VideoRequest, earlier: Intent | Purchase | None, plan: Plan) -> FinishedVideo | None:
         """Return the video that is there, if it is the one that is wanted.
 
@@ -180,7 +182,7 @@ class Making:
             request,
             hook=self.hook,
             ledger=work.held_ledger,
-            siblings=Neighbours(work.ledger, self._path),
+            siblings=Neighbours(work.ledger, self.path),
             poll_interval_s=config.poll_interval(),
         )
         decision = decide(
@@ -374,7 +376,7 @@ class Making:
         :param fetched: the Wan task of a command that buys nothing.
         """
         interrupts = Interrupts(self._tell_wait)
-        with interrupts, FileLedger(self._path) as ledger:
+        with interrupts, FileLedger(self.path) as ledger:
             try:
                 yield _Work(ledger, HeldLedger(ledger, interrupts), interrupts)
             except KeyboardInterrupt:
@@ -401,19 +403,20 @@ class _Work:
     interrupts: Interrupts
 
 
-def local_destination(output: str) -> Destination:
-    """Return the place of a video.
+def local_path(output: str) -> Path:
+    """Return the absolute path of a video.
 
     :param output: its path.
     :raises InvalidVideoRequest: when there can be no such path, or it is not on this machine.
     """
-    path = output if is_object(output) else str(Path(output.removeprefix("file://")).expanduser().absolute())
+    path = os.path.expanduser(output.strip())  # noqa: PTH111 - a Path would change a URI, and drop a slash at its end
+    if is_relative(path):
+        path = f"{Path.cwd()}/{path}"
     try:
-        if output.endswith("/"):
-            raise ValueError("does not end with the name of a file")  # noqa: TRY301 - told as the others are
-        if is_object(output):
-            raise ValueError("is no local path: a purchase record needs a local file system")  # noqa: TRY301
-        return Destination(read_address(path))
+        address = read_address(path)
+        if is_object(address):
+            raise ValueError("is no local path, which the purchase record beside it needs")  # noqa: TRY301
+        return Path(address)
     except ValueError as problem:
         raise InvalidVideoRequest([f"--output {show(output)} {problem}."]) from None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar
@@ -97,6 +98,12 @@ CLOCK_SLACK_S = 300.0
 OWNER_PAGE_ROWS = 20
 """Rows of a page of the list that APIYI shows to a system token: few, for a row may hold a task's whole answer."""
 
+LARGEST_PAGE_ROWS = 100
+"""Rows of a page that DashScope is asked for; who asks for more than it likes gets fewer."""
+
+TASKS_KEPT_S = 24 * 3600.0
+"""Seconds for which both gateways keep a task."""
+
 MAX_LIST_PAGES = 20
 """Longest list of tasks that is read, in pages."""
 
@@ -155,12 +162,12 @@ class WanClient:
         """
         return read_task(self._send(task_call(self._account.gateway, wan_task_id), wan_task_id), wan_task_id)
 
-    def list_tasks(self, model: str | None, *, since: float, until: float) -> list[ListedTask]:
-        """Return the account's tasks that were created between two moments.
+    def list_tasks(self, model: str, *, since: float, until: float) -> list[ListedTask]:
+        """Return the account's tasks of a model that were created between two moments.
 
         DashScope lists them to the API key, APIYI to the account's system token.
 
-        :param model: the only model id whose tasks are returned; None for all models.
+        :param model: the model id.
         :param since: begin, as a Unix time in seconds.
         :param until: end, as a Unix time in seconds.
         :raises WanError: when the list cannot be read, or is longer than `MAX_LIST_PAGES`.
@@ -171,8 +178,19 @@ class WanClient:
         return [
             row
             for row in rows(model, since, until)
-            if (model is None or row.model in (None, model)) and begin <= row.created_at <= until + CLOCK_SLACK_S
+            if row.model in (None, model) and begin <= row.created_at <= until + CLOCK_SLACK_S
         ]
+
+    def recent_tasks(self, model: str | None = None) -> list[ListedTask]:
+        """Return the account's tasks of the last 24 h, which are all that a gateway keeps.
+
+        :param model: the only model id whose tasks are returned; None for all models.
+        :raises WanError: when the list cannot be read, or is longer than `MAX_LIST_PAGES`.
+        """
+        if self._account.has_system_list:
+            now = time.time()
+            return self._list_as_owner(model, now - TASKS_KEPT_S, now)
+        return self._pages(model=model, start=None, end=None, page_size=LARGEST_PAGE_ROWS)
 
     def cost_of(self, wan_task_id: str) -> float | None:
         """Return what a succeeded task has cost in USD, if the gateway tells it (APIYI, to a system token).
@@ -200,14 +218,18 @@ class WanClient:
             found |= rows
         raise WanError(f"The list of tasks has more than {MAX_LIST_PAGES} pages.")
 
-    def _list(self, model: str | None, since: float, until: float) -> list[ListedTask]:
+    def _list(self, model: str, since: float, until: float) -> list[ListedTask]:
         # The gateway does not document in which time zone it reads the two times. A begin in UTC and an end in UTC+8
         # include all tasks in either case. The times of the rows are Unix times, and filtered below.
         start = datetime.fromtimestamp(since - CLOCK_SLACK_S, tz=UTC)
         end = datetime.fromtimestamp(until + CLOCK_SLACK_S, tz=CHINA_TIME)
+        return self._pages(model=model, start=start, end=end)
+
+    def _pages(self, **window: Any) -> list[ListedTask]:
+        """Return the rows of all pages of DashScope's list; see `list_call` for what is listed."""
         found: list[ListedTask] = []
         for page in range(1, MAX_LIST_PAGES + 1):
-            listed = read_list(self._send(list_call(model=model, start=start, end=end, page=page)))
+            listed = read_list(self._send(list_call(page=page, **window)))
             found += listed.rows
             if page >= (1 if listed.total_pages is None else listed.total_pages):
                 return found

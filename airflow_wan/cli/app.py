@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,9 +123,9 @@ def list_tasks(
     access: Access,
     talk: Talk,
     folder: Annotated[Path, typer.Argument(help="Whose videos and purchase records are looked at.")] = Path(),
-    hours: Annotated[float, typer.Option(min=0.1, max=24, help="How old tasks may be at most.")] = 24,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Only those of a model.")] = None,
 ) -> None:
-    """List the tasks of the account, and what of them is in a folder."""
+    """List the tasks of the account of the last 24 h, and what of them is in a folder."""
     with screen_of(talk) as screen:
         from airflow_wan.cli.access import find_hook  # noqa: PLC0415 - Airflow is heavy
         from airflow_wan.cli.beside import in_folder  # noqa: PLC0415 - likewise
@@ -136,8 +135,7 @@ def list_tasks(
         listed = []
         if hook.account.can_list:
             with hook.get_conn() as client:
-                now = time.time()
-                listed = client.list_tasks(None, since=now - hours * 3600, until=now)
+                listed = client.recent_tasks(model)
         else:
             screen.say(
                 f"{hook.account.gateway.title} lists no tasks to an API key: only what is known in {folder.absolute()}."

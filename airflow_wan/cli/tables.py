@@ -30,7 +30,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str |
     from rich.table import Table  # noqa: PLC0415 - not needed for JSON
     from rich.text import Text  # noqa: PLC0415 - likewise
 
-    shown = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
+    shown = Table(*columns, title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False)
     for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
     return shown

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ORDER = Order(request={"model": "wan2.7-t2v", "input": {"prompt": "Rain."}, "parameters": {}})
+ORDER = Order(request={"model": "wan2.7-t2v", "input": {"prompt": "Rain."}, "parameters": {}}, sources=[])
 
 
 def intent(nonce: str) -> Intent:

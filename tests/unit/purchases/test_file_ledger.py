@@ -17,7 +17,7 @@ from airflow_wan.purchases.record import Intent, Order, Purchase
 if TYPE_CHECKING:
     from pathlib import Path
 
-ORDER = Order(request={"model": "wan2.7-t2v", "input": {"prompt": "云"}, "parameters": {}})
+ORDER = Order(request={"model": "wan2.7-t2v", "input": {"prompt": "云"}, "parameters": {}}, sources=[])
 INTENT = Intent("f", 1_800_000_000.0, "key", "dashscope", "https://dashscope.aliyuncs.com", ORDER, "nonce")
 PURCHASE = Purchase(INTENT, "task-1", "request-1", 1_800_000_001.0)
 

@@ -42,9 +42,7 @@ def command_line(
     yield at
     for line in made:
         for process in line.processes:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
+            process.kill()
         assert not [text for text in line.printed if KEY in text]
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
 

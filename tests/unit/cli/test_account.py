@@ -10,13 +10,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command_lines import KEY, TEXT_TO_VIDEO, wait_until
+from command_lines import KEY, TEXT_TO_VIDEO, Done, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from command_lines import CommandLine, Done
+    from command_lines import CommandLine
 
 NO_TASK = "00000000-0000-4000-8000-000000000001"
 
@@ -26,20 +26,15 @@ def connection(line: CommandLine, **fields: Any) -> str:
 
 
 @pytest.fixture
-def bare(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+def bare(dashscope: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     """The command line without any key."""
     for name in ("WAN_API_KEY", "WAN_BASE_URL", "WAN_GATEWAY"):
         monkeypatch.delenv(name)
-    return line
-
-
-def cost(line: CommandLine, *arguments: str) -> Done:
-    """Make a video, so that the emulator notes the key."""
-    return line.generate(*arguments)
+    return dashscope
 
 
 def test_without_a_key_nothing_is_sent(bare: CommandLine) -> None:
-    done = cost(bare)
+    done = bare.generate()
 
     assert done.code == 3
     assert "DASHSCOPE_API_KEY" in done.err
@@ -53,7 +48,7 @@ def test_the_key_of_an_airflow_connection(bare: CommandLine, monkeypatch: pytest
     extra = {"gateway": bare.gateway}
     monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", connection(bare, extra=extra))
 
-    done = cost(bare, *(["--conn-id", conn_id] if how == "named" else []))
+    done = bare.generate(*(["--conn-id", conn_id] if how == "named" else []))
 
     assert done.code == 0, done.err
     assert bare.emulator.ledger()[0]["gateway"] == bare.gateway
@@ -70,7 +65,7 @@ def test_the_key_of_a_gateway(
     address = {"dashscope": "DASHSCOPE_HTTP_BASE_URL", "apiyi": "APIYI_BASE_URL"}[gateway]
     monkeypatch.setenv(address, f"{line.emulator.base_url}/api/v1")
 
-    assert cost(line).code == 0
+    assert line.generate().code == 0
     assert line.emulator.ledger()[0]["gateway"] == gateway
 
 
@@ -78,8 +73,8 @@ def test_of_two_keys_the_command_line_says_which(bare: CommandLine, monkeypatch:
     monkeypatch.setenv("DASHSCOPE_API_KEY", KEY)
     monkeypatch.setenv("APIYI_API_KEY", KEY)
 
-    undecided = cost(bare)
-    decided = cost(bare, "--gateway", bare.gateway, "--base-url", bare.emulator.base_url)
+    undecided = bare.generate()
+    decided = bare.generate("--gateway", bare.gateway, "--base-url", bare.emulator.base_url)
 
     assert undecided.code == 3
     assert "--gateway" in undecided.err
@@ -90,7 +85,7 @@ def test_of_two_keys_the_command_line_says_which(bare: CommandLine, monkeypatch:
 def test_the_key_of_a_connection_goes_to_its_own_host_only(bare: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_WAN_DEFAULT", connection(bare))
 
-    done = cost(bare, "--conn-id", "wan_default", "--base-url", "https://elsewhere.example")
+    done = bare.generate("--conn-id", "wan_default", "--base-url", "https://elsewhere.example")
 
     assert done.code == 3
     assert bare.bought == []
@@ -104,9 +99,9 @@ def test_a_connection_that_cannot_be_used(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_WAN_DEFAULT", connection(bare, **fields))
 
-    assert cost(bare, "--conn-id", "wan_default").code == 3
-    assert cost(bare, "--conn-id", "no_such_connection").code == 3
-    assert cost(bare, "--gateway", "openai").code == 4
+    assert bare.generate("--conn-id", "wan_default").code == 3
+    assert bare.generate("--conn-id", "no_such_connection").code == 3
+    assert bare.generate("--gateway", "openai").code == 4
 
 
 def test_another_account_does_not_touch_a_purchase(
@@ -157,38 +152,33 @@ def _read(descriptor: int) -> str:
         return ""
 
 
-@pytest.fixture
-def no_airflow(bare: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a machine on which Airflow is installed, and was never set up."""
+def run_alone(line: CommandLine, *arguments: str, **environment: str) -> Done:
+    """Run a command in a new process, which has not imported Airflow before."""
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow_wan.cli", *arguments],
+        env={**os.environ, **environment}, cwd=line.folder, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    line.printed += [done.stdout, done.stderr]
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_no_database_and_no_files_of_airflow_are_made(
+    bare: CommandLine, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path_factory.mktemp("home")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
-    return kept | {"HOME": str(home), "AIRFLOW_HOME": str(home / "airflow"), "AIRFLOW__WAN__POLL_INTERVAL": "0.2"}
-
-
-def files_in(folder: str) -> list[Path]:
-    from pathlib import Path
-
-    return [path for path in Path(folder).rglob("*") if path.is_file()]
-
-
-def test_no_database_and_no_files_of_airflow_are_made(bare: CommandLine, no_airflow: dict[str, str]) -> None:
-    conn = connection(bare, extra={"gateway": bare.gateway})
-    environment = no_airflow | {"AIRFLOW_CONN_MINE": conn}
+    for name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
+        monkeypatch.delenv(name)
+    environment = {"HOME": str(home), "AIRFLOW_HOME": str(home / "airflow"), "AIRFLOW__WAN__POLL_INTERVAL": "0.2"}
+    environment["AIRFLOW_CONN_MINE"] = connection(bare, extra={"gateway": "dashscope"})
     arguments = ["generate", *TEXT_TO_VIDEO, "-o", str(bare.video), "--json"]
 
-    def run(conn_id: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "airflow_wan.cli", *arguments, "--conn-id", conn_id],
-            env=environment, cwd=bare.folder, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+    unknown = run_alone(bare, *arguments, "--conn-id", "of_the_database", **environment)
+    known = run_alone(bare, *arguments, "--conn-id", "mine", **environment)
 
-    unknown, known = run("of_the_database"), run("mine")
-
-    assert (unknown.returncode, known.returncode) == (3, 0), unknown.stderr + known.stderr
-    assert "is not defined" in json.loads(unknown.stdout)["error"]["message"]
-    assert json.loads(known.stdout)["path"] == str(bare.video)
-    assert files_in(no_airflow["HOME"]) == []
-    bare.printed += [unknown.stdout, unknown.stderr, known.stdout, known.stderr]
+    assert (unknown.code, known.code) == (3, 0), unknown.err + known.err
+    assert "is not defined" in unknown.json["error"]["message"]
+    assert known.json["path"] == str(bare.video)
+    assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
 def test_a_connection_in_the_database_of_airflow(bare: CommandLine, airflow_db: Path) -> None:
@@ -197,14 +187,13 @@ def test_a_connection_in_the_database_of_airflow(bare: CommandLine, airflow_db: 
 
     stored = Connection(
         conn_id="stored_wan", conn_type="wan", password=KEY, host=bare.emulator.base_url,
-        extra=json.dumps({"gateway": bare.gateway}),
+        extra=json.dumps({"gateway": "dashscope"}),
     )  # fmt: skip
     with create_session() as session:
         session.query(Connection).filter(Connection.conn_id == "stored_wan").delete()
         session.add(stored)
-    process = bare.start("status", NO_TASK, "--conn-id", "stored_wan", "--json")
 
-    done = bare.end(process)
+    done = run_alone(bare, "status", NO_TASK, "--conn-id", "stored_wan", "--json")
 
     assert done.code in (0, 11), done.err
     assert bare.emulator.counts()["poll"]["requests"] == 1

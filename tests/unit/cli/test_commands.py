@@ -240,7 +240,6 @@ def test_a_queued_task_is_canceled_where_the_gateway_can(dashscope: CommandLine)
     process = dashscope.start_generate()
     wait_until(lambda: dashscope.record.get("state") == "submitted", process)
     process.kill()
-    dashscope.end(process)
 
     done = dashscope.run("cancel", "-o", str(dashscope.video), "--json")
 

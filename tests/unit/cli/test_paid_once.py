@@ -10,10 +10,9 @@ import pytest
 from command_lines import wait_until
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
 
-    from command_lines import CommandLine, Done
+    from command_lines import CommandLine, Done, Started
 
 STOP, KILL = signal.SIGINT, signal.SIGKILL
 A_STAGE_S = 1001.0
@@ -47,8 +46,8 @@ def assert_goes_on(line: CommandLine) -> None:
     assert sorted(path.name for path in line.folder.iterdir()) == ["out.mp4", "out.mp4.json"]
 
 
-def stopped(line: CommandLine, process: subprocess.Popen[str], number: signal.Signals) -> Done:
-    process.send_signal(number)
+def stopped(line: CommandLine, process: Started, number: signal.Signals) -> Done:
+    process.signal(number)
     return line.end(process)
 
 
@@ -77,7 +76,7 @@ def test_before_the_create_request(line: CommandLine, number: signal.Signals) ->
 
 
 @pytest.fixture
-def asked(line: CommandLine) -> subprocess.Popen[str]:
+def asked(line: CommandLine) -> Started:
     """A command whose create request was accepted, and has no answer yet."""
     line.emulator.add_fault("create", "hold")
     process = line.start_generate()
@@ -85,13 +84,9 @@ def asked(line: CommandLine) -> subprocess.Popen[str]:
     return process
 
 
-def test_an_interrupt_waits_for_the_answer_to_the_create_request(
-    line: CommandLine, asked: subprocess.Popen[str]
-) -> None:
-    asked.send_signal(STOP)
-    assert asked.stderr is not None
-    while "Waiting for the gateway's answer" not in asked.stderr.readline():
-        assert asked.poll() is None
+def test_an_interrupt_waits_for_the_answer_to_the_create_request(line: CommandLine, asked: Started) -> None:
+    asked.signal(STOP)
+    wait_until(lambda: "Waiting for the gateway's answer" in asked.err, asked)
     line.emulator.release_faults()
 
     assert_told(line, line.end(asked), STOP)
@@ -101,12 +96,10 @@ def test_an_interrupt_waits_for_the_answer_to_the_create_request(
 
 
 @pytest.mark.parametrize("number", [STOP, KILL])
-def test_during_the_create_request(line: CommandLine, asked: subprocess.Popen[str], number: signal.Signals) -> None:
+def test_during_the_create_request(line: CommandLine, asked: Started, number: signal.Signals) -> None:
     if number == STOP:  # the first one waits
-        asked.send_signal(STOP)
-        assert asked.stderr is not None
-        while "Waiting for the gateway's answer" not in asked.stderr.readline():
-            assert asked.poll() is None
+        asked.signal(STOP)
+        wait_until(lambda: "Waiting for the gateway's answer" in asked.err, asked)
 
     done = stopped(line, asked, number)
 
@@ -173,8 +166,8 @@ def test_during_the_download(line: CommandLine, number: signal.Signals) -> None:
 def test_two_at_the_same_moment(line: CommandLine) -> None:
     line.emulator.add_fault("create", "hold")
     both = [line.start_generate(), line.start_generate()]
-    wait_until(lambda: any(process.poll() is not None for process in both))
-    line.emulator.release_faults()
+    wait_until(lambda: any(process.has_ended for process in both) and line.emulator.faults()[0]["holding"])
+    line.emulator.clear_faults()
     line.emulator.advance_clock(2 * A_STAGE_S)
 
     codes = sorted(line.end(process).code for process in both)

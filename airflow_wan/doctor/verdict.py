@@ -52,8 +52,6 @@ def verdict(account: Account, reply: Answer | NoAnswer) -> Finding:
         return Finding(Kind.PROXY_IN_THE_WAY, f"The network wants a login before it lets anyone ask {place}.")
     if knows_no_such_task(reply):
         return Finding(Kind.GOOD, f"{place} answers in its own words and did not refuse the key.")
-    if reply.http_status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Finding(Kind.THROTTLED, f"{place} answers, but too many requests are sent to it.")
     if reply.http_status >= HTTPStatus.BAD_REQUEST and _is_in_a_gateways_words(reply):
         failed = read_failed_answer(reply)
         if kind := _kind_of(failed):
@@ -61,6 +59,8 @@ def verdict(account: Account, reply: Answer | NoAnswer) -> Finding:
             return Finding(kind, f"{place} refuses{what}: {_quoted(failed)}{_hint(account, kind)}")
         if reply.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return Finding(Kind.OUTAGE, f"{place} has an outage: {_quoted(failed)}")
+    if reply.http_status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Finding(Kind.THROTTLED, f"{place} answers, but too many requests are sent to it.")
     if reply.http_status in _AWAY:
         return Finding(Kind.OUTAGE, f"{place} has an outage: HTTP {reply.http_status}.")
     return _of_a_stranger(account, reply)

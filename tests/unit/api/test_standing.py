@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,10 +67,11 @@ JSON = st.recursive(
             inner,
         )
     ),
-    max_leaves=12,
+    max_leaves=6,
 )
 
 
+@hypothesis.settings(max_examples=25)  # most of the time goes into making the JSON
 @given(JSON, st.sampled_from([200, 401, 404, 500]))
 def test_no_answer_is_an_error(body: Any, status: int) -> None:
     reply = answer(body, status)

@@ -572,11 +572,12 @@ def test_a_proxy_that_wants_a_password(
     raw_server.answers(407, b"who are you?")
     monkeypatch.setenv(variable, raw_server.base_url.replace("http://", "http://me:hunter2@"))
 
-    found = problem(examine(connection(f"{scheme}://gateway.example")))
+    found, *others = examine(connection(f"{scheme}://gateway.example"))
 
     assert found.kind is Kind.PROXY_FAILS
     assert raw_server.base_url.removeprefix("http://") in found.title
     assert "hunter2" not in found.title
+    assert [one.kind for one in others] == ([Kind.NOT_ENCRYPTED] if scheme == "http" else [])
 
 
 def test_a_proxy_where_nothing_listens(

@@ -52,6 +52,7 @@ _SCHEMES_BEFORE_ANOTHER = re.compile(r"^(?:https?://)+(?=https?://)", re.IGNOREC
 # A name in braces, as in https://{WorkspaceId}.cn-beijing.maas.aliyuncs.com, or the name itself.
 _TO_FILL_IN = re.compile(r"[{}<>$]|%7[bd]|\[[a-z_ -]+\]|(?:^|[/.])(?:your[-_]?)?workspace[-_]?id\.", re.IGNORECASE)
 
+_ONLY_A_PATH = re.compile(r"/(?!/[^/])")
 _HOST_AND_PORT = re.compile(r"(?:\[[0-9a-f:.]+\]|[\w-]{1,63}(?:\.[\w-]{1,63})*\.?)(?::\d{1,5})?")
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~%!$&'()*+,;=-]*)*", re.ASCII)
 _NO_HOSTS = ("http", "https")
@@ -64,6 +65,7 @@ _ENDPOINTS = (
     "apps|audio|batches|chat|completions|embeddings|files|images|messages|models|quotas|reranks?|responses|services|tasks|"
     "uploads|videos?"
 )
+_ONLY_WAN = re.compile(r"(?:/wan)+$")
 _ANY_API_PATH = re.compile(rf"{_PREFIX}(?:/.*)?$")
 _KNOWN_API_PATH = re.compile(rf"{_PREFIX}(?:/(?:(?:{_ENDPOINTS}|video-generation|image2video)(?:/.*)?)?)?$")
 
@@ -108,7 +110,7 @@ def _read(pasted: str, scheme: str | None) -> SplitResult | None:
             Flaw.HOST_TO_FILL_IN,
             f"has the host {text!r}, which has a name to fill in, such as the id of your workspace",
         )
-    url = text if "://" in text else _with_scheme(text.lstrip("/"), scheme)
+    url = text if "://" in text or _ONLY_A_PATH.match(text) else _with_scheme(text.removeprefix("//"), scheme)
     parts = _parts(url)
     if parts is None:
         raise UnusableError(Flaw.HOST_UNREADABLE, f"has the host {url!r}, which is not a URL with a scheme (https://…)")
@@ -132,13 +134,15 @@ def _with_scheme(host: str, scheme: str | None) -> str:
 
 def _parts(url: str) -> SplitResult | None:
     """Return the parts of a URL that is nothing but a scheme, a host, a port and a path; None for any other."""
+    if not url.isprintable() or " " in url or "\\" in url:  # `urlsplit` drops line breaks and tabs
+        return None
     try:
         parts = urlsplit(url)
         is_fit = parts.scheme in ("http", "https") and parts.port != 0 and parts.hostname not in (None, *_NO_HOSTS)
     except ValueError:
         return None
     netloc = parts.netloc.lower()
-    if not is_fit or not _HOST_AND_PORT.fullmatch(netloc) or not _PATH.fullmatch(parts.path) or "\\" in url:
+    if not is_fit or not _HOST_AND_PORT.fullmatch(netloc) or not _PATH.fullmatch(parts.path):
         return None
     host, colon, port = netloc.partition(":") if not netloc.startswith("[") else (netloc, "", "")
     path = re.sub(r"/{2,}", "/", parts.path).rstrip("/")
@@ -149,8 +153,8 @@ def _without_api_path(url: SplitResult, gateway: Gateway) -> SplitResult:
     """Return a URL without a path of the API. At a gateway's own host, everything after its beginning is one."""
     own = is_official(url.geturl())
     path = url.path
-    if found := (_ANY_API_PATH if own else _KNOWN_API_PATH).search(path):
+    while found := (_ANY_API_PATH if own else _KNOWN_API_PATH).search(path):  # some paste it twice
         path = path[: found.start()] + ((found["wan"] or "") if gateway is DASHSCOPE else "")
     if own and gateway is APIYI:
-        path = path.removesuffix("/wan")
+        path = _ONLY_WAN.sub("", path)
     return url._replace(path=path.rstrip("/"))

@@ -197,7 +197,7 @@ def _rights(client: WanClient, account: Account) -> Iterator[Finding]:
     if models is not None and not any(model.lower().startswith(_FAMILIES) for model in models):
         yield Finding(
             Kind.WRONG_GROUP,
-            f"{place_of(account)} names {len(models)} models that the key may use, and none of Wan or HappyHorse.",
+            f"{place_of(account)} names the models that the key may use ({len(models)}): none is of Wan or HappyHorse.",
         )
     if not account.has_system_list:
         return

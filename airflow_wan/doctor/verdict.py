@@ -15,6 +15,7 @@ from airflow_wan.api.client import NoAnswer
 from airflow_wan.api.failures import FREE_QUOTA_CODE, NO_SUCH_TASK_CODES, meaning_of, read_failed_answer
 from airflow_wan.api.gateways import is_official
 from airflow_wan.api.tasks import TaskStatus, read_task
+from airflow_wan.api.trouble import Trouble
 from airflow_wan.doctor.findings import Finding, Kind
 from airflow_wan.exceptions import AuthenticationFailed, BalanceExhausted, GatewayUnavailable, VideoTaskLost, WanError
 from airflow_wan.net.proxies import environment_proxy
@@ -30,8 +31,9 @@ NO_TASK = "00000000-0000-4000-8000-000000000000"
 _NETWORK_LOGIN = 511
 _AWAY = (502, 503, 504)
 
+_BEFORE_TLS = (Trouble.UNKNOWN_NAME, Trouble.REFUSED, Trouble.TOO_LATE, Trouble.BROKEN_OFF)
+
 _WORKSPACE_CODES = ("workspace.accessdenied", "workspacenotfound", "not authorized")
-_GROUP_SIGNS = ("无可用渠道", "no available channel", "model_not_found")
 _TOKEN_PLAN_KEY, _TOKEN_PLAN_HOST = "sk-sp-", "token-plan."
 
 
@@ -50,8 +52,6 @@ def verdict(account: Account, reply: Answer | NoAnswer) -> Finding:
         return Finding(Kind.PROXY_IN_THE_WAY, f"The network wants a login before it lets anyone ask {place}.")
     if knows_no_such_task(reply):
         return Finding(Kind.GOOD, f"{place} answers in its own words and did not refuse the key.")
-    if reply.http_status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Finding(Kind.THROTTLED, f"{place} answers, but too many requests are sent to it.")
     if reply.http_status >= HTTPStatus.BAD_REQUEST and _is_in_a_gateways_words(reply):
         failed = read_failed_answer(reply)
         if kind := _kind_of(failed):
@@ -59,6 +59,8 @@ def verdict(account: Account, reply: Answer | NoAnswer) -> Finding:
             return Finding(kind, f"{place} refuses{what}: {_quoted(failed)}{_hint(account, kind)}")
         if reply.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return Finding(Kind.OUTAGE, f"{place} has an outage: {_quoted(failed)}")
+    if reply.http_status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Finding(Kind.THROTTLED, f"{place} answers, but too many requests are sent to it.")
     if reply.http_status in _AWAY:
         return Finding(Kind.OUTAGE, f"{place} has an outage: HTTP {reply.http_status}.")
     return _of_a_stranger(account, reply)
@@ -94,11 +96,10 @@ def proxy_of(account: Account) -> str | None:
 
 def _of_no_answer(account: Account, reply: NoAnswer) -> Finding:
     proxy = proxy_of(account)
-    if proxy and not reply.sent and not reply.trouble.startswith(("tls", "no_tls")):
-        return Finding(
-            Kind.PROXY_FAILS,
-            f"The proxy {proxy}, which the environment names, does not lead to {account.base_url}: {reply.reason}",
-        )
+    is_proxys = proxy is not None and not reply.sent and reply.trouble in _BEFORE_TLS
+    if is_proxys or reply.trouble is Trouble.PROXY:
+        named = f"{proxy}, which the environment names, " if proxy else ""
+        return Finding(Kind.PROXY_FAILS, f"The proxy {named}does not lead to {account.base_url}: {reply.reason}")
     through = f" The request goes through the proxy {proxy}, which the environment names." if proxy else ""
     return Finding(Kind(reply.trouble.value), reply.reason + through)
 
@@ -134,7 +135,7 @@ def _is_in_a_gateways_words(reply: Answer) -> bool:
 
 def _kind_of(failed: FailedAnswer) -> Kind | None:
     """Return what a refusal means for the connection; None if it says nothing about it."""
-    code, text = (failed.code or "").lower(), f"{failed.code} {failed.message}".lower()
+    code = (failed.code or "").lower()
     meaning = meaning_of(failed)
     if meaning is BalanceExhausted:
         return Kind.FREE_QUOTA_USED_UP if code == FREE_QUOTA_CODE else Kind.NO_BALANCE
@@ -142,9 +143,7 @@ def _kind_of(failed: FailedAnswer) -> Kind | None:
         return None
     if meaning is not AuthenticationFailed and failed.http_status not in (401, 403):
         return None
-    if code in _WORKSPACE_CODES:
-        return Kind.WRONG_WORKSPACE
-    return Kind.WRONG_GROUP if any(sign in text for sign in _GROUP_SIGNS) else Kind.WRONG_KEY
+    return Kind.WRONG_WORKSPACE if code in _WORKSPACE_CODES else Kind.WRONG_KEY
 
 
 def _quoted(failed: FailedAnswer) -> str:

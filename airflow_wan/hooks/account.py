@@ -26,7 +26,7 @@ def fields_of(connection: Connection, conn_id: str, extra: Mapping[str, Any]) ->
         scheme=connection.schema,
         port=connection.port,
         extra=extra,
-        connection_type=connection.conn_type,
+        connection_type=str(connection.conn_type),
     )
 
 

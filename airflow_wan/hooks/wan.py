@@ -37,7 +37,7 @@ class WanHook(BaseHook):
 
     The connection is looked up once for each hook, when it is first needed.
 
-    The key goes to the connection's own host, and nowhere else.
+    The key goes to the connection's own host, and nowhere else, unless a person asks `examine` for other regions.
 
     :param wan_conn_id: id of the Airflow connection, which must be of type ``wan``.
     :param base_url: the base URL to which an earlier request of the same connection went. If the connection leads
@@ -191,8 +191,8 @@ class WanHook(BaseHook):
 
         try:
             connection = self._look_up()
-        except WanConnectionError as error:
-            return [Finding(Kind.NOT_DEFINED, error.message)]
+        except WanConnectionError:
+            return [Finding(Kind.NOT_DEFINED, f"{name_of(self.wan_conn_id)} is not defined.")]
         fields = fields_of(connection, self.wan_conn_id, connection.extra_dejson)
         account = read_account(fields)
         if not isinstance(account, Remark):

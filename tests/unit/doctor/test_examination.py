@@ -169,7 +169,7 @@ class TestKeys:
         findings = examine(fields)
 
         assert [finding.kind for finding in findings] == [Kind.WRONG_GROUP, Kind.GOOD, Kind.NOT_SEEN]
-        assert "names 1 models that the key may use, and none of Wan" in findings[0].title
+        assert "names the models that the key may use (1): none is of Wan" in findings[0].title
         with pytest.raises(AuthenticationFailed, match=r"该模型无可用渠道.* needs the group 'Wan&HappyHorse'"):
             create(fields)
 
@@ -217,7 +217,6 @@ REFUSALS = {
     Kind.FREE_QUOTA_USED_UP: (403, "AllocationQuota.FreeTierOnly"),
     Kind.NO_BALANCE: (400, "Arrearage"),
     Kind.WRONG_WORKSPACE: (403, "Workspace.AccessDenied"),
-    Kind.WRONG_GROUP: (403, "model_not_found"),
     Kind.WRONG_KEY: (401, "InvalidApiKey"),
     Kind.OUTAGE: (500, "InternalError"),
 }
@@ -400,7 +399,7 @@ def test_nothing_but_gets_are_sent_to_a_stranger(
 ) -> None:
     raw_server.answers(404, HTML)
 
-    examine(connection(raw_server.base_url))
+    examine(connection(raw_server.base_url, connect_timeout=1))
 
     methods = [request.split(b" ", 1)[0] for request in raw_server.requests if request.startswith(b"G")]
     assert methods == [b"GET", b"GET"]
@@ -500,7 +499,7 @@ def test_a_connection_that_is_broken_off(
 ) -> None:
     misbehave(raw_server)
 
-    assert problem(examine(connection(raw_server.base_url, connect_timeout=2))).kind is Kind.BROKEN_OFF
+    assert problem(examine(connection(raw_server.base_url, connect_timeout=1))).kind is Kind.BROKEN_OFF
 
 
 @produces(Kind.TLS_UNTRUSTED)
@@ -573,11 +572,12 @@ def test_a_proxy_that_wants_a_password(
     raw_server.answers(407, b"who are you?")
     monkeypatch.setenv(variable, raw_server.base_url.replace("http://", "http://me:hunter2@"))
 
-    found = problem(examine(connection(f"{scheme}://gateway.example")))
+    found, *others = examine(connection(f"{scheme}://gateway.example"))
 
     assert found.kind is Kind.PROXY_FAILS
     assert raw_server.base_url.removeprefix("http://") in found.title
     assert "hunter2" not in found.title
+    assert [one.kind for one in others] == ([Kind.NOT_ENCRYPTED] if scheme == "http" else [])
 
 
 def test_a_proxy_where_nothing_listens(

@@ -25,6 +25,9 @@ MESSAGE_PROMPT_CHARS = 200
 Choice = Literal["fail", "resubmit"]
 """What to do when buying may be wrong: stop and tell the user, or buy."""
 
+OnChange = Literal["fail", "resubmit", "keep"]
+"""What to do when the request has changed: stop and tell the user, buy, or bring home what an earlier try bought."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -35,7 +38,7 @@ class Policy:
     """
 
     on_ambiguous_submit: Choice = "fail"
-    on_changed_request: Choice = "fail"
+    on_changed_request: OnChange = "fail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def decide(
             "Wan task %s of an earlier try ended %s and is not billed; submitting again", earlier.wan_task_id, status
         )
         return Buy()
-    if earlier.intent.fingerprint != fingerprint:
+    if earlier.intent.fingerprint != fingerprint and policy.on_changed_request != "keep":
         return _decide_on_a_change(earlier, policy)
     if status is TaskStatus.UNKNOWN:
         raise VideoTaskLost(
@@ -99,6 +102,15 @@ def decide(
             wan_task_id=earlier.wan_task_id,
             request_id=earlier.request_id,
         )
+    if earlier.intent.fingerprint != fingerprint:
+        log.warning(
+            "The request has changed since an earlier try bought wan task %s on %s. The video is the one that was "
+            "bought then, for %r, as on_changed_request='keep' says; nothing is submitted.",
+            earlier.wan_task_id,
+            readable_time(earlier.submitted_at),
+            _short(earlier.order.prompt),
+        )
+        return Keep(earlier)
     log.info(
         "An earlier try bought this video as wan task %s on %s (%s); nothing is submitted",
         earlier.wan_task_id,
@@ -137,8 +149,8 @@ def _decide_on_a_change(earlier: Purchase, policy: Policy) -> Buy:
     raise RequestChanged(
         f"The request has changed since an earlier try bought wan task {earlier.wan_task_id} on "
         f"{readable_time(earlier.submitted_at)} for {_short(earlier.order.prompt)!r}. "
-        "That video can be fetched with WanVideoSensor and this id within 24 h. To buy the changed one, set "
-        "on_changed_request='resubmit' and clear this task.",
+        "To bring that video home, set on_changed_request='keep' and clear this task, or fetch it with WanVideoSensor "
+        "and this id, within 24 h. To buy the changed one, set on_changed_request='resubmit' and clear this task.",
         wan_task_id=earlier.wan_task_id,
         request_id=earlier.request_id,
     )

@@ -36,9 +36,9 @@ def test_functions_make_videos(run_dag: Any, wan_emulator: RunningEmulator, watc
             return "calm"
 
         @task.wan_video(duration=2)
-        def sea(mood: str, run_id: str = "") -> str:
+        def sea(mood: str, run_id: str | None = None) -> str:
             """Show the sea."""
-            calls.append(run_id)
+            calls.append(str(run_id))
             return f"The sea is {mood}. {{{{ run_id }}}}"
 
         @task.wan_video(retries=1)

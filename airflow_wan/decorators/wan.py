@@ -150,7 +150,8 @@ class _WanVideoDecoratedOperator(DecoratedOperator, CapabilityOperator):
                     setattr(self, name, defaults[name].default)
             if isinstance(returned, Mapping) and not is_unset(returned.get("output_path")):
                 self._returned_path = str(self.output_path)
-        return super().execute(context)
+        # Not that of `DecoratedOperator`, which needs a method that Airflow 3.0 does not have.
+        return CapabilityOperator.execute(self, context)
 
     def defer(self, *, trigger: BaseTrigger, **kwargs: Any) -> NoReturn:
         """Free the worker; the trigger keeps the path that the function returned."""

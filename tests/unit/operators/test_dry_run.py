@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, BaseOperator
 from PIL import Image
 
 from airflow_wan.exceptions import BudgetExceeded, CostLimitExceeded, InvalidVideoRequest
@@ -153,6 +153,7 @@ def test_a_purchase_that_would_be_replaced_is_not_canceled(
     assert [row["billed"] for row in gateway.emulator.ledger()] == [True]
 
 
+@pytest.mark.skipif(not hasattr(BaseOperator, "dry_run"), reason="operators of Airflow 3.0 have no such method")
 def test_airflows_own_method_of_that_name_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
     task = WanTextToVideoOperator(task_id="x", prompt="Waves at dawn.", dry_run=True)
     told: list[str] = []

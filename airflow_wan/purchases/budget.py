@@ -291,9 +291,9 @@ class Held:
     parts: tuple[tuple[Reservations, str], ...] = ()
 
     @property
-    def places(self) -> tuple[str, ...]:
+    def places(self) -> list[str]:
         """What to remember of them in the purchase record, see `give_back` and `settle`."""
-        return tuple(f"{reservations.folder}/{key}" for reservations, key in self.parts)
+        return [f"{reservations.folder}/{key}" for reservations, key in self.parts]
 
     @harmless("That a video is bought")
     def confirm(self, wan_task_id: str) -> None:

@@ -12,7 +12,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from airflow_wan.api.gateways import GATEWAYS
@@ -47,7 +47,7 @@ class Order:
     driven_by_audio: bool = False
     estimated_usd: float | None = None
     found_there: str | None = None
-    reservations: Sequence[str] = ()
+    reservations: Sequence[str] = field(default_factory=list)
 
     @property
     def model(self) -> str | None:

@@ -28,6 +28,7 @@ def make_offer(
     media_valid_for_s: float,
     preflight: bool,
     max_cost_usd: float | None,
+    send_media: bool = True,
 ) -> Offer:
     """Return a request that can be sent. This costs nothing, so a retry may do it again.
 
@@ -37,12 +38,18 @@ def make_offer(
     :param media_valid_for_s: seconds from now during which the gateway may still fetch the media.
     :param preflight: whether to hold the media to the gateway's limits.
     :param max_cost_usd: what the task may spend, USD; None for no limit.
+    :param send_media: whether to upload the media that have to be; without them, the request can only be looked at.
     :raises InvalidVideoRequest: when a medium is missing, breaks a limit, or cannot be given to this gateway.
     :raises CostLimitExceeded: when the video would cost more than the limit, or its cost is not known.
     :raises WanError: when an upload fails for now.
     """
     prepared = prepare_media(
-        request, account=account, client=client, valid_for_s=media_valid_for_s, preflight=preflight
+        request,
+        account=account,
+        client=client,
+        valid_for_s=media_valid_for_s,
+        preflight=preflight,
+        send=send_media,
     )
     gateway = account.gateway.name
     ready = prepared.request

@@ -15,7 +15,7 @@ from airflow_wan.get_provider_info import get_provider_info
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Installed
+    from built_package import Installed
 
 pytestmark = pytest.mark.timeout(600)  # s: a whole Airflow is installed, and its database made
 

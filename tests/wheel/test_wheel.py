@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
@@ -26,12 +26,21 @@ def test_the_package_is_that_of_the_environment(installed: Installed) -> None:
     assert where.startswith(str(installed.folder))
 
 
-def test_airflow_shows_the_provider_its_version_and_its_connection_type(installed: Installed) -> None:
-    (told,) = json.loads(installed.airflow("providers", "get", "airflow-provider-wan", "--output", "json"))
+def get_provider(installed: Installed, *options: str) -> Any:
+    told = installed.airflow("providers", "get", "airflow-provider-wan", *options, "--output", "json")
+    return json.loads(next(line for line in told.splitlines() if line.startswith("[{")))  # warnings may stand before
 
-    assert told["Provider"] == "airflow-provider-wan"
-    assert told["Version"] == __version__
-    assert told["Description"].strip() == get_provider_info()["description"]
+
+def test_airflow_shows_the_provider_its_version_and_its_connection_type(installed: Installed) -> None:
+    (told,) = get_provider(installed)
+    (in_full,) = get_provider(installed, "--full")
+
+    assert (told["Provider"], told["Version"]) == ("airflow-provider-wan", __version__)
+    info = get_provider_info()
+    assert in_full["description"].rstrip(".") == info["description"].rstrip(".")  # Airflow cuts the full stop off
+    assert {name: in_full[name] for name in ("package-name", "name", "connection-types", "config")} == {
+        name: info[name] for name in ("package-name", "name", "connection-types", "config")
+    }
     assert "airflow_wan.hooks.wan.WanHook" in installed.airflow("providers", "hooks")
 
 

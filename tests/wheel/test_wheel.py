@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,6 +55,14 @@ def test_airflow_shows_the_provider_its_version_and_its_connection_type(installe
 
 def test_airflow_loads_the_plugin_of_the_pages(installed: Installed) -> None:
     assert "wan_pages" in installed.airflow("plugins", "--output", "json")
+
+
+def test_the_command_is_there_and_says_what_it_is_missing(installed: Installed) -> None:
+    # Some Airflows bring the packages of the extra `cli` along.
+    command = [installed.python.with_name("airflow-wan"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, env=installed.environment, check=False)
+
+    assert "doctor" in done.stdout if done.returncode == 0 else "airflow-provider-wan[cli]" in done.stderr
 
 
 def test_a_connection_is_added_and_an_example_run_with_it(installed: Installed, tmp_path: Path) -> None:

@@ -92,6 +92,9 @@ class WanSubmitVideoOperator(BaseOperator):
     :param max_cost: (USD, templated) what this task may spend on a video. A video that would cost more by the
         estimate, or whose cost is not known, is not sent.
     :param preflight: (bool) whether to hold the media to the gateway's limits before sending, by their headers.
+    :param adapt_media: (bool) whether an image or sound that breaks a limit is replaced by a copy that fits, made by
+        the worker; it needs ``preflight``. The file itself is never touched.
+    :param cut_audio: (bool) whether ``adapt_media`` may cut off the end of a sound that is too long.
     :param wan_conn_id: (str, templated) the Airflow connection to submit with.
     :param on_ambiguous_submit: what a retry does when the create request of an earlier try may have been accepted and
         its answer never arrived: ``fail`` (after a search in the gateway's list, where it has one), or ``resubmit``,
@@ -148,6 +151,8 @@ class WanSubmitVideoOperator(BaseOperator):
         extra_body: Mapping[str, Any] | None = None,
         max_cost: float | str | None = None,
         preflight: bool = True,
+        adapt_media: bool = False,
+        cut_audio: bool = False,
         wan_conn_id: str = WanHook.default_conn_name,
         on_ambiguous_submit: Choice = "fail",
         on_changed_request: Choice = "fail",
@@ -163,7 +168,12 @@ class WanSubmitVideoOperator(BaseOperator):
         self.audio_url = audio_url
         self.extra_body = extra_body
         self.max_cost = max_cost
+        if adapt_media and not preflight:
+            raise ValueError("adapt_media=True needs preflight=True, which measures the media")
+        if cut_audio and not adapt_media:
+            raise ValueError("cut_audio=True needs adapt_media=True")
         self.preflight = preflight
+        self.adapt_media, self.cut_audio = adapt_media, cut_audio
         self.wan_conn_id = wan_conn_id
         self.on_ambiguous_submit = _checked_choice("on_ambiguous_submit", on_ambiguous_submit)
         self.on_changed_request = _checked_choice("on_changed_request", on_changed_request)
@@ -265,6 +275,8 @@ class WanSubmitVideoOperator(BaseOperator):
             media_valid_for_s=self.media_valid_for_s(),
             preflight=self.preflight,
             max_cost_usd=self.max_cost_usd(),
+            adapt_media=self.adapt_media,
+            cut_audio=self.cut_audio,
         )
 
     def longest_submit_s(self) -> float:

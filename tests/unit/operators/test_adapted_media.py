@@ -522,7 +522,7 @@ def test_arguments_that_say_nothing_together_are_refused_when_the_dag_is_parsed(
 
 
 @pytest.mark.parametrize(
-    ("largest_bytes", "size"), [(150_000, (400, 300)), (60_000, (400, 300)), (40_000, (320, 240))], ids=str
+    ("largest_bytes", "size"), [(200_000, (400, 300)), (155_000, (400, 300)), (110_000, (320, 240))], ids=str
 )
 def test_a_file_that_stays_too_large_loses_quality_first_and_pixels_then(
     largest_bytes: int, size: tuple[int, int]

@@ -13,6 +13,7 @@ clip that would cost more is not ordered.
 from __future__ import annotations
 
 import csv
+import io
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,9 +34,8 @@ with DAG(
     @task
     def prompts_of_the_day(params: Any = None, dag_run: Any = None) -> list[str]:
         """Read the table, and return the prompts of this weekday."""
-        with ObjectStoragePath(params["table"]).open("r", newline="") as table:
-            rows = list(csv.DictReader(table))
-        return [row["prompt"] for row in rows if row["weekday"] == f"{dag_run.run_after:%A}"]
+        table = csv.DictReader(io.StringIO(ObjectStoragePath(params["table"]).read_text()))
+        return [row["prompt"] for row in table if row["weekday"] == f"{dag_run.run_after:%A}"]
 
     WanTextToVideoOperator.partial(
         task_id="film",

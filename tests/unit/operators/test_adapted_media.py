@@ -276,6 +276,18 @@ def test_an_image_inside_the_request_is_adapted_too(film: Callable[..., Any], ap
         (b"no picture at all", "holds text"),
         (b"", "is empty"),
     ],
+    ids=[
+        "too small",
+        "too small, with transparency",
+        "too narrow",
+        "a small gif",
+        "more pixels than are unpacked",
+        "a bomb",
+        "a broken tiff",
+        "a broken gif",
+        "text",
+        "empty",
+    ],
 )
 def test_what_cannot_fit_is_refused_before_anything_is_bought(
     content: bytes, why: str, film: Callable[..., Any], apiyi: Any, runner: Any, keep: Any
@@ -461,6 +473,7 @@ def test_a_voice_that_is_too_long_is_cut_when_told_so(
         (b"OggS" + bytes(5000), "cannot be decoded"),
         (image(kind="JPEG"), "cannot be decoded|no sound"),
     ],
+    ids=["too short", "a playlist", "a list of files", "broken", "a picture"],
 )
 def test_what_is_no_fitting_voice_is_refused(
     content: bytes, why: str, speaking: Callable[..., Any], dashscope: Any, runner: Any, keep: Any

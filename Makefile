@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup clients demo ui cluster check format test coverage test-system test-system-older test-cluster \
-	test-cluster-200 test-wheel test-hostile test-pages screenshots test-matrix test-preview bench bench-download \
+	test-cluster-200 test-wheel release-check test-hostile test-pages screenshots test-matrix test-preview bench bench-download \
 	bench-pages bench-paid-once bench-slots bench-waits constraints clean
 
 help: ## Show what can be made
@@ -26,7 +26,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) uv
 	@echo "Setting up $(VENV) with Airflow $(AIRFLOW)"
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[emulator]' --group dev
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[cli,emulator]' --group dev
 	@rm -f $(VENV)/.ready-*
 	@touch $@
 
@@ -72,7 +72,7 @@ coverage: $(READY) ## Run the tests that reach every line, with branch coverage;
 test-hostile: $(READY) ## Answer the product with lies from a server of plain sockets, on two cores
 	$(BIN)/pytest --quiet -n 2 tests/hostile
 
-test-wheel: $(READY) ## Build the wheel and use it in an environment of its own
+test-wheel: $(READY) ## Build wheel and sdist, check what is in them, and use the wheel in an environment of its own
 	$(BIN)/pytest tests/wheel
 
 test-system: $(READY) ## Run the tests that start, and kill, a real scheduler, triggerer and API server
@@ -96,7 +96,7 @@ $(CLUSTER)/.ready: pyproject.toml constraints/cluster.txt | $(READY)
 	@echo "Setting up $(CLUSTER)"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CLUSTER)
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(CLUSTER)/bin/python \
-		--constraint constraints/cluster.txt --editable '.[emulator]' --group cluster
+		--constraint constraints/cluster.txt --editable '.[cli,emulator]' --group cluster
 	@touch $@
 
 # Before Airflow 3.3, purchases are kept as Variables, which a worker may still write when its try is over.
@@ -116,13 +116,14 @@ COVERED := 3.3.2-py3.13
 MIDDLE := 3.3.2-py3.12
 WITHOUT_AIRFLOW := $(addprefix tests/unit/,api emulator media net waiting test_redaction.py)
 CELLS := $(NEWEST) $(OLDER) $(PREVIEW)
+FAILED_ON_PREVIEW = echo "FAILED ON A PRE-RELEASE: Airflow $(PREVIEW) does not pass. This fails nothing, but look at it before its release."
 TESTED = $(AIRFLOW)-py$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 test-matrix: $(READY) ## Run the unit and DAG tests on every Airflow and Python supported (-j2: two at a time)
 	@$(MAKE) --no-print-directory $(patsubst %,matrix-%,$(filter-out $(filter-out $(COVERED),$(TESTED)),$(NEWEST) $(OLDER))) test-preview
 
 test-preview: ## Run them on Airflow's newest pre-release, and report a failure without failing
-	@$(MAKE) --no-print-directory matrix-$(PREVIEW) || echo "FAILED ON A PRE-RELEASE: Airflow $(PREVIEW) does not pass. This fails nothing, but look at it before its release."
+	@$(MAKE) --no-print-directory matrix-$(PREVIEW) || $(FAILED_ON_PREVIEW)
 
 .PHONY: $(CELLS:%=matrix-%)
 $(CELLS:%=matrix-%): matrix-%: .venvs/%/.ready
@@ -138,9 +139,15 @@ $(CELLS:%=.venvs/%/.ready): .venvs/%/.ready: pyproject.toml $(wildcard constrain
 	@echo "Setting up .venvs/$*"
 	@python=$$(scripts/find_python.sh $(word 2,$(subst -py, ,$*))) && $(BIN)/uv venv --quiet --clear --python "$$python" .venvs/$*
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venvs/$*/bin/python \
-		--constraint constraints/airflow-$(word 1,$(subst -py, ,$*)).txt --editable '.[emulator]' --group $(if $(filter $*,$(COVERED)),dev,test) \
+		--constraint constraints/airflow-$(word 1,$(subst -py, ,$*)).txt --editable '.[cli,emulator]' --group $(if $(filter $*,$(COVERED)),dev,test) \
 		$(if $(filter $*,$(WITH_VARIABLES)),--group system)
 	@touch $@
+
+release-check: $(READY) ## Build into dist/ what is released, and use it in each of these Airflows and Pythons (CELLS="…" for some)
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
+	$(if $(filter-out $(PREVIEW),$(CELLS)),DIST=dist RELEASE_CELLS="$(filter-out $(PREVIEW),$(CELLS))" $(BIN)/pytest tests/wheel)
+	$(if $(filter $(PREVIEW),$(CELLS)),DIST=dist RELEASE_CELLS="$(PREVIEW)" $(BIN)/pytest tests/wheel || $(FAILED_ON_PREVIEW))
 
 test-pages: $(READY) ## Look at the pages in Airflow with a real Chromium; as root, apt installs it if it is missing
 	@scripts/browser.sh

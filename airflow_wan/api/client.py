@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -40,6 +41,7 @@ from airflow_wan.api.tasks import (
     read_owner_list,
     read_task,
 )
+from airflow_wan.api.trouble import Trouble, trouble_of
 from airflow_wan.api.uploads import read_policy, send_file
 from airflow_wan.exceptions import (
     GatewayUnavailable,
@@ -96,6 +98,12 @@ CLOCK_SLACK_S = 300.0
 OWNER_PAGE_ROWS = 20
 """Rows of a page of the list that APIYI shows to a system token: few, for a row may hold a task's whole answer."""
 
+LARGEST_PAGE_ROWS = 100
+"""Rows of a page that DashScope is asked for; who asks for more than it likes gets fewer."""
+
+TASKS_KEPT_S = 24 * 3600.0
+"""Seconds for which both gateways keep a task."""
+
 MAX_LIST_PAGES = 20
 """Longest list of tasks that is read, in pages."""
 
@@ -140,7 +148,7 @@ class WanClient:
         :raises WanError: of the class that the answer means, when the gateway refused the request.
         """
         answer = self._exchange(create_call(self._account.gateway, request.body), partial=True)
-        if isinstance(answer, _NoAnswer):
+        if isinstance(answer, NoAnswer):
             raise (SubmitAmbiguous if answer.sent else SubmitNotSent)(answer.reason)
         return read_created(answer)
 
@@ -173,6 +181,17 @@ class WanClient:
             if row.model in (None, model) and begin <= row.created_at <= until + CLOCK_SLACK_S
         ]
 
+    def recent_tasks(self, model: str | None = None) -> list[ListedTask]:
+        """Return the account's tasks of the last 24 h, which are all that a gateway keeps.
+
+        :param model: the only model id whose tasks are returned; None for all models.
+        :raises WanError: when the list cannot be read, or is longer than `MAX_LIST_PAGES`.
+        """
+        if self._account.has_system_list:
+            now = time.time()
+            return self._list_as_owner(model, now - TASKS_KEPT_S, now)
+        return self._pages(model=model, start=None, end=None, page_size=LARGEST_PAGE_ROWS)
+
     def cost_of(self, wan_task_id: str) -> float | None:
         """Return what a succeeded task has cost in USD, if the gateway tells it (APIYI, to a system token).
 
@@ -184,14 +203,15 @@ class WanClient:
         rows = read_owner_list(self._send(owner_list_call(1, page_size=1, task_id=wan_task_id), wan_task_id))
         return next((row.cost_usd for row in rows if row.wan_task_id == wan_task_id), None)
 
-    def _list_as_owner(self, model: str, since: float, until: float) -> list[ListedTask]:
+    def _list_as_owner(self, model: str | None, since: float, until: float) -> list[ListedTask]:
         window = {
             "start_timestamp": str(int(since - CLOCK_SLACK_S)),
             "end_timestamp": str(int(until + CLOCK_SLACK_S) + 1),
+            **({"model_name": model} if model else {}),
         }
         found: dict[str, ListedTask] = {}
         for page in range(1, MAX_LIST_PAGES + 1):
-            call = owner_list_call(page, page_size=OWNER_PAGE_ROWS, model_name=model, **window)
+            call = owner_list_call(page, page_size=OWNER_PAGE_ROWS, **window)
             rows = {row.wan_task_id: row for row in read_owner_list(self._send(call))}
             if not rows.keys() - found.keys():  # the number of pages is not documented
                 return list(found.values())
@@ -203,9 +223,13 @@ class WanClient:
         # include all tasks in either case. The times of the rows are Unix times, and filtered below.
         start = datetime.fromtimestamp(since - CLOCK_SLACK_S, tz=UTC)
         end = datetime.fromtimestamp(until + CLOCK_SLACK_S, tz=CHINA_TIME)
+        return self._pages(model=model, start=start, end=end)
+
+    def _pages(self, **window: Any) -> list[ListedTask]:
+        """Return the rows of all pages of DashScope's list; see `list_call` for what is listed."""
         found: list[ListedTask] = []
         for page in range(1, MAX_LIST_PAGES + 1):
-            listed = read_list(self._send(list_call(model=model, start=start, end=end, page=page)))
+            listed = read_list(self._send(list_call(page=page, **window)))
             found += listed.rows
             if page >= (1 if listed.total_pages is None else listed.total_pages):
                 return found
@@ -232,14 +256,23 @@ class WanClient:
         policy = read_policy(self._send(policy_call(model)), self._account)
         return send_file(policy, file, name=name, size=size, account=self._account, tls=tls_context())
 
+    def ask(self, call: ApiCall) -> Answer | NoAnswer:
+        """Send a request that only reads, and return whatever comes of it.
+
+        :param call: the request, a GET.
+        """
+        if call.method != "GET":
+            raise ValueError(call.method)
+        return self._exchange(call)
+
     def _send(self, call: ApiCall, wan_task_id: str | None = None) -> Answer:
         """Send a request that costs nothing."""
         answer = self._exchange(call)
-        if isinstance(answer, _NoAnswer):
+        if isinstance(answer, NoAnswer):
             raise GatewayUnavailable(answer.reason, wan_task_id=wan_task_id)
         return answer
 
-    def _exchange(self, call: ApiCall, *, partial: bool = False) -> Answer | _NoAnswer:
+    def _exchange(self, call: ApiCall, *, partial: bool = False) -> Answer | NoAnswer:
         """Send a request within the account's total time; errors of the network are returned, and not raised.
 
         :param call: the request.
@@ -270,13 +303,13 @@ class WanClient:
     def _answer(self, response: httpx.Response, content: bytearray) -> Answer:
         return Answer.read(response.status_code, response.headers.raw, bytes(content), self._key_mask)
 
-    def _no_answer(self, error: Exception, progress: Progress) -> _NoAnswer:
+    def _no_answer(self, error: Exception, progress: Progress) -> NoAnswer:
         account = self._account
         # A socket may find that its time is over a moment before the timer of the deadline does.
         if progress.deadline.passed or not progress.deadline.remaining_s:
-            return _NoAnswer(_too_late(account), sent=progress.sent)
+            return NoAnswer(_too_late(account), Trouble.TOO_LATE, sent=progress.sent)
         sent = progress.sent and not isinstance(error, _NOT_SENT)
-        return _NoAnswer(_failed(error, account, self._key_mask), sent=sent)
+        return NoAnswer(_failed(error, account, self._key_mask), trouble_of(error), sent=sent)
 
 
 class AsyncWanClient:
@@ -348,11 +381,17 @@ class AsyncWanClient:
 
 
 @dataclass(frozen=True, slots=True)
-class _NoAnswer:
-    """Why there is no answer, and whether the request may have been sent."""
+class NoAnswer:
+    """That a request got no answer.
+
+    :param reason: why, as a sentence.
+    :param trouble: the kind of the reason.
+    :param sent: whether the request may have been sent.
+    """
 
     reason: str
-    sent: bool
+    trouble: Trouble
+    sent: bool = field(kw_only=True)
 
 
 class _KeyHeader(httpx.Auth):

@@ -66,6 +66,7 @@ def prepare_media(
     preflight: bool = True,
     adapt_media: bool = False,
     cut_audio: bool = False,
+    send: bool = True,
 ) -> PreparedMedia:
     """Check a request's media, and make them available to the gateway.
 
@@ -81,6 +82,7 @@ def prepare_media(
     :param preflight: whether to check the media against the gateway's limits.
     :param adapt_media: whether a file that breaks a limit is replaced by a copy that fits; it needs the preflight.
     :param cut_audio: whether such a copy of a sound that is too long lacks its end.
+    :param send: whether to upload what has to be; if not, the request keeps the media as the user named them.
     :raises InvalidVideoRequest: when a file is missing, breaks a limit, or cannot be given to this gateway; the error
         has all problems of all files.
     :raises WanError: when a file cannot be read or uploaded now.
@@ -108,7 +110,7 @@ def prepare_media(
                 problems += error.problems
         if problems:
             raise InvalidVideoRequest(problems)
-        urls = {reference.url: access.url_of(reference) for reference in request.media}
+        urls = {reference.url: access.url_of(reference) for reference in request.media} if send else {}
     return PreparedMedia(request.with_urls(urls), _facts(request, sources, inspected))
 
 

@@ -30,7 +30,8 @@ class Order:
     """What was ordered, as far as whoever brings the video home needs to know. An empty order: nothing is known.
 
     :param request: the JSON body as its author wrote it, without signatures and inline data.
-    :param sources: the files that it names: dicts with ``role``, ``url``, ``digest`` and ``duration_s``.
+    :param sources: the files that it names: dicts with ``role``, ``url``, ``digest``, ``duration_s`` and
+        ``adapted_digest``.
     :param seconds: the length ordered, s; None where the video follows its source or the model decides.
     :param resolution: ``480P``, ``720P`` or ``1080P``.
     :param driven_by_audio: whether a sound track was given, so that the video must have one.
@@ -215,7 +216,7 @@ def _are_sources(value: object) -> bool:
     return isinstance(value, Sequence) and all(
         isinstance(source, Mapping)
         and all(_is_text(source.get(name)) for name in ("role", "url"))
-        and _or_none(_is_text)(source.get("digest"))
+        and all(_or_none(_is_text)(source.get(name)) for name in ("digest", "adapted_digest"))
         and _or_none(_is_number)(source.get("duration_s"))
         for source in value
     )

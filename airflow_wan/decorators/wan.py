@@ -102,8 +102,6 @@ class _WanVideoDecoratedOperator(DecoratedOperator, CapabilityOperator):
     unconverted_fields = ("op_args", "op_kwargs")
 
     custom_operator_name: str = "@task.wan_video"
-    overwrite_rtif_after_execution: bool = True
-    """Airflow then shows what the function returned among the rendered fields."""
 
     _returned_path: str | None = None
     """The ``output_path`` that the function returned: the task that resumes must not call it again."""

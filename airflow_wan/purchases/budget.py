@@ -43,7 +43,7 @@ from airflow_wan.purchases.reservation_store import is_on_disk, open_store, tell
 from airflow_wan.telemetry.harmless import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from airflow_wan.purchases.record import Order
     from airflow_wan.purchases.reservation_store import ReservationStore
@@ -347,9 +347,7 @@ def reserve(this_try: ThisTry, usd: float | None, *, uncertain: Order | None, un
     held = Held()
     try:
         for budget in budgets:
-            wanted = _millionths(usd, budget)
-            _take_over(budget.reservations, _owner(this_try), uncertain)
-            key = _hold(budget, _owner(this_try), wanted, asdict(this_try))
+            key = _hold(budget, this_try, _millionths(usd, budget), uncertain)
             held = Held((*held.parts, (budget.reservations, key)))
     except (CostLimitExceeded, LedgerUnreadable):
         held.give_back()
@@ -372,33 +370,20 @@ def _owner(this_try: ThisTry) -> str:
     return hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
-def _take_over(reservations: Reservations, owner: str, uncertain: Order | None) -> None:
-    """Give back what killed tries of the same task instance have reserved and not spent.
-
-    :param reservations: all reservations of a budget.
-    :param owner: the task instance.
-    :param uncertain: an order of an earlier try that may be billed.
-    """
-    kept = {place.rpartition("/")[2] for place in uncertain.reservations} if uncertain else set()
-    for one in reservations.read():
-        if one.owner != owner or one.stage >= Stage.BOUGHT:
-            continue
-        if one.key in kept:
-            reservations.mark(one.key, "bought")
-        else:
-            reservations.withdraw(one.key)
-
-
-def _hold(budget: Budget, owner: str, wanted: int, about: Mapping[str, object]) -> str:
+def _hold(budget: Budget, this_try: ThisTry, wanted: int, uncertain: Order | None) -> str:
     """Return the key of a granted reservation.
 
+    :param budget: the budget.
+    :param this_try: the try that buys.
+    :param wanted: the amount, in millionths of a USD.
+    :param uncertain: see `reserve`.
     :raises BudgetExceeded: when there is no room for it.
     """
+    owner = _owner(this_try)
     until, pause_s = time.monotonic() + LONGEST_CONTENTION_S, FIRST_PAUSE_S
-    told = {name: str(value) for name, value in about.items()} | {"usd": wanted / _MILLIONTHS}
     while True:
         mine = Reservation(f"{owner}.{secrets.token_hex(8)}.{wanted}", owner, wanted)
-        verdict, others = _try_once(budget, mine, told, until)
+        verdict, others = _decide(budget, mine, this_try, uncertain, until)
         if verdict is Verdict.GRANT:
             log.info(
                 "With this video, %.2f of %g USD are spent or reserved in %s ([wan] %s).",
@@ -408,41 +393,63 @@ def _hold(budget: Budget, owner: str, wanted: int, about: Mapping[str, object]) 
                 budget.option,
             )
             return mine.key
-        is_late = time.monotonic() >= until
-        if verdict is Verdict.REFUSE or is_late:
+        if verdict is Verdict.REFUSE or time.monotonic() >= until:
             raise budget.exceeded(others, wanted, retry_can_help=verdict is not Verdict.REFUSE)
         time.sleep(random.uniform(0, pause_s))  # noqa: S311 - it only keeps tasks from coming together again
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
-def _try_once(
-    budget: Budget, mine: Reservation, about: Mapping[str, object], until: float
+def _decide(
+    budget: Budget, mine: Reservation, this_try: ThisTry, uncertain: Order | None, until: float
 ) -> tuple[Verdict, list[Reservation]]:
-    """Write a reservation and look at all others; only a granted one stays.
+    """Write a reservation, and look at all others until there is a verdict; if it is not granted, it is withdrawn.
 
-    :returns: what came of it, and the reservations of all others.
+    :returns: the verdict, and the reservations of all others.
     """
+    about = {name: str(value) for name, value in asdict(this_try).items()} | {"usd": mine.millionths / _MILLIONTHS}
     granted = False
-    reservations = budget.reservations
     try:
-        reservations.mark(mine.key, "pending", about)
+        budget.reservations.mark(mine.key, "pending", about)
         while True:
-            seen = reservations.read()
-            if mine not in seen:
-                raise LedgerUnreadable(
-                    f"The store at {reservations.base} does not list what was just written to it, so it cannot hold a "
-                    "budget."
-                )
+            seen = _look(budget.reservations, mine, this_try, uncertain)
             verdict = judge(seen, mine, budget.limit)
             if verdict is Verdict.GRANT:
-                reservations.mark(mine.key, "granted")
+                budget.reservations.mark(mine.key, "granted")
                 granted = True
             if verdict is not Verdict.STAY or time.monotonic() >= until:
                 return verdict, [one for one in seen if one.key != mine.key]
             time.sleep(FIRST_PAUSE_S)
     finally:
         if not granted:
-            reservations.withdraw(mine.key)
+            budget.reservations.withdraw(mine.key)
+
+
+def _look(
+    reservations: Reservations, mine: Reservation, this_try: ThisTry, uncertain: Order | None
+) -> list[Reservation]:
+    """Return all reservations; what killed tries of the same task instance left is taken over first.
+
+    What they have reserved for an order that may be billed counts as spent; anything else is given back.
+
+    :raises LedgerUnreadable: when the reservations cannot be read, or one's own is not among them.
+    """
+    kept = {place.rpartition("/")[2] for place in uncertain.reservations} if uncertain else set()
+    while True:
+        seen = reservations.read()
+        if mine not in seen:
+            raise LedgerUnreadable(
+                f"The store at {reservations.base} does not list what was just written to it, so it cannot hold a "
+                "budget; or another try of this task instance has taken over."
+            )
+        left = [one for one in seen if one.owner == mine.owner and one.key != mine.key and one.stage < Stage.BOUGHT]
+        if not left:
+            return seen
+        this_try.check_is_running()  # a try that was frozen must take nothing from the one after it
+        for one in left:
+            if one.key in kept:
+                reservations.mark(one.key, "bought")
+            else:
+                reservations.withdraw(one.key)
 
 
 @harmless("That the gateway does not bill a video")

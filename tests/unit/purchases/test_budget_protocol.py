@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from airflow_wan.exceptions import BudgetExceeded
 from airflow_wan.purchases import budget as budgets
 from airflow_wan.purchases.budget import Budget, Reservation, Reservations, Stage, Verdict, judge, read_reservations
+from airflow_wan.purchases.this_try import ThisTry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,8 +84,15 @@ class World:
 
     def turn(self) -> None:
         thread = threading.current_thread()
-        if isinstance(thread, Thread):
-            thread.turn()
+        assert isinstance(thread, Thread)
+        thread.turn()
+
+    def sleep(self, seconds: float) -> None:
+        for _ in range(1 + int(seconds / STEP_S)):
+            self.turn()
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 class Store:
@@ -120,10 +127,10 @@ def task(world: World, budget: Budget, number: int, wanted: int, fate: str) -> C
     """One try of a task instance, as `reserve` and `buy` are."""
 
     def body() -> None:
-        reservations, me = budget.reservations, owner(number)
-        budgets._take_over(reservations, me, None)
+        reservations, this_try = budget.reservations, ThisTry("films", "monday", "film", number, None)
+        me = owner(number)
         try:
-            key = budgets._hold(budget, me, wanted, {})
+            key = budgets._hold(budget, this_try, wanted, None)
         except BudgetExceeded as error:
             world.refused[me] = error
             return
@@ -157,9 +164,9 @@ class Schedule:
     def _start(self, number: int) -> Thread:
         return Thread(task(self.world, self.budget, number, *self.tasks[number]))
 
-    def run(self, order: list[int]) -> None:
-        for number in order:
-            if number < len(self.threads):
+    def run(self, order: list[tuple[int, int]]) -> None:
+        for number, steps in order:
+            for _ in range(steps if number < len(self.threads) else 0):
                 self._go_on(number)
         while any(not thread.has_ended for thread in self.threads):
             for number in range(len(self.threads)):
@@ -182,15 +189,15 @@ class Schedule:
 @given(
     tasks=st.lists(st.tuples(st.integers(1, 5), st.sampled_from(FATES)), min_size=2, max_size=5),
     limit=st.integers(0, 12),
-    order=st.lists(st.integers(0, 4), max_size=150),
+    order=st.lists(st.tuples(st.integers(0, 4), st.integers(1, 15)), max_size=40),
     kills=st.dictionaries(st.integers(0, 4), st.integers(1, 60), max_size=2),
 )
 def test_what_tasks_buy_together_is_never_more_than_the_budget(
-    tasks: list[tuple[int, str]], limit: int, order: list[int], kills: dict[int, int]
+    tasks: list[tuple[int, str]], limit: int, order: list[tuple[int, int]], kills: dict[int, int]
 ) -> None:
     world = World()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(budgets, "time", SimpleNamespace(sleep=lambda _: world.turn(), monotonic=lambda: world.now))
+        patch.setattr(budgets, "time", world)
         Schedule(world, tasks, limit, kills).run(order)
 
     event(f"{len(world.bought)} bought")
@@ -202,6 +209,18 @@ def test_what_tasks_buy_together_is_never_more_than_the_budget(
             assert error is None or error.retry_can_help or total + wanted > limit
         if sum(wanted for wanted, _ in tasks) <= limit:
             assert not world.refused
+
+
+@pytest.mark.parametrize(("count", "room"), [(2, 1), (5, 1), (5, 3), (8, 8)])
+def test_tasks_that_take_turns_use_the_whole_budget(count: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    monkeypatch.setattr(budgets, "time", world)
+
+    Schedule(world, [(2, "bought")] * count, 2 * room, {}).run([])
+
+    assert len(world.bought) == room
+    assert len(world.refused) == count - room
+    assert not any(error.retry_can_help for error in world.refused.values())
 
 
 def one(number: int, millionths: int, stage: Stage = Stage.PENDING) -> Reservation:

@@ -1,0 +1,121 @@
+"""A gateway, a store and media for the code in the documentation, and the count of what was run of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from media_files import image, tone
+from moto.server import ThreadedMotoServer
+from whole_dags import run_dag, videos, wan_api_key, wan_connection  # noqa: F401 - fixtures
+
+from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401 - fixtures
+from airflow_wan.emulator.testing import MediaServer
+from airflow_wan.emulator.video import Scene, render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from airflow_wan.emulator.settings import Settings
+    from airflow_wan.emulator.testing import RunningEmulator
+
+MEDIA_HOST = "https://your-cdn.com/"
+"""Where the media of the documentation are."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much of the documentation's code was run."""
+    counts: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            properties = dict(getattr(report, "user_properties", ())) if getattr(report, "when", "") == "call" else {}
+            counts.update(properties.get("documentation", {}))
+    if counts:
+        told = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
+        terminalreporter.write_line(f"Documentation: {told}")
+
+
+@pytest.fixture
+def count(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Return a function that adds to the count of what was run, once in a test."""
+
+    def add(**counts: int) -> None:
+        record_property("documentation", {name.replace("_", " "): number for name, number in counts.items()})
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def media_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("media")
+
+
+@pytest.fixture(scope="session")
+def media_server(media_folder: Path) -> Iterator[MediaServer]:
+    with MediaServer(media_folder) as server:
+        yield server
+
+
+@pytest.fixture
+def wan_emulator_settings(wan_emulator_settings: Settings, media_server: MediaServer) -> Settings:
+    """Let the emulator read media from the test's server where the documentation names an address of its own."""
+    return replace(wan_emulator_settings, media_mirrors=((MEDIA_HOST, media_server.url("")),))
+
+
+@pytest.fixture
+def make_media(media_folder: Path) -> Callable[[str], None]:
+    """Return a function that makes the media whose addresses are in a block."""
+    picture = image(size=(1280, 720))
+    makers: dict[str, Callable[[], bytes]] = {
+        "png": lambda: picture,
+        "jpg": lambda: image(kind="JPEG", size=(1280, 720)),
+        "wav": lambda: tone(seconds=4),
+        "mp4": lambda: render(Scene(None, None, None, 1280, 720, seconds=3)),
+    }
+
+    def make(code: str) -> None:
+        for name in re.findall(rf"{MEDIA_HOST}([\w./-]+\.(?:{'|'.join(makers)}))", code):
+            path = media_folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(makers[path.suffix[1:]]())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield server._server.server_port
+    server.stop()
+
+
+@pytest.fixture
+def connections(
+    wan_emulator: RunningEmulator,  # noqa: F811
+    wan_connection: None,  # noqa: F811
+    wan_api_key: str,  # noqa: F811
+    s3_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Define the connections that the documentation names, beside `wan_default`; the bucket `your-bucket` exists."""
+    from airflow.sdk.io import store
+
+    access = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
+    endpoint = f"http://127.0.0.1:{s3_port}"
+    boto3.client("s3", endpoint_url=endpoint, **access).create_bucket(Bucket="your-bucket")
+    named: dict[str, dict[str, Any]] = {
+        "WAN_INTL": {"conn_type": "wan", "password": wan_api_key, "host": wan_emulator.base_url}
+        | {"extra": {"gateway": "dashscope"}},
+        "AWS_DEFAULT": {"conn_type": "aws", "login": "testing", "password": "testing"}
+        | {"extra": {"region_name": "us-east-1", "endpoint_url": endpoint}},
+    }
+    for name, fields in named.items():
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(fields))
+    monkeypatch.setattr(store, "_STORE_CACHE", {})

@@ -12,6 +12,7 @@ import boto3
 import pytest
 from media_files import image, tone
 from moto.server import ThreadedMotoServer
+from PIL import Image
 from whole_dags import run_dag, videos, wan_api_key, wan_connection  # noqa: F401 - fixtures
 
 from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401 - fixtures
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from airflow_wan.emulator.testing import RunningEmulator
 
 MEDIA_HOST = "https://your-cdn.com/"
+BUCKET = "s3://aws_default@your-bucket/"
 """Where the media of the documentation are."""
+
+ACCESS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -68,32 +72,43 @@ def wan_emulator_settings(wan_emulator_settings: Settings, media_server: MediaSe
     return replace(wan_emulator_settings, media_mirrors=((MEDIA_HOST, media_server.url("")),))
 
 
-@pytest.fixture
-def make_media(media_folder: Path) -> Callable[[str], None]:
-    """Return a function that makes the media whose addresses are in a block."""
-    picture = image(size=(1280, 720))
-    makers: dict[str, Callable[[], bytes]] = {
-        "png": lambda: picture,
-        "jpg": lambda: image(kind="JPEG", size=(1280, 720)),
-        "wav": lambda: tone(seconds=4),
-        "mp4": lambda: render(Scene(None, None, None, 1280, 720, seconds=3)),
-    }
-
-    def make(code: str) -> None:
-        for name in re.findall(rf"{MEDIA_HOST}([\w./-]+\.(?:{'|'.join(makers)}))", code):
-            path = media_folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(makers[path.suffix[1:]]())
-
-    return make
-
-
 @pytest.fixture(scope="session")
 def s3_port() -> Iterator[int]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     yield server._server.server_port
     server.stop()
+
+
+@pytest.fixture
+def bucket(s3_port: int) -> Any:
+    """Return the bucket `your-bucket` of a real S3 server."""
+    bucket = boto3.resource("s3", endpoint_url=f"http://127.0.0.1:{s3_port}", **ACCESS).Bucket("your-bucket")
+    bucket.create()
+    return bucket
+
+
+@pytest.fixture
+def make_media(media_folder: Path, bucket: Any) -> Callable[[str], None]:
+    """Return a function that makes the media whose addresses are in a block."""
+    picture = Image.radial_gradient("L").resize((1280, 720)).convert("RGB")
+    makers: dict[str, Callable[[], bytes]] = {
+        "png": lambda: image(size=(1280, 720)),
+        "jpg": lambda: image(kind="JPEG", size=(1280, 720)),
+        "wav": lambda: tone(seconds=4),
+        "mp4": lambda: render(Scene(picture, None, None, 640, 360, seconds=3)),
+    }
+
+    def make(code: str) -> None:
+        for place, name in re.findall(rf"({MEDIA_HOST}|{BUCKET})([\w./-]+\.(?:{'|'.join(makers)}))", code):
+            content = makers[name.rpartition(".")[2]]()
+            if place == BUCKET:
+                bucket.put_object(Key=name, Body=content)
+            else:
+                (media_folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (media_folder / name).write_bytes(content)
+
+    return make
 
 
 @pytest.fixture
@@ -104,17 +119,22 @@ def connections(
     s3_port: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Define the connections that the documentation names, beside `wan_default`; the bucket `your-bucket` exists."""
+    """Define the connections that the documentation names, beside `wan_default`."""
     from airflow.sdk.io import store
 
-    access = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
-    endpoint = f"http://127.0.0.1:{s3_port}"
-    boto3.client("s3", endpoint_url=endpoint, **access).create_bucket(Bucket="your-bucket")
     named: dict[str, dict[str, Any]] = {
-        "WAN_INTL": {"conn_type": "wan", "password": wan_api_key, "host": wan_emulator.base_url}
-        | {"extra": {"gateway": "dashscope"}},
-        "AWS_DEFAULT": {"conn_type": "aws", "login": "testing", "password": "testing"}
-        | {"extra": {"region_name": "us-east-1", "endpoint_url": endpoint}},
+        "WAN_INTL": {
+            "conn_type": "wan",
+            "password": wan_api_key,
+            "host": wan_emulator.base_url,
+            "extra": {"gateway": "dashscope"},
+        },
+        "AWS_DEFAULT": {
+            "conn_type": "aws",
+            "login": ACCESS["aws_access_key_id"],
+            "password": ACCESS["aws_secret_access_key"],
+            "extra": {"region_name": ACCESS["region_name"], "endpoint_url": f"http://127.0.0.1:{s3_port}"},
+        },
     }
     for name, fields in named.items():
         monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(fields))

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,8 @@ def run(script: Path, output: Path, environment: dict[str, str]) -> int | None:
         except subprocess.TimeoutExpired:
             return None
         finally:
-            os.killpg(shell.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # nothing is left
+                os.killpg(shell.pid, signal.SIGKILL)
             shell.wait()
 
 

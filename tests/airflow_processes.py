@@ -164,6 +164,7 @@ class Airflow:
     :param home: AIRFLOW_HOME. It is created here; the caller removes it.
     :param dags: the folder of DAG files.
     :param options: further environment variables of every component.
+    :param preloaded: what `airflow_local_settings.py` holds besides, so that no task loads it itself.
     """
 
     PARTS: ClassVar[tuple[str, ...]] = ("api-server", "dag-processor", "scheduler", "triggerer")
@@ -171,6 +172,7 @@ class Airflow:
     home: Path
     dags: Path
     options: dict[str, str]
+    preloaded: str = ""
     environment: dict[str, str] = field(init=False)
     components: dict[str, Component] = field(default_factory=dict)
     _open: ExitStack = field(default_factory=ExitStack)
@@ -243,7 +245,7 @@ class Airflow:
     def prepare(self) -> None:
         """Make what must be there before its parts start."""
         (self.home / "config").mkdir()
-        (self.home / "config" / "airflow_local_settings.py").write_text(PRELOAD)
+        (self.home / "config" / "airflow_local_settings.py").write_text(PRELOAD + self.preloaded)
 
     def __exit__(self, *_: object) -> None:
         self._open.close()

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def self_signed(names: Iterable[str], addresses: Iterable[str]) -> tuple[bytes, bytes]:
+def self_signed(names: Iterable[str], addresses: Iterable[str], *, ends_in_days: int = 1) -> tuple[bytes, bytes]:
     """Return a new private key and a certificate signed with it, both as PEM; it is valid until tomorrow.
 
     :param names: the host names that it is for.
     :param addresses: the IP addresses that it is for.
+    :param ends_in_days: when it ends, in days from now; less than 0 for one that has ended.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "airflow-wan tests")])
@@ -32,8 +33,8 @@ def self_signed(names: Iterable[str], addresses: Iterable[str]) -> tuple[bytes, 
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=9))
+        .not_valid_after(now + dt.timedelta(days=ends_in_days))
         .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

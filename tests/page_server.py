@@ -126,6 +126,7 @@ def add_rows(rows: list[tuple[Any, ...]]) -> None:
                 ],
             )
         known |= {key: first + number for number, key in enumerate(new)}
+        of_map_index = "map_index" if "map_index" in TaskInstance.__table__.columns else "region_index"  # Airflow 3.4
         session.execute(
             TaskInstance.__table__.insert(),
             [
@@ -133,7 +134,7 @@ def add_rows(rows: list[tuple[Any, ...]]) -> None:
                     "dag_id": dag_id,
                     "run_id": run_id,
                     "task_id": task_id,
-                    "map_index": map_index,
+                    of_map_index: map_index,
                     "state": state,
                     "rendered_map_index": label,
                     "try_number": 1,

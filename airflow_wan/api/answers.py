@@ -38,7 +38,7 @@ MAX_VALUES = 10_000
 MAX_DEPTH = 16
 """Deepest value that is kept: what is nested deeper becomes None. The deepest that is read is at 5."""
 
-_HEADERS = ("content-type", "content-encoding", "retry-after", "x-request-id", "x-shellapi-request-id")
+_HEADERS = ("content-type", "content-encoding", "date", "retry-after", "x-request-id", "x-shellapi-request-id")
 _MAX_HEADER_CHARS = 200
 _MAX_TEXT_BYTES = 4096
 _MAX_INTEGER_CHARS = len(str(-(2**63)))

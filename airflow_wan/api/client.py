@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -40,6 +40,7 @@ from airflow_wan.api.tasks import (
     read_owner_list,
     read_task,
 )
+from airflow_wan.api.trouble import Trouble, trouble_of
 from airflow_wan.api.uploads import read_policy, send_file
 from airflow_wan.exceptions import (
     GatewayUnavailable,
@@ -140,7 +141,7 @@ class WanClient:
         :raises WanError: of the class that the answer means, when the gateway refused the request.
         """
         answer = self._exchange(create_call(self._account.gateway, request.body), partial=True)
-        if isinstance(answer, _NoAnswer):
+        if isinstance(answer, NoAnswer):
             raise (SubmitAmbiguous if answer.sent else SubmitNotSent)(answer.reason)
         return read_created(answer)
 
@@ -232,14 +233,23 @@ class WanClient:
         policy = read_policy(self._send(policy_call(model)), self._account)
         return send_file(policy, file, name=name, size=size, account=self._account, tls=tls_context())
 
+    def ask(self, call: ApiCall) -> Answer | NoAnswer:
+        """Send a request that only reads, and return whatever comes of it.
+
+        :param call: the request, a GET.
+        """
+        if call.method != "GET":
+            raise ValueError(call.method)
+        return self._exchange(call)
+
     def _send(self, call: ApiCall, wan_task_id: str | None = None) -> Answer:
         """Send a request that costs nothing."""
         answer = self._exchange(call)
-        if isinstance(answer, _NoAnswer):
+        if isinstance(answer, NoAnswer):
             raise GatewayUnavailable(answer.reason, wan_task_id=wan_task_id)
         return answer
 
-    def _exchange(self, call: ApiCall, *, partial: bool = False) -> Answer | _NoAnswer:
+    def _exchange(self, call: ApiCall, *, partial: bool = False) -> Answer | NoAnswer:
         """Send a request within the account's total time; errors of the network are returned, and not raised.
 
         :param call: the request.
@@ -270,13 +280,13 @@ class WanClient:
     def _answer(self, response: httpx.Response, content: bytearray) -> Answer:
         return Answer.read(response.status_code, response.headers.raw, bytes(content), self._key_mask)
 
-    def _no_answer(self, error: Exception, progress: Progress) -> _NoAnswer:
+    def _no_answer(self, error: Exception, progress: Progress) -> NoAnswer:
         account = self._account
         # A socket may find that its time is over a moment before the timer of the deadline does.
         if progress.deadline.passed or not progress.deadline.remaining_s:
-            return _NoAnswer(_too_late(account), sent=progress.sent)
+            return NoAnswer(_too_late(account), Trouble.TOO_LATE, sent=progress.sent)
         sent = progress.sent and not isinstance(error, _NOT_SENT)
-        return _NoAnswer(_failed(error, account, self._key_mask), sent=sent)
+        return NoAnswer(_failed(error, account, self._key_mask), trouble_of(error), sent=sent)
 
 
 class AsyncWanClient:
@@ -348,11 +358,17 @@ class AsyncWanClient:
 
 
 @dataclass(frozen=True, slots=True)
-class _NoAnswer:
-    """Why there is no answer, and whether the request may have been sent."""
+class NoAnswer:
+    """That a request got no answer.
+
+    :param reason: why, as a sentence.
+    :param trouble: the kind of the reason.
+    :param sent: whether the request may have been sent.
+    """
 
     reason: str
-    sent: bool
+    trouble: Trouble
+    sent: bool = field(kw_only=True)
 
 
 class _KeyHeader(httpx.Auth):

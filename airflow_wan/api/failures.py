@@ -29,6 +29,9 @@ from airflow_wan.net.host_answers import retry_after
 if TYPE_CHECKING:
     from airflow_wan.api.answers import Answer
 
+FREE_QUOTA_CODE = "allocationquota.freetieronly"
+"""DashScope's code, in lower case, when a free quota is used up and the account is set to use nothing else."""
+
 # Codes from the APIYI pages, Alibaba's error catalogue and the source of the `dashscope` SDK, in lower case. An entry
 # also stands for the codes that go on after a dot: "throttling" for `Throttling.RateQuota`.
 _BALANCE = (
@@ -41,7 +44,7 @@ _BALANCE = (
     "arrearage",
     "prepaidbilloverdue",
     "postpaidbilloverdue",
-    "allocationquota.freetieronly",
+    FREE_QUOTA_CODE,
 )
 _AUTHENTICATION = (
     "invalidapikey",
@@ -154,6 +157,14 @@ _REFUSING_STATUSES = frozenset(
 NOT_A_GATEWAY = "The host of the connection does not answer as a gateway does"
 """How the message begins of an answer that any web server may give."""
 
+# What to do where the class of the error alone does not say it.
+_ADVICE_BY_CODE = {
+    FREE_QUOTA_CODE: (
+        "The free quota of the model is used up, and the account is set to use nothing else: switch that off in "
+        "Alibaba's console, which makes the model cost money, then clear the task."
+    )
+}
+
 # The statuses of a proxy before a gateway that is away, or that has too much to do.
 _AWAY_STATUSES = (408, 429, 502, 503, 504)
 
@@ -241,12 +252,14 @@ def submit_error(answer: Answer) -> WanError:
         elif answer.body:
             message = f"{message} (HTTP {answer.http_status} without a task id: {_beginning_of(answer)})"
         return SubmitAmbiguous(message, **fields)
-    return _submit_class(failed)(failed.message, **fields)
+    error = _submit_class(failed)(failed.message, **fields)
+    error.advice = _ADVICE_BY_CODE.get((failed.code or "").lower(), error.advice)
+    return error
 
 
 def _submit_class(failed: FailedAnswer) -> type[WanError]:
     """Return the class that an answer with HTTP status 4xx or 5xx to a create request means."""
-    kind = _error_class(failed)
+    kind = meaning_of(failed)
     if kind in (AuthenticationFailed, BalanceExhausted, RequestRejected):
         # Whatever the status: APIYI reports refusals of its upstream, and mistakes of the caller, with a 5xx.
         return kind
@@ -261,7 +274,7 @@ def read_error(answer: Answer, wan_task_id: str | None = None) -> WanError:
     An answer that is no definite refusal is a failure that may pass: the read can be repeated.
     """
     failed = read_failed_answer(answer)
-    kind = None if answer.unreadable else _error_class(failed)
+    kind = None if answer.unreadable else meaning_of(failed)
     if kind is None and failed.http_status in (401, 403):
         kind = AuthenticationFailed
     elif kind is RequestRejected and 400 <= failed.http_status < 500:  # noqa: PLR2004
@@ -297,8 +310,8 @@ def is_throttling(error: BaseException) -> bool:
     return _matches(code, _THROTTLING) or not (code or any(word in message for word in _WORDS_ABOUT_MONEY))
 
 
-def _error_class(failed: FailedAnswer) -> type[WanError] | None:
-    """Return the class that the code, the message or the status means; None if none of them says."""
+def meaning_of(failed: FailedAnswer) -> type[WanError] | None:
+    """Return the class of error that the code, the message or the status means; None if none of them says."""
     code = (failed.code or "").lower()
     for codes, kind in _CLASS_BY_CODE:
         if _matches(code, codes):

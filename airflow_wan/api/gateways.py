@@ -85,13 +85,22 @@ DASHSCOPE = Gateway(
 GATEWAYS = {gateway.name: gateway for gateway in (APIYI, DASHSCOPE)}
 
 # DashScope's shared hosts end in aliyuncs.com; its workspace hosts are {WorkspaceId}.{region}.maas.aliyuncs.com.
-_DASHSCOPE_DOMAIN = "aliyuncs.com"
+_DOMAINS = {"aliyuncs.com": DASHSCOPE, "apiyi.com": APIYI}
+
+
+def _official(base_url: str) -> Gateway | None:
+    host = (urlsplit(base_url).hostname or "").lower()
+    return next((own for domain, own in _DOMAINS.items() if host == domain or host.endswith("." + domain)), None)
+
+
+def is_official(base_url: str) -> bool:
+    """Return whether a base URL is at a host of a gateway's own domain."""
+    return _official(base_url) is not None
 
 
 def gateway_of_host(base_url: str) -> Gateway:
     """Return the gateway at a base URL: DashScope at Alibaba's hosts, APIYI at any other."""
-    host = (urlsplit(base_url).hostname or "").lower()
-    return DASHSCOPE if host == _DASHSCOPE_DOMAIN or host.endswith("." + _DASHSCOPE_DOMAIN) else APIYI
+    return _official(base_url) or APIYI
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from airflow_wan.emulator.clock import LONGEST_S, is_seconds
 from airflow_wan.emulator.dependencies import missing_extra
 from airflow_wan.emulator.durations import Durations
 from airflow_wan.emulator.faults import Fault
+from airflow_wan.emulator.regions import REGIONS
 from airflow_wan.emulator.settings import Settings, is_limit
 from airflow_wan.emulator.validation import parse_json
 
@@ -46,7 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Older uvicorns (0.30 among them) raise KeyboardInterrupt again after they have shut down.
     with closing(Emulator(settings)) as emulator, suppress(KeyboardInterrupt):
         emulator.faults.add(options.fault)
-        uvicorn.run(emulator.app, host=options.host, port=options.port, http=HttpProtocol, lifespan="off", ws="none")
+        uvicorn.run(
+            emulator.app,
+            host=options.host,
+            port=options.port,
+            http=HttpProtocol,
+            lifespan="off",
+            ws="none",
+            date_header=False,
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +81,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--api-key", help="the only key that is accepted (default: every sk-... key)")
     parser.add_argument(
         "--reject-key", action="append", default=[], metavar="KEY", help="a key to refuse; can be repeated"
+    )
+    parser.add_argument(
+        "--ungrouped-key",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="a key of an APIYI token that is not in the group Wan&HappyHorse; can be repeated",
+    )
+    parser.add_argument(
+        "--key-region",
+        action="append",
+        default=[],
+        type=_key_region,
+        metavar="KEY=REGION",
+        help="the DashScope region that a key belongs to; can be repeated",
+    )
+    parser.add_argument(
+        "--balance-usd", type=float, default=defaults.balance_usd, help="the balance that APIYI tells the system token"
     )
     parser.add_argument(
         "--durations",
@@ -176,6 +203,13 @@ def _mirror(text: str) -> tuple[str, str]:
     return prefix, f"http{target}"
 
 
+def _key_region(text: str) -> tuple[str, str]:
+    key, separator, region = text.rpartition("=")
+    if not separator or not key or region not in REGIONS:
+        raise argparse.ArgumentTypeError(f"expected KEY=REGION with a region out of {', '.join(REGIONS)}, got {text!r}")
+    return key, region
+
+
 def _settings(options: argparse.Namespace) -> Settings:
     limits: dict[str, Any] = {name: None if options.no_limits else getattr(options, name) for name in _LIMITS}
     return Settings(
@@ -184,6 +218,9 @@ def _settings(options: argparse.Namespace) -> Settings:
         running_s=options.running_s,
         api_key=options.api_key,
         rejected_keys=frozenset(options.reject_key),
+        ungrouped_keys=frozenset(options.ungrouped_key),
+        key_regions=tuple(options.key_region),
+        balance_usd=options.balance_usd,
         durations=options.durations,
         speed=options.speed,
         retry_after=options.retry_after,

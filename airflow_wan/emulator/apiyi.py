@@ -80,6 +80,10 @@ class Apiyi:
         }
         return Answer(429 if as_throttling else 403, {"error": error})
 
+    def free_quota_used_up(self, request_id: str) -> Answer:
+        """Answer as for any account that cannot pay: APIYI has no free quota."""
+        return self.out_of_balance(request_id, as_throttling=False)
+
     def broken(self, status: int, request_id: str) -> Answer:
         """Answer as a third party has reported: no message, and the status of the upstream gateway as a text."""
         error = {
@@ -150,6 +154,26 @@ class Apiyi:
         ]
         first = (max(1, page) - 1) * max(1, page_size)
         return Answer(200, {"data": {"items": rows[first : first + max(1, page_size)]}})
+
+    def models(self, models: Sequence[str]) -> Answer:
+        """Answer a request for the models that a key may use, as gateways of the new-api family do.
+
+        APIYI itself does not document it.
+        """
+        rows = [{"id": model, "object": "model", "created": 1626777600, "owned_by": "custom"} for model in models]
+        return Answer(200, {"success": True, "object": "list", "data": rows})
+
+    def account(self, balance_usd: float) -> Answer:
+        """Answer a request for the account's balance (APIYI docs, balance query)."""
+        data = {
+            "id": 19489,
+            "username": "emulated",
+            "quota": round(balance_usd * _QUOTA_OF_A_USD),
+            "used_quota": 0,
+            "request_count": 0,
+            "group": "default",
+        }
+        return Answer(200, {"success": True, "message": None, "data": data})
 
     def no_task(self, task_id: str, request_id: str) -> Answer:
         """Answer a poll for an unknown task; it is undocumented, so the answer is that of new-api."""

@@ -18,18 +18,21 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_wan.emulator import faulty_answers, records, results
+from airflow_wan.emulator import catalogue, faulty_answers, records, results
 from airflow_wan.emulator.apiyi import Apiyi
 from airflow_wan.emulator.bodies import BodyTooLargeError, BoundedBodies
 from airflow_wan.emulator.clock import Clock
 from airflow_wan.emulator.connections import DroppedResponse
 from airflow_wan.emulator.counts import Counts
 from airflow_wan.emulator.dashscope import DashScope
+from airflow_wan.emulator.dates import DateMiddleware
 from airflow_wan.emulator.durations import Draw
 from airflow_wan.emulator.faults import CallKind, Fault, FaultKind, Faults
+from airflow_wan.emulator.gateway import Answer
 from airflow_wan.emulator.gateway_names import GatewayName
 from airflow_wan.emulator.latency import Latency, LatencyMiddleware
 from airflow_wan.emulator.media import Fetcher
+from airflow_wan.emulator.regions import region_of
 from airflow_wan.emulator.rendering import RenderPool
 from airflow_wan.emulator.tasks import Caller, State, Task, TaskStore
 from airflow_wan.emulator.throttle import Throttle
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from airflow_wan.emulator.gateway import Answer, Gateway
+    from airflow_wan.emulator.gateway import Gateway
     from airflow_wan.emulator.settings import Settings
     from airflow_wan.emulator.validation import Order
 
@@ -57,6 +60,9 @@ _MB = 1024 * 1024
 # Neither gateway documents a limit. Ten images of 10 MB as base64 have 134 MB.
 _LARGEST_CREATE_BYTES = 150 * _MB
 _LARGEST_CONTROL_BYTES = _MB
+
+# One of the models that APIYI has besides those of this emulator.
+_OTHER_MODEL = "gpt-4o"
 
 _APIYI = Apiyi()
 _DASHSCOPE = DashScope()
@@ -101,6 +107,7 @@ class Emulator:
         self.app = Starlette(
             routes=self._routes(),
             middleware=[
+                Middleware(DateMiddleware, clock=self.clock),
                 Middleware(LatencyMiddleware, latency=self.latency),
                 Middleware(BoundedBodies, limit_bytes=_limit_bytes),
             ],
@@ -143,7 +150,10 @@ class Emulator:
             # The docs end the path with a slash, the SDK does not.
             Route("/api/v1/tasks/", self._served(_DASHSCOPE, listing, self._list), methods=["GET"]),
             Route("/api/v1/tasks", self._served(_DASHSCOPE, listing, self._list), methods=["GET"]),
-            Route("/api/v1/uploads", self._policy, methods=["GET"]),
+            Route("/api/v1/uploads", self._told(_DASHSCOPE, self._policy), methods=["GET"]),
+            Route("/api/v1/quotas", self._told(_DASHSCOPE, self._quotas), methods=["GET"]),
+            Route("/v1/models", self._told(_APIYI, self._models), methods=["GET"]),
+            Route("/api/user/self", self._told(_APIYI, self._account, for_owner=True), methods=["GET"]),
             Route(_STORE_PATH, self.uploads.receive, methods=["POST"]),
             Route("/result/{name}", self._download, methods=["GET", "HEAD"]),
             Route("/_emulator/ledger", self._ledger, methods=["GET"]),
@@ -200,8 +210,21 @@ class Emulator:
 
         return endpoint
 
-    def _rejection(self, gateway: Gateway, kind: CallKind, call: _Call) -> Answer | None:
-        if not self._is_valid_key(call.key):
+    def _told(
+        self, gateway: Gateway, handle: Callable[[_Call], Answer], *, for_owner: bool = False
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Return the endpoint of what a gateway tells an account: of the parts of `_served`, it has the key's check."""
+
+        async def endpoint(request: Request) -> Response:
+            call = _Call(request, b"", str(uuid.uuid4()))
+            refuse = self._owner_rejection if for_owner else self._rejection
+            answer = refuse(gateway, None, call) or handle(call)
+            return _json(answer, gateway.headers(call.request_id))
+
+        return endpoint
+
+    def _rejection(self, gateway: Gateway, kind: CallKind | None, call: _Call) -> Answer | None:
+        if not self._is_valid_key(call.key) or not self._is_of_region(gateway, call):
             return gateway.unauthorized(key_given=bool(call.key), request_id=call.request_id)
         if gateway.name is GatewayName.DASHSCOPE and kind in self._calls_per_s:
             admits = self._throttle.admits((call.caller, kind), self._calls_per_s[kind])
@@ -224,7 +247,7 @@ class Emulator:
             return answer
         return replace(answer, headers={"Retry-After": str(self.settings.retry_after)})
 
-    def _owner_rejection(self, gateway: Gateway, _: CallKind, call: _Call) -> Answer | None:
+    def _owner_rejection(self, gateway: Gateway, _: CallKind | None, call: _Call) -> Answer | None:
         """Answer a request without a valid system token, which is the whole value of `Authorization`."""
         token, expected = call.request.headers.get("authorization", ""), self.settings.system_token
         looks_like_one = bool(token) and " " not in token and not token.startswith(_KEY_PREFIX)
@@ -237,6 +260,12 @@ class Emulator:
             return hmac.compare_digest(key.encode(), self.settings.api_key.encode())
         return key.startswith(_KEY_PREFIX) and key not in self.settings.rejected_keys
 
+    def _is_of_region(self, gateway: Gateway, call: _Call) -> bool:
+        """Whether a key belongs to the region of the host that the request names."""
+        region = dict(self.settings.key_regions).get(call.key)
+        is_regional = gateway.name is GatewayName.DASHSCOPE and region is not None
+        return not is_regional or region == region_of(call.request.headers.get("host", ""))
+
     def _create_at(self, gateway: Gateway) -> Callable[[_Call], Answer]:
         def create(call: _Call) -> Answer:
             if call.request.headers.get("x-dashscope-async") != "enable":
@@ -245,6 +274,8 @@ class Emulator:
             order = validate_create(call.body, gateway.name)
             if isinstance(order, Refusal):
                 return gateway.refused(order, call.request_id)
+            if gateway.name is GatewayName.APIYI and call.key in self.settings.ungrouped_keys:
+                return gateway.refused(Refusal(RefusalKind.UNKNOWN_MODEL, order.model), call.request_id)
             is_limited = gateway.name is GatewayName.DASHSCOPE
             what = (call.caller, CallKind.CREATE, order.model)
             if is_limited and not self._throttle.admits(what, self.settings.create_qps):
@@ -325,18 +356,25 @@ class Emulator:
         now = self.clock.now()
         return _APIYI.listed(self.tasks.at(_APIYI.name, now), call.request.query_params, now)
 
-    async def _policy(self, request: Request) -> Response:
-        call = _Call(request, b"", str(uuid.uuid4()))
-        if not self._is_valid_key(call.key):
-            return _json(_DASHSCOPE.unauthorized(key_given=bool(call.key), request_id=call.request_id))
+    def _policy(self, call: _Call) -> Answer:
+        request = call.request
         model = request.query_params.get("model", "")
         if request.query_params.get("action") != "getPolicy" or not model:
             message = "action=getPolicy and a model are required."
-            return _json(_DASHSCOPE.refused(Refusal(RefusalKind.WRONG_VALUE, message), call.request_id))
+            return _DASHSCOPE.refused(Refusal(RefusalKind.WRONG_VALUE, message), call.request_id)
         host = f"{request.url.scheme}://{request.url.netloc}{_STORE_PATH}"
-        return JSONResponse(
-            {"request_id": call.request_id, "data": self.uploads.grant(call.caller, model, host)},
-        )
+        return Answer(200, {"request_id": call.request_id, "data": self.uploads.grant(call.caller, model, host)})
+
+    def _quotas(self, call: _Call) -> Answer:
+        models = list(catalogue.ALIBABA)
+        return _DASHSCOPE.quotas(call.request.query_params, models, call.request_id, self.settings)
+
+    def _models(self, call: _Call) -> Answer:
+        is_in_group = call.key not in self.settings.ungrouped_keys
+        return _APIYI.models([_OTHER_MODEL, *(catalogue.APIYI if is_in_group else ())])
+
+    def _account(self, _: _Call) -> Answer:
+        return _APIYI.account(self.settings.balance_usd)
 
     def _result_url(self, request: Request, task: Task, now: float) -> str:
         base = f"{request.url.scheme}://{request.url.netloc}"

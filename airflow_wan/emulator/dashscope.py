@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_wan.emulator.catalogue import Mode
 from airflow_wan.emulator.gateway import Answer
 from airflow_wan.emulator.gateway_names import GatewayName
+from airflow_wan.emulator.regions import HOME
 from airflow_wan.emulator.tasks import Snapshot, State, Task
 from airflow_wan.emulator.validation import Refusal, RefusalKind
 from airflow_wan.emulator.video import FPS
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _BEIJING = timezone(timedelta(hours=8))
 _DAY_S = 24 * 60 * 60
 _LIST_TIME = "%Y%m%d%H%M%S"
-_REGION = "cn-beijing"
 _FILTERS = ("task_id", "model_name", "status", "api_key_id", "region")
 _UNAVAILABLE = 503
 
@@ -63,6 +63,14 @@ class DashScope:
             return _error(429, "PostpaidBillOverdue", "The postpaid bill is overdue.", request_id)
         sentence = "Access denied, please make sure your account is in good standing."
         return _error(400, "Arrearage", sentence, request_id)
+
+    def free_quota_used_up(self, request_id: str) -> Answer:
+        """Answer a create when the free quota is used up (Alibaba docs, error codes)."""
+        sentence = (
+            "The free tier of the model has been exhausted. If you wish to continue access the model on a paid basis, "
+            'please disable the "use free tier only" mode in the management console.'
+        )
+        return _error(403, "AllocationQuota.FreeTierOnly", sentence, request_id)
 
     def broken(self, status: int, request_id: str) -> Answer:
         """Answer with status 500 or 503 (Alibaba docs, error codes)."""
@@ -170,6 +178,36 @@ class DashScope:
             },
         )
 
+    def quotas(self, query: Mapping[str, str], models: Sequence[str], request_id: str, settings: Settings) -> Answer:
+        """Answer a request for the key's limits (Alibaba docs, "List model quotas").
+
+        :param query: the parameters of the request: an exact `model`, or a part of its `name`, and the page.
+        :param models: all models.
+        """
+        chosen = [one for one in models if query.get("model", one) == one and query.get("name", "") in one]
+        try:
+            page_no, page_size = int(query.get("page_no", 1)), int(query.get("page_size", 20))
+        except ValueError:
+            page_no = page_size = 0
+        if page_no < 1 or page_size < 1:
+            return _error(400, "InvalidParameter", "page_no and page_size must be whole numbers.", request_id)
+        first = (page_no - 1) * page_size
+        limit = {
+            "request_limit": settings.create_qps,
+            "request_limit_period": 1,
+            "usage_limit": None,
+            "usage_limit_field": None,
+            "usage_limit_period": None,
+            "async_user_queue_limit": None,
+            "async_user_concurrency_limit": settings.running,
+        }
+        rows = [
+            {"model": model, "workspace_id": "ws-emulated", "model_limit": limit, "workspace_limit": None}
+            for model in chosen[first : first + page_size]
+        ]
+        output = {"total": len(chosen), "page_no": page_no, "page_size": page_size, "quotas": rows}
+        return Answer(200, {"request_id": request_id, "output": output})
+
 
 def _usage(task: Task, snapshot: Snapshot) -> dict[str, Any]:
     video = snapshot.video
@@ -200,7 +238,7 @@ def _row(task: Task, snapshot: Snapshot) -> dict[str, Any]:
         # The unit of these two is undocumented; assumed to be that of gmt_create.
         "start_time": _milliseconds(snapshot.scheduled_at),
         "end_time": _milliseconds(snapshot.ended_at),
-        "region": _REGION,
+        "region": HOME,
         "request_id": task.request_id,
         "api_key_id": task.caller.digest[:8],
         "caller_uid": task.caller.digest[8:24],

@@ -35,6 +35,7 @@ Kinds for create:
 
 - `insufficient_balance` with `status` 429 (default), 403 or 400. APIYI's `insufficient_user_quota` has 429 or 403,
   DashScope's `PostpaidBillOverdue` has 429 and its `Arrearage` has 400; 403 and 400 therefore mean the same.
+- `free_quota_used_up`: DashScope's `AllocationQuota.FreeTierOnly`.
 - `task_failed`: the task fails with `code` (default "DataInspectionFailed") and `message`.
 - `task_canceled`: the task is canceled when it would start.
 - `task_unknown`: the task expires after `after_s` (default 0) seconds of the emulator's clock.
@@ -104,6 +105,7 @@ class FaultKind(StrEnum):
     UNAUTHORIZED = "unauthorized"
     THROTTLED = "throttled"
     INSUFFICIENT_BALANCE = "insufficient_balance"
+    FREE_QUOTA_USED_UP = "free_quota_used_up"
     TASK_FAILED = "task_failed"
     TASK_CANCELED = "task_canceled"
     TASK_UNKNOWN = "task_unknown"
@@ -153,6 +155,7 @@ _KIND_RULES = {
     FaultKind.UNAUTHORIZED: _KindRule(_GATEWAY, accepts=False),
     FaultKind.THROTTLED: _KindRule(_GATEWAY, ("retry_after",), accepts=False),
     FaultKind.INSUFFICIENT_BALANCE: _KindRule(_CREATE, ("status",), accepts=False),
+    FaultKind.FREE_QUOTA_USED_UP: _KindRule(_CREATE, accepts=False),
     FaultKind.TASK_FAILED: _KindRule(_CREATE, ("code", "message")),
     FaultKind.TASK_CANCELED: _KindRule(_CREATE),
     FaultKind.TASK_UNKNOWN: _KindRule(_CREATE, ("after_s",)),

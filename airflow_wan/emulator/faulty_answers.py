@@ -141,6 +141,8 @@ def _gateway_error(call: FaultyCall, gateway: Gateway) -> Answer | None:
             return gateway.throttled(request_id)
         case FaultKind.INSUFFICIENT_BALANCE:
             return gateway.out_of_balance(request_id, as_throttling=fault.status == HTTPStatus.TOO_MANY_REQUESTS)
+        case FaultKind.FREE_QUOTA_USED_UP:
+            return gateway.free_quota_used_up(request_id)
         case FaultKind.UNKNOWN_STATUS:
             return gateway.in_state(call.request.path_params["task_id"], fault.word, request_id)
         case _:

@@ -41,6 +41,9 @@ class Gateway(Protocol):
     def out_of_balance(self, request_id: str, *, as_throttling: bool) -> Answer:
         """Answer a create that the account cannot pay for; with status 429 if `as_throttling`."""
 
+    def free_quota_used_up(self, request_id: str) -> Answer:
+        """Answer a create of an account whose free quota is used up, and which is set to use nothing else."""
+
     def broken(self, status: int, request_id: str) -> Answer:
         """Answer with status 500 or 503, an error of the gateway itself."""
 

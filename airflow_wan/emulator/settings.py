@@ -7,6 +7,7 @@ from typing import Literal
 
 from airflow_wan.emulator.clock import LONGEST_S, is_seconds
 from airflow_wan.emulator.durations import Durations
+from airflow_wan.emulator.regions import REGIONS
 
 _DAY_S = 24 * 60 * 60
 _LARGEST_PAGE = 100
@@ -29,6 +30,12 @@ class Settings:
     :param url_ttl_s: seconds for which a signed result URL works.
     :param api_key: the only key that is accepted; None accepts every `sk-…` key.
     :param rejected_keys: keys that are refused although they begin with `sk-`.
+    :param ungrouped_keys: keys of APIYI tokens that are not in the group Wan&HappyHorse: their creates are refused.
+    :param key_regions: pairs of a key and the DashScope region that it belongs to. At a host of another region, by the
+        header `Host`, DashScope refuses it; every host that is none of Alibaba's belongs to Beijing. A key without a
+        region is good everywhere.
+    :param balance_usd: what APIYI tells the system token that the account has left. It is told only: no create costs
+        anything, or is refused for want of it.
     :param system_token: the only token that opens APIYI's list of tasks; None accepts every one that is no `sk-…` key.
     :param create_qps: creates a second that DashScope takes from each key and model; None for no limit, as for
         the next four. A call beyond its limit is answered 429. No such limit is documented for APIYI.
@@ -60,6 +67,9 @@ class Settings:
     url_ttl_s: float = _DAY_S
     api_key: str | None = None
     rejected_keys: frozenset[str] = frozenset()
+    ungrouped_keys: frozenset[str] = frozenset()
+    key_regions: tuple[tuple[str, str], ...] = ()
+    balance_usd: float = 50.0
     system_token: str | None = None
     # Alibaba docs, rate limits: creates and tasks in process for each model, and 20 QPS each for the other calls.
     create_qps: int | None = 5
@@ -83,6 +93,8 @@ class Settings:
         for name in ("create_qps", "running", "read_qps", "list_qps", "cancel_qps"):
             if not is_limit(value := getattr(self, name)):
                 raise ValueError(f"{name} must be a whole number of at least 1, or None, got {value!r}.")
+        if unknown := {region for _, region in self.key_regions} - set(REGIONS):
+            raise ValueError(f"key_regions must name regions out of {', '.join(REGIONS)}, got {sorted(unknown)}.")
         if not 0 < self.speed < float("inf"):
             raise ValueError(f"speed must be greater than 0, got {self.speed!r}.")
         if not 1 <= self.list_largest_page <= _LARGEST_PAGE:

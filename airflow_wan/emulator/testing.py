@@ -76,6 +76,7 @@ class RunningEmulator:
             loop="asyncio",
             log_config=None,
             access_log=False,
+            date_header=False,
             # A client that does not finish reading its answer must not delay the end of a test.
             timeout_graceful_shutdown=2,
         )

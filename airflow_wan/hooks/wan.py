@@ -8,24 +8,23 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
-from airflow_wan.api.failures import NO_SUCH_TASK_CODES, NOT_A_GATEWAY
-from airflow_wan.api.tasks import TaskStatus
-from airflow_wan.exceptions import AuthenticationFailed, RateLimited, VideoTaskLost, WanConnectionError, WanError
+from airflow_wan.api.accounts import Remark, read_account
+from airflow_wan.doctor.findings import Finding, Kind, Severity, has_problem
+from airflow_wan.exceptions import WanConnectionError
 from airflow_wan.get_provider_info import get_provider_info
-from airflow_wan.hooks.account import how_to_set, read_account
+from airflow_wan.hooks.account import fields_of, how_to_set, name_of
 from airflow_wan.net.wire_logs import redact_wire_logs
 from airflow_wan.redaction import redact
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.providers.common.compat.sdk import Connection
 
     from airflow_wan.api.client import AsyncWanClient, WanClient
     from airflow_wan.api.gateways import Account
 
 __all__ = ["WanHook"]
-
-# No task has this id: asking for it tells whether the key is good, and costs nothing.
-_NO_TASK = "00000000-0000-4000-8000-000000000000"
 
 
 class WanHook(BaseHook):
@@ -38,7 +37,7 @@ class WanHook(BaseHook):
 
     The connection is looked up once for each hook, when it is first needed.
 
-    The key goes to the connection's own host, and nowhere else.
+    The key goes to the connection's own host, and nowhere else, unless a person asks `examine` for other regions.
 
     :param wan_conn_id: id of the Airflow connection, which must be of type ``wan``.
     :param base_url: the base URL to which an earlier request of the same connection went. If the connection leads
@@ -77,7 +76,7 @@ class WanHook(BaseHook):
 
     def _read(self) -> Account | WanConnectionError:
         connection = self._look_up()
-        return read_account(connection, self.wan_conn_id, connection.extra_dejson)
+        return self._account_of(connection, connection.extra_dejson)
 
     async def _read_async(self) -> Account | WanConnectionError:
         try:
@@ -85,13 +84,23 @@ class WanHook(BaseHook):
         except AirflowNotFoundException:
             # `dag.test()` cannot look up asynchronously, and says then that there is no such connection.
             connection = await asyncio.to_thread(self._look_up)
-        return read_account(connection, self.wan_conn_id, await get_async_extra_dejson(connection))
+        return self._account_of(connection, await get_async_extra_dejson(connection))
+
+    def _account_of(self, connection: Connection, extra: Mapping[str, Any]) -> Account | WanConnectionError:
+        """Return the account, or the error that says why the connection cannot be used.
+
+        The error is not raised here: an error report may show the variables of each function that an error passed, and
+        the repr of a connection shows its password.
+        """
+        found = read_account(fields_of(connection, self.wan_conn_id, extra))
+        return WanConnectionError(how_to_set(self.wan_conn_id, found.text)) if isinstance(found, Remark) else found
 
     def _look_up(self) -> Connection:
         try:
             return self.get_connection(self.wan_conn_id)
         except AirflowNotFoundException as error:
-            raise WanConnectionError(how_to_set(self.wan_conn_id, "is not defined")) from error
+            problem = f"{name_of(self.wan_conn_id)} is not defined."
+            raise WanConnectionError(how_to_set(self.wan_conn_id, problem)) from error
 
     def _check(self, found: Account | WanConnectionError) -> Account:
         if isinstance(found, WanConnectionError):
@@ -173,48 +182,31 @@ class WanHook(BaseHook):
         behaviour: dict[str, Any] = connection_type["ui-field-behaviour"]
         return {name.replace("-", "_"): value for name, value in behaviour.items()}
 
-    def test_connection(self) -> tuple[bool, str]:
-        """Ask the gateway for a task that does not exist, which costs nothing.
+    def examine(self, *, ask_other_regions: bool = False) -> list[Finding]:
+        """Return what is found about the connection, the worst first; see `airflow_wan.doctor.examination.examine`.
 
-        Only the gateway's own words for "there is no such task" are good news: any web server answers something.
+        :param ask_other_regions: whether a key that DashScope refuses is tried at the hosts of its other regions.
         """
+        from airflow_wan.doctor.examination import examine  # noqa: PLC0415 - httpx loads when first used
+
         try:
-            account = self.account
-            place = f"{account.gateway.title} at {account.base_url}"
-            good, message = self._ask_for_no_task(place)
-        except WanConnectionError as error:
-            return False, str(error)
-        return good, " ".join((message, *account.warnings))
+            connection = self._look_up()
+        except WanConnectionError:
+            return [Finding(Kind.NOT_DEFINED, f"{name_of(self.wan_conn_id)} is not defined.")]
+        fields = fields_of(connection, self.wan_conn_id, connection.extra_dejson)
+        account = read_account(fields)
+        if not isinstance(account, Remark):
+            _mask(account)
+        return examine(fields, ask_other_regions=ask_other_regions)
 
-    def _ask_for_no_task(self, place: str) -> tuple[bool, str]:
-        try:
-            with self.get_conn() as client:
-                task = client.get_task(_NO_TASK)
-        except AuthenticationFailed as error:
-            if error.message.startswith(NOT_A_GATEWAY):
-                return False, _no_gateway(place, error)
-            return False, f"{place} refuses the key: {error}"
-        except VideoTaskLost as error:
-            known = (error.code or "").lower() in NO_SUCH_TASK_CODES
-            return (True, _good(place)) if known else (False, _no_gateway(place, error))
-        except RateLimited as error:
-            return False, f"{place} answers, but too many requests are sent to it; test again later: {error.message}"
-        except WanError as error:
-            if error.http_status is None:
-                return False, f"{place} cannot be reached: {error.message}"
-            if error.code or error.http_status in (502, 503, 504):
-                return False, f"{place} has an outage: {error.message}"
-            return False, _no_gateway(place, error)
-        return (True, _good(place)) if task.status is TaskStatus.UNKNOWN else (False, _no_gateway(place, None))
+    def test_connection(self) -> tuple[bool, str]:
+        """Return whether videos can be bought with the connection as far as can be seen for nothing, and what is found.
 
-
-def _good(place: str) -> str:
-    return f"{place} answers and did not refuse the key."
-
-
-def _no_gateway(place: str, error: WanError | None) -> str:
-    found = error.message if error else "It says that it has a task of an id that nobody was given."
-    return f"The host is wrong, it seems: what answers is not {place}. Check the host and the extra 'gateway'. {found}"
+        The findings are those of `examine`, without the notes.
+        """
+        findings = [finding for finding in self.examine() if finding.severity is not Severity.NOTE]
+        told = [f.title if f.severity is Severity.GOOD else f"{f.title} {f.advice}" for f in findings]
+        return not has_problem(findings), " ".join(told)
 
 
 def _mask(account: Account) -> None:

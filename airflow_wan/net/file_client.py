@@ -17,7 +17,6 @@ import socket
 import ssl
 import string
 import threading
-import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -26,6 +25,7 @@ from airflow_wan import __version__
 from airflow_wan.exceptions import TransferFailed, TransferInterrupted, WanError
 from airflow_wan.net.addresses import is_private
 from airflow_wan.net.deadline import Deadline, Pace
+from airflow_wan.net.proxies import environment_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -361,11 +361,9 @@ def _request_target(target: SplitResult) -> str:
 
 def _proxy_for(host: str) -> SplitResult | None:
     """Return the proxy that the environment names for https to this host, if any."""
-    proxies = urllib.request.getproxies()
-    url = proxies.get("https") or proxies.get("all")
-    if not url or urllib.request.proxy_bypass(host):
+    proxy = environment_proxy("https", host)
+    if proxy is None:
         return None
-    proxy = urlsplit(url if "://" in url else f"http://{url}")
     if proxy.scheme != "http" or not proxy.hostname:
         raise TransferFailed(
             f"HTTPS_PROXY or ALL_PROXY names a proxy of scheme {proxy.scheme!r}; files are fetched through http:// "

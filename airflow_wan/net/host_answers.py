@@ -14,7 +14,7 @@ LONGEST_RETRY_AFTER_S = 86_400.0
 LONGEST_OBEYED_S = 600.0
 """Longest ``Retry-After`` that is obeyed, in seconds: a longer one is more likely a mistake than a wish."""
 
-_MAX_RETRY_AFTER_CHARS = 100
+_MAX_DATE_CHARS = 100
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19})", re.ASCII)
 _STRONG_ETAG = re.compile(r'"([\x21\x23-\x7e]{1,200})"')
@@ -25,17 +25,19 @@ def retry_after(value: str | None) -> float | None:
 
     :returns: at most `LONGEST_RETRY_AFTER_S`; None when there is no header, or its value cannot be read.
     """
-    if not value or len(value) > _MAX_RETRY_AFTER_CHARS:
+    if not value or len(value) > _MAX_DATE_CHARS:
         return None
     try:
         seconds = float(value)
     except ValueError:
-        seconds = _seconds_until(value)
+        seconds = seconds_until(value)
     return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER_S)
 
 
-def _seconds_until(date: str) -> float:
-    """Return the seconds until a date of HTTP; NaN if it is none."""
+def seconds_until(date: str) -> float:
+    """Return the seconds until a date of HTTP, less than 0 if it is past; NaN if the text is none."""
+    if len(date) > _MAX_DATE_CHARS:
+        return math.nan
     try:
         moment = parsedate_to_datetime(date)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - time.time()

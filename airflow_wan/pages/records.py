@@ -167,6 +167,7 @@ class TaskVideo:
 class Clip:
     """A video on the contact sheet or in the gallery.
 
+    :param rejected: whether `file` is a video that was not accepted.
     :param summary: the failure in one sentence, or None.
     """
 
@@ -181,6 +182,7 @@ class Clip:
     at: datetime | None = None
     poster: ShownFile | None = None
     file: ShownFile | None = None
+    rejected: bool = False
     summary: str | None = None
 
 

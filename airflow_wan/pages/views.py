@@ -173,6 +173,8 @@ def gallery_page(session: Session, dag_ids: Collection[str], filters: Filters, p
 
 def _clip(row: Row) -> Clip:
     status, video, failure = row.status, row.video, _failure(row)
+    file = _shown(row, "video", "video", why_not_shown)
+    rejected = None if file else _shown(row, "rejected", "video", why_not_shown)
     prompt = status.prompt if status else None
     return Clip(
         instance=row.instance,
@@ -185,7 +187,8 @@ def _clip(row: Row) -> Clip:
         cost_is_estimate=video.cost_is_estimate if video else True,
         at=row.at,
         poster=_shown(row, "poster", "image", why_not_shown),
-        file=_shown(row, "video", "video", why_not_shown) or _shown(row, "rejected", "video", why_not_shown),
+        file=file or rejected,
+        rejected=rejected is not None,
         summary=failure.message[:_MAX_PROMPT_CHARS] if failure else None,
     )
 

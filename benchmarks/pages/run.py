@@ -1,4 +1,4 @@
-"""Measures what the pages about videos cost: the start of the API server, and pages over 10,000 videos.
+"""Measures what the pages about videos cost: the start of the API server, the parsing of DAGs, 10,000 videos on pages.
 
 Processor time is measured beside the time on the clock, so that other load on the machine does not count. With
 --postgres, the database is a PostgreSQL out of a wheel, otherwise SQLite.
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parents[2] / "tests"
 
-_START = """
+DAGS = TESTS.parent / "example_dags"
+
+_WITHOUT = """
 import json, resource, sys, time
 if sys.argv[1] == "without":
     import importlib.metadata as metadata
@@ -33,11 +35,31 @@ if sys.argv[1] == "without":
         load = one._load_entrypoint_plugins
         one._load_entrypoint_plugins = lambda load=load: (
             [plugin for plugin in load()[0] if plugin.name != "wan_pages"], {})
+"""
+
+_START = f"""
+{_WITHOUT}
 before = time.process_time()
 from airflow.api_fastapi.app import create_app
 app = create_app(apps="core")
 cpu_s = time.process_time() - before
 has_pages = any(getattr(route, "path", "") == "/wan" for route in app.routes)
+print(json.dumps([cpu_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, has_pages]))
+"""
+
+# As the DAG processor does: its children are forked when Airflow is loaded, and serialize what they parse.
+_PARSE = f"""
+{_WITHOUT}
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+before = time.process_time()
+bag = DagBag(sys.argv[2], include_examples=False)
+for dag in bag.dags.values():
+    DagSerialization.to_dict(dag)
+cpu_s = time.process_time() - before
+has_pages = "airflow_wan.pages.plugin" in sys.modules
+if bag.import_errors or not bag.dags:
+    raise RuntimeError(str(bag.import_errors))
 print(json.dumps([cpu_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, has_pages]))
 """
 
@@ -47,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--videos", type=int, default=10_000)
-    parser.add_argument("--starts", type=int, default=5, help="starts of the API server to measure, with and without")
+    parser.add_argument("--starts", type=int, default=5, help="processes to measure, with and without the pages")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"AIRFLOW_HOME": folder, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
@@ -71,21 +93,23 @@ def _start_database() -> None:
 
 
 def _measure_starts(starts: int) -> None:
-    for which in ("without", "with"):
-        results = [_start(which) for _ in range(starts)]
-        cpu_s, memory_mb, _ = zip(*results, strict=True)
-        print(
-            f"API server {which} the pages: {statistics.median(cpu_s):.2f} s of processor time to start "
-            f"({min(cpu_s):.2f} to {max(cpu_s):.2f}), {statistics.median(memory_mb):.1f} MB "
-            f"({min(memory_mb):.1f} to {max(memory_mb):.1f})"
-        )
+    for title, code in {"API server": _START, "DAGs": _PARSE}.items():
+        for which in ("without", "with"):
+            results = [_start(code, which) for _ in range(starts)]
+            cpu_s, memory_mb, has_pages = zip(*results, strict=True)
+            if title == "API server" and set(has_pages) != {which == "with"}:
+                raise RuntimeError("The plugin is not where it should be.")
+            print(
+                f"{title} {which} the pages{' (loaded)' if any(has_pages) else ''}: "
+                f"{statistics.median(cpu_s):.2f} s of processor time ({min(cpu_s):.2f} to {max(cpu_s):.2f}), "
+                f"{statistics.median(memory_mb):.1f} MB ({min(memory_mb):.1f} to {max(memory_mb):.1f})"
+            )
 
 
-def _start(which: str) -> tuple[float, float, bool]:
-    done = subprocess.run([sys.executable, "-c", _START, which], capture_output=True, text=True, check=True)
+def _start(code: str, which: str) -> tuple[float, float, bool]:
+    command = [sys.executable, "-c", code, which, str(DAGS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     cpu_s, memory_mb, has_pages = json.loads(done.stdout.strip().splitlines()[-1])
-    if has_pages != (which == "with"):
-        raise RuntimeError("The plugin is not where it should be.")
     return cpu_s, memory_mb, has_pages
 
 

@@ -97,7 +97,7 @@ CONTENDERS = (
     Contender("`dashscope`, two tasks", "with_dashscope_sdk_in_two_tasks", "generic"),
 )
 
-# Modules that each task would otherwise load itself; see PRELOAD.
+# Modules that each task would otherwise load itself.
 PRELOADED = """
     import airflow.providers.http.operators.http
     import airflow.providers.http.sensors.http

@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # The tests have an Airflow whose processes can be killed.
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
-from airflow_processes import PRELOAD, Airflow, wait_for  # noqa: E402
+from airflow_processes import Airflow, wait_for  # noqa: E402
 
 from airflow_wan.emulator.testing import FAST, MediaServer, RunningEmulator  # noqa: E402
 
@@ -163,8 +163,7 @@ def _run_all(cases: Iterable[Case], folder: Path) -> dict[tuple[Case, Contender]
     Image.linear_gradient("L").resize((640, 360)).convert("RGB").save(folder / "media" / "first.png")
     with ExitStack() as running:
         media = running.enter_context(MediaServer(folder / "media"))
-        airflow = Airflow(folder / "airflow", Path(__file__).parent / "dags", options)
-        (airflow.home / "config" / "airflow_local_settings.py").write_text(PRELOAD + PRELOADED)
+        airflow = Airflow(folder / "airflow", Path(__file__).parent / "dags", options, PRELOADED)
         running.enter_context(airflow)
         wait_for("the DAGs", lambda: len(airflow.rest.get("/api/v2/dags")["dags"]) == len(CONTENDERS))
         print("Airflow is up.", file=sys.stderr, flush=True)

@@ -20,10 +20,10 @@ import psycopg2
 from PIL import Image
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
-# The system tests have an Airflow of real processes.
-sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "paid_once"), str(BENCHMARKS.parent / "tests" / "system")]
+# The tests have an Airflow of real processes.
+sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "paid_once"), str(BENCHMARKS.parent / "tests")]
 
-from airflow_processes import PRELOAD, Airflow, wait_for  # noqa: E402
+from airflow_processes import Airflow, wait_for  # noqa: E402
 from cases import CONTENDERS, PRELOADED  # noqa: E402
 from page import Table, machine, write_section  # noqa: E402
 
@@ -71,8 +71,7 @@ def _measure(videos: int) -> tuple[dict[str, float], dict[str, int]]:
         Image.linear_gradient("L").resize((640, 360)).convert("RGB").save(folder / "media" / "first.png")
         first_frame = running.enter_context(MediaServer(folder / "media")).url("first.png")
         options = {"AIRFLOW__CORE__PARALLELISM": str(4 * videos * len(CONTENDERS))}
-        airflow = Airflow(folder / "airflow", BENCHMARKS / "paid_once" / "dags", options)
-        (airflow.home / "config" / "airflow_local_settings.py").write_text(PRELOAD + PRELOADED)
+        airflow = Airflow(folder / "airflow", BENCHMARKS / "paid_once" / "dags", options, PRELOADED)
         running.enter_context(airflow)
         wait_for("the DAGs", lambda: len(airflow.rest.get("/api/v2/dags")["dags"]) == len(CONTENDERS))
         emulators = {}

@@ -51,6 +51,12 @@ class Run:
     def state(self) -> str:
         return str(self.airflow.rest.get(f"/api/v2/dags/{self.dag_id}/dagRuns/{quote(self.run_id, safe='')}")["state"])
 
+    def leave(self, statuses: dict[str, dict[str, object]]) -> None:
+        """Have tasks tell of videos that they have not made."""
+        for task_id, status in statuses.items():
+            instance = f"/api/v2/dags/{self.dag_id}/dagRuns/{quote(self.run_id, safe='')}/taskInstances/{task_id}"
+            self.airflow.rest.post(f"{instance}/xcomEntries", {"key": "wan_status", "value": status})
+
     def has_ended(self) -> bool:
         return self.state() in {"success", "failed"}
 

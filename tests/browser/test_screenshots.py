@@ -20,8 +20,8 @@ FOLDER = os.environ.get("SCREENSHOTS", "")
 WIDTH_PX = 1280
 MAX_BYTES = 200_000
 COLOURS = 256
-# A player has its first frame, or is not asked for one yet.
-LOADED = "(one) => one.readyState >= 2 || one.preload === 'none'"
+# A player has what it asked for (its first frame, its length) and turns no circle, or is not asked for it yet.
+LOADED = "(one) => one.preload === 'none' || (one.readyState >= 1 && one.networkState === one.NETWORK_IDLE)"
 
 pytestmark = pytest.mark.skipif(not FOLDER, reason="SCREENSHOTS names no folder")
 
@@ -44,7 +44,7 @@ def test_a_picture_is_taken(stage: Stage, look: Callable[..., Page], name: str) 
     page = look(address, width=WIDTH_PX, height=height, stored={"theme": theme})
     frame = page.frame_locator("iframe")
     frame.locator("h1").wait_for()
-    page.frames[-1].wait_for_function(f"() => [...document.querySelectorAll('video')].every({LOADED})")
+    page.frames[-1].wait_for_function(f"() => [...document.querySelectorAll('video, audio')].every({LOADED})")
     taken = Image.open(io.BytesIO(page.screenshot()))
 
     target = Path(FOLDER) / f"{name}.png"

@@ -124,6 +124,20 @@ def test_the_gallery_finds_text_in_prompts_and_days(stage: Stage, look: Callable
     expect(page.locator(".empty")).to_have_text("No video matches these filters")
 
 
+def test_older_videos_are_on_the_next_page_of_what_was_chosen(stage: Stage, look: Callable[..., Page]) -> None:
+    page = look("/wan/gallery?dag_id=archive")
+    newest = names(page)
+
+    page.get_by_role("link", name="Older").click()
+    page.wait_for_url("**/gallery?**page=**")
+
+    older = names(page)
+    assert (len(newest), len(older)) == (30, 5)
+    assert {*newest, *older} == {f"film_{number:02}" for number in range(35)}
+    expect(page.get_by_role("combobox", name="DAG").locator("option:checked")).to_have_text("archive")
+    expect(page.get_by_role("link", name="Older")).to_have_count(0)
+
+
 def test_a_tile_leads_to_the_page_of_its_video(stage: Stage, look: Callable[..., Page]) -> None:
     page = look("/wan/gallery?dag_id=rap_portrait")
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STAND_INS = Path(__file__).parent / "stand_ins"
+KEPT = ("PATH", "PYTHONPATH", "LANG", "TMPDIR", "AIRFLOW_CONN_WAN_DEFAULT")
 LONGEST_S = 170  # pytest's own limit is 180 s
 
 PORT = "8765"
@@ -43,13 +44,13 @@ PAGES = [page for page in pages() if any(block.language == SHELL for block in st
 
 
 @pytest.fixture
-def reader(tmp_path: Path, airflow_db: Path) -> dict[str, str]:
-    """Return the environment of a reader who has this package, an Airflow with a database, and nothing set."""
+def reader(tmp_path: Path, airflow_db: Path, wan_connection: None) -> dict[str, str]:
+    """Return the environment of a reader who has this package, an Airflow with a database, and a connection."""
     home = tmp_path / "home"
     (home / "airflow").mkdir(parents=True)
     shutil.copy(airflow_db, home / "airflow" / "airflow.db")
     (home / ".venv").symlink_to(sys.prefix)
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     commands = [str(STAND_INS), str(Path(sys.executable).parent), kept["PATH"]]
     return kept | {
         "HOME": str(home),
@@ -120,7 +121,7 @@ def check_variables(
     from airflow.configuration import conf
 
     for name, value in variables.items():
-        if name in before:
+        if value == before.get(name):
             continue
         if name.startswith("AIRFLOW_CONN_") and json.loads(value)["conn_type"] == "wan":
             monkeypatch.setenv(name, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Param
 
 from airflow_wan.operators.wan import WanImageToVideoOperator, WanTextToVideoOperator
@@ -97,3 +98,8 @@ with DAG("slow_clip", schedule=None, params=PARAMS):
         output_path="{{ params.videos }}/slow.mp4",
         **SHORT,
     )
+
+# More videos than a page of the gallery has; what is known of them comes by the REST API.
+with DAG("archive", schedule=None, params=PARAMS):
+    for number in range(35):
+        EmptyOperator(task_id=f"film_{number:02}")

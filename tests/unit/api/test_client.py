@@ -37,7 +37,7 @@ from airflow_wan.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import RawServer
+    from raw_server import RawServer
 
     from airflow_wan.api.tasks import ListedTask, WanTask
     from airflow_wan.emulator.testing import MediaServer, RunningEmulator

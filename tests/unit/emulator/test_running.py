@@ -97,7 +97,8 @@ def test_help_names_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
 
     told = capsys.readouterr().out
     flags = (
-        "--host --port --pending-s --running-s --api-key --reject-key --durations --speed --create-qps "
+        "--host --port --pending-s --running-s --api-key --reject-key --ungrouped-key --key-region --balance-usd "
+        "--durations --speed --create-qps "
         "--running --read-qps --list-qps --cancel-qps --no-limits --retry-after --list-key --list-largest-page "
         "--list-order --list-utc-offset-h --list-delay-s --latency-s --media-mirror --fault"
     )

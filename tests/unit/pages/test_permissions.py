@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -328,6 +329,8 @@ def test_a_poster_and_a_rejected_file_are_served(pages: PageServer) -> None:
     assert (answer.content, answer.headers["content-type"]) == (JPEG, "image/jpeg")
     assert pages.get(f"file/{failed}/rejected").content == MP4
     assert "This file was rejected" in pages.get(f"video/{failed}").text
+    tiles = pages.get(f"sheet/{READABLE}/{quote(RUN, safe='')}").text
+    assert re.findall('class="badge ([a-z]+)"', tiles) == ["rejected", "done"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +55,17 @@ def count(record_property: Callable[[str, object], None]) -> Callable[..., None]
         record_property("documentation", {name.replace("_", " "): number for name, number in counts.items()})
 
     return add
+
+
+@pytest.fixture
+def copy_database(airflow_db: Path) -> Callable[[Path], None]:
+    """Return a function that copies the metadata database to a new file."""
+
+    def copy(target: Path) -> None:
+        with closing(sqlite3.connect(airflow_db)) as ours, closing(sqlite3.connect(target)) as theirs:
+            ours.backup(theirs)
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -114,16 +113,20 @@ def test_other_code_runs(
     count(Python_blocks=1)
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("block", those("test"), ids=str)
 def test_a_test_passes_beside_the_dag_of_the_quickstart(
-    block: Block, saved: Callable[[Block, str], Path], airflow_db: Path, count: Callable[..., None]
+    block: Block,
+    saved: Callable[[Block, str], Path],
+    copy_database: Callable[[Path], None],
+    count: Callable[..., None],
 ) -> None:
     path = saved(block, "test_block.py")
     home = path.parent / "airflow"
     (home / "dags").mkdir(parents=True)
     (quickstart,) = [one for one in blocks_of(DOCS / "quickstart.md") if "file" in one.marks]
     (home / "dags" / quickstart.marks["file"].rpartition("/")[2]).write_text(quickstart.code)
-    shutil.copy(airflow_db, home / "airflow.db")
+    copy_database(home / "airflow.db")
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "COV", "PYTEST"))}
     environment = ours | {
         "AIRFLOW_HOME": str(home),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sqlite3
+import threading
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -18,7 +21,6 @@ from PIL import Image
 from whole_dags import run_dag, videos, wan_api_key, wan_connection  # noqa: F401 - fixtures
 
 from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401 - fixtures
-from airflow_wan.emulator.testing import MediaServer
 from airflow_wan.emulator.video import Scene, render
 
 if TYPE_CHECKING:
@@ -68,21 +70,44 @@ def copy_database(airflow_db: Path) -> Callable[[Path], None]:
     return copy
 
 
-@pytest.fixture(scope="session")
-def media_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("media")
+@functools.cache
+def medium(name: str) -> bytes:
+    """Return a picture, sound or video, as the ending of a name says."""
+    ending = name.rpartition(".")[2]
+    if ending == "wav":
+        return tone(seconds=4)
+    if ending == "mp4":
+        picture = Image.radial_gradient("L").resize((640, 360)).convert("RGB")
+        return render(Scene(picture, None, None, 640, 360, seconds=3))
+    return image(kind={"png": "PNG", "jpg": "JPEG"}[ending], size=(1280, 720))
+
+
+class _MediaHandler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        content = medium(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
 
 @pytest.fixture(scope="session")
-def media_server(media_folder: Path) -> Iterator[MediaServer]:
-    with MediaServer(media_folder) as server:
-        yield server
+def media_url() -> Iterator[str]:
+    """Return the base URL of a server that has every picture, sound and video that it is asked for."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _MediaHandler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture
-def wan_emulator_settings(wan_emulator_settings: Settings, media_server: MediaServer) -> Settings:
+def wan_emulator_settings(wan_emulator_settings: Settings, media_url: str) -> Settings:
     """Let the emulator read media from the test's server where the documentation names an address of its own."""
-    return replace(wan_emulator_settings, media_mirrors=((MEDIA_HOST, media_server.url("")),))
+    return replace(wan_emulator_settings, media_mirrors=((MEDIA_HOST, media_url),))
 
 
 @pytest.fixture(scope="session")
@@ -102,24 +127,14 @@ def bucket(s3_port: int) -> Any:
 
 
 @pytest.fixture
-def make_media(media_folder: Path, bucket: Any) -> Callable[[str], None]:
-    """Return a function that makes the media whose addresses are in a block."""
-    picture = Image.radial_gradient("L").resize((1280, 720)).convert("RGB")
-    makers: dict[str, Callable[[], bytes]] = {
-        "png": lambda: image(size=(1280, 720)),
-        "jpg": lambda: image(kind="JPEG", size=(1280, 720)),
-        "wav": lambda: tone(seconds=4),
-        "mp4": lambda: render(Scene(picture, None, None, 640, 360, seconds=3)),
-    }
+def make_media(bucket: Any) -> Callable[[str, Path], None]:
+    """Return a function that makes the media that a block names: in the bucket, and for options, in a folder."""
 
-    def make(code: str) -> None:
-        for place, name in re.findall(rf"({MEDIA_HOST}|{BUCKET})([\w./-]+\.(?:{'|'.join(makers)}))", code):
-            content = makers[name.rpartition(".")[2]]()
-            if place == BUCKET:
-                bucket.put_object(Key=name, Body=content)
-            else:
-                (media_folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (media_folder / name).write_bytes(content)
+    def make(code: str, folder: Path) -> None:
+        for name in re.findall(rf"{BUCKET}([\w./-]+\.(?:png|jpg|wav|mp4))", code):
+            bucket.put_object(Key=name, Body=medium(name))
+        for name in re.findall(r"--(?!output)[\w-]+ ([\w-]+\.(?:png|jpg|wav|mp4))", code):
+            (folder / name).write_bytes(medium(name))
 
     return make
 

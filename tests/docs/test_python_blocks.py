@@ -36,7 +36,9 @@ def those(kind: str) -> list[Block]:
 
 
 @pytest.fixture
-def saved(tmp_path: Path, make_media: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def saved(
+    tmp_path: Path, make_media: Callable[[str, Path], None], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
     """Return a function that writes a block to a file of an empty folder, and makes the media that it names."""
     folder = tmp_path / "reader"
     folder.mkdir()
@@ -44,7 +46,7 @@ def saved(tmp_path: Path, make_media: Callable[[str], None], monkeypatch: pytest
     monkeypatch.setenv("HOME", str(folder))
 
     def save(block: Block, name: str = "block.py") -> Path:
-        make_media(block.code)
+        make_media(block.code, folder)
         path = folder / name
         path.write_text(block.code)
         return path

@@ -24,6 +24,8 @@ from airflow_wan.hooks.wan import WanHook
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_wan.emulator.testing import RunningEmulator
+
 STAND_INS = Path(__file__).parent / "stand_ins"
 KEPT = ("PATH", "PYTHONPATH", "LANG", "TMPDIR", "AIRFLOW_CONN_WAN_DEFAULT")
 LONGEST_S = 400  # s; `airflow` alone takes many on a busy machine
@@ -43,7 +45,9 @@ PAGES = [page for page in pages() if any(block.language == SHELL for block in st
 
 
 @pytest.fixture
-def reader(tmp_path: Path, copy_database: Callable[[Path], None], wan_connection: None) -> dict[str, str]:
+def reader(
+    tmp_path: Path, copy_database: Callable[[Path], None], wan_connection: None, wan_emulator: RunningEmulator
+) -> dict[str, str]:
     """Return the environment of a reader who has this package, an Airflow with a database, and a connection."""
     home = tmp_path / "home"
     (home / "airflow").mkdir(parents=True)
@@ -56,21 +60,30 @@ def reader(tmp_path: Path, copy_database: Callable[[Path], None], wan_connection
         "PATH": os.pathsep.join(commands),
         "REPOSITORY": str(REPOSITORY),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        # Where DashScope is, for the command line.
+        "DASHSCOPE_HTTP_BASE_URL": wan_emulator.base_url,
     }
 
 
 @pytest.mark.timeout(LONGEST_S + 20)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_the_shell_blocks_of_a_page_run(
-    page: Path, reader: dict[str, str], tmp_path: Path, count: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    reader: dict[str, str],
+    make_media: Callable[[str, Path], None],
+    tmp_path: Path,
+    count: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     steps = [step for step in steps_of(page) if "not run" not in step.marks]
+    for step in steps:
+        make_media(step.code, Path(reader["HOME"]))
     script, output = tmp_path / "script.sh", tmp_path / "output"
     script.write_text("set -e\n" + "".join(as_script(number, step, tmp_path) for number, step in enumerate(steps)))
 
     status = run(script, output, reader)
 
-    assert status == 0, output.read_text()
+    assert status == 0, output.read_text()  # None: it took too long
     for number, step in enumerate(steps):
         check_variables(read_variables(tmp_path / f"{number}.env"), reader, monkeypatch, step)
     count(shell_blocks=sum(step.language == SHELL for step in steps))

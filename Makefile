@@ -26,7 +26,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) uv
 	@echo "Setting up $(VENV) with Airflow $(AIRFLOW)"
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[emulator]' --group dev
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[cli,emulator]' --group dev
 	@rm -f $(VENV)/.ready-*
 	@touch $@
 
@@ -101,7 +101,7 @@ $(CLUSTER)/.ready: pyproject.toml constraints/cluster.txt | $(READY)
 	@echo "Setting up $(CLUSTER)"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CLUSTER)
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(CLUSTER)/bin/python \
-		--constraint constraints/cluster.txt --editable '.[emulator]' --group cluster
+		--constraint constraints/cluster.txt --editable '.[cli,emulator]' --group cluster
 	@touch $@
 
 # Before Airflow 3.3, purchases are kept as Variables, which a worker may still write when its try is over.
@@ -144,7 +144,7 @@ $(CELLS:%=.venvs/%/.ready): .venvs/%/.ready: pyproject.toml $(wildcard constrain
 	@echo "Setting up .venvs/$*"
 	@python=$$(scripts/find_python.sh $(word 2,$(subst -py, ,$*))) && $(BIN)/uv venv --quiet --clear --python "$$python" .venvs/$*
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venvs/$*/bin/python \
-		--constraint constraints/airflow-$(word 1,$(subst -py, ,$*)).txt --editable '.[emulator]' --group $(if $(filter $*,$(COVERED)),dev,test) \
+		--constraint constraints/airflow-$(word 1,$(subst -py, ,$*)).txt --editable '.[cli,emulator]' --group $(if $(filter $*,$(COVERED)),dev,test) \
 		$(if $(filter $*,$(WITH_VARIABLES)),--group system)
 	@touch $@
 

@@ -27,6 +27,8 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [{"integration-name": "Wan", "python-modules": ["airflow_wan.triggers.wan"]}],
         "extra-links": ["airflow_wan.videos.extra_link.VideoLink"],
         "filesystems": ["airflow_wan.fs.oss"],
+        # Read by Airflow 3.2 and later.
+        "cli": ["airflow_wan.cli.definition.get_wan_cli_commands"],
         "connection-types": [
             {
                 "connection-type": "wan",

@@ -17,7 +17,7 @@ resolve() {
     local airflow=$1
     shift
     local file=${FILE:-constraints/airflow-$airflow.txt}
-    echo "apache-airflow==$airflow"$'\n'"${PRE_RELEASES:-}" | "$uv" pip compile --quiet pyproject.toml --extra emulator --constraint - \
+    echo "apache-airflow==$airflow"$'\n'"${PRE_RELEASES:-}" | "$uv" pip compile --quiet pyproject.toml --extra cli --extra emulator --constraint - \
         --no-annotate --no-emit-index-url --no-header --output-file "$file" \
         ${UPGRADE:+--upgrade} "$@"
     sed -i "1i # Airflow $airflow; made by scripts/constraints.sh" "$file"

@@ -57,7 +57,13 @@ def identify(request: VideoRequest) -> tuple[SourceFacts, ...]:
 
 
 def prepare_media(
-    request: VideoRequest, *, account: Account, client: WanClient, valid_for_s: float, preflight: bool = True
+    request: VideoRequest,
+    *,
+    account: Account,
+    client: WanClient,
+    valid_for_s: float,
+    preflight: bool = True,
+    send: bool = True,
 ) -> PreparedMedia:
     """Check a request's media, and make them available to the gateway.
 
@@ -71,6 +77,7 @@ def prepare_media(
     :param client: a client of that account.
     :param valid_for_s: seconds from now during which the gateway may still fetch the media.
     :param preflight: whether to check the media against the gateway's limits.
+    :param send: whether to upload what has to be; if not, the request keeps the media as the user named them.
     :raises InvalidVideoRequest: when a file is missing, breaks a limit, or cannot be given to this gateway; the error
         has all problems of all files.
     :raises WanError: when a file cannot be read or uploaded now.
@@ -96,7 +103,7 @@ def prepare_media(
                 problems += error.problems
         if problems:
             raise InvalidVideoRequest(problems)
-        urls = {reference.url: access.url_of(reference) for reference in request.media}
+        urls = {reference.url: access.url_of(reference) for reference in request.media} if send else {}
     return PreparedMedia(request.with_urls(urls), _facts(request, sources, inspected))
 
 

@@ -15,11 +15,11 @@ from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.operators.argument_docs import list_inherited_arguments
 from airflow_wan.purchases.buyer import buy
-from airflow_wan.purchases.decision import Choice, Keep, Policy, decide
+from airflow_wan.purchases.decision import Choice, Keep, Policy, airflow_remedies, decide
 from airflow_wan.purchases.earlier_try import what_became_of
 from airflow_wan.purchases.ledger import forget_purchase, open_ledger
 from airflow_wan.purchases.record import Intent, Purchase, fingerprint_of
-from airflow_wan.purchases.siblings import WAN_TASK_ID_KEY
+from airflow_wan.purchases.siblings import WAN_TASK_ID_KEY, Siblings
 from airflow_wan.purchases.submitted_order import leave_order
 from airflow_wan.purchases.this_try import ThisTry
 from airflow_wan.redaction import secrets_in
@@ -226,14 +226,19 @@ class WanSubmitVideoOperator(BaseOperator):
         :raises WanError: when the video could not be bought, or must not be.
         """
         found = what_became_of(
-            earlier, request, hook=hook, ledger=ledger, context=context, poll_interval_s=config.poll_interval()
+            earlier,
+            request,
+            hook=hook,
+            ledger=ledger,
+            siblings=Siblings(context),
+            poll_interval_s=config.poll_interval(),
         )
         decision = decide(
             found.record,
             found.status,
             fingerprint=fingerprint_of(request.body),
             policy=Policy(self.on_ambiguous_submit, self.on_changed_request),
-            where=ledger.where,
+            remedies=airflow_remedies(ledger.where),
             search=found.search,
         )
         if isinstance(decision, Keep):

@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from airflow_wan import config
 from airflow_wan.api.failures import is_throttling
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from airflow_wan.api.requests import VideoRequest
     from airflow_wan.hooks.wan import WanHook
     from airflow_wan.purchases.ledger import Ledger
-    from airflow_wan.purchases.this_try import ThisTry
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +42,16 @@ TOLD_AGAIN_S = 60.0
 
 WRITE_ATTEMPTS = 6
 """Attempts at writing down the id of a paid task, or at taking back an intent of which nothing was sent."""
+
+
+class RunningTry(Protocol):
+    """Who buys: a try of a task instance, or a command."""
+
+    def check_is_running(self) -> None:
+        """Return if this one still counts.
+
+        :raises LedgerUnreadable: when it does not, or nobody can say.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,7 @@ def buy(
     *,
     hook: WanHook,
     ledger: Ledger,
-    this_try: ThisTry,
+    this_try: RunningTry,
     seen: Intent | Purchase | None = None,
     instead_of: Purchase | None = None,
     longest_s: float,
@@ -118,7 +127,7 @@ class _Sender:
     client: WanClient
     hook: WanHook
     ledger: Ledger
-    this_try: ThisTry
+    this_try: RunningTry
     seen: Intent | Purchase | None
     until: float
     began: float = field(default_factory=time.monotonic)

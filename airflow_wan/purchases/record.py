@@ -147,9 +147,7 @@ def read_record(record: object) -> Intent | Purchase:
     :raises LedgerUnreadable: when the record is anything else.
     """
     if not isinstance(record, Mapping) or record.get("version") != RECORD_VERSION:
-        raise LedgerUnreadable(
-            f"The purchase record of this task instance is not of version {RECORD_VERSION}, and cannot be read."
-        )
+        raise LedgerUnreadable(f"The purchase record is not of version {RECORD_VERSION}, and cannot be read.")
     _check_is_json(record)
     try:
         order = Order(**_fields_of(Order, record["order"]))
@@ -159,17 +157,15 @@ def read_record(record: object) -> Intent | Purchase:
         if record["state"] == "submitted":
             return Purchase(intent, **_fields_of(Purchase, record))
     except (TypeError, KeyError, AttributeError) as error:
-        raise LedgerUnreadable(f"The purchase record of this task instance is incomplete: {error}") from None
-    raise LedgerUnreadable("The purchase record of this task instance is in a state that this version does not know.")
+        raise LedgerUnreadable(f"The purchase record is incomplete: {error}") from None
+    raise LedgerUnreadable("The purchase record is in a state that this version does not know.")
 
 
 def _check_is_json(record: Mapping[str, Any]) -> None:
     try:
         json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:  # half a character is a ValueError, too
-        raise LedgerUnreadable(
-            f"The purchase record of this task instance holds what is no JSON ({type(error).__name__})."
-        ) from None
+        raise LedgerUnreadable(f"The purchase record holds what is no JSON ({type(error).__name__}).") from None
 
 
 def _fields_of(kind: type[Order | Intent | Purchase], record: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +176,7 @@ def _fields_of(kind: type[Order | Intent | Purchase], record: Mapping[str, Any])
     known = {field.name: record[field.name] for field in fields(kind) if field.name in record}
     for name, value in known.items():
         if name in _IS_VALID and not _IS_VALID[name](value):
-            raise LedgerUnreadable(f"The purchase record of this task instance has no valid {name!r}.")
+            raise LedgerUnreadable(f"The purchase record has no valid {name!r}.")
     return known
 
 

@@ -196,7 +196,8 @@ class Sidecar(_Part):
     """When each state was reached, in UTC: intent, submitted, running, ended, downloaded, published, ..."""
     attempts: Attempts = Field(default_factory=Attempts)
     cost: Cost = Field(default_factory=Cost)
-    airflow: AirflowTask
+    airflow: AirflowTask | None
+    """null if no Airflow task made the video, but the command line."""
 
     def to_json(self) -> str:
         """Return the content of the file. The order of the fields never changes, so that files can be compared."""

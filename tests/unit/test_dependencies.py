@@ -22,6 +22,7 @@ ROOT = Path(airflow_wan.__file__).parent
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 
 EXTRAS = {
+    "cli/": "cli",
     "emulator/": "emulator",
     "fs/oss.py": "oss",
     "media/frames.py": "inspection",

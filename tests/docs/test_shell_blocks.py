@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,8 @@ LONGEST_S = 400  # s; `airflow` alone takes many on a busy machine
 
 PORT = "8765"
 """The port of the documentation's emulator; each test gets one of its own."""
+PAID = re.compile(r"^airflow-wan generate|^airflow wan generate", re.MULTILINE)
+"""The commands that buy a video."""
 KEY = "sk-…"
 """Stands for the reader's key, which has no such character."""
 
@@ -70,6 +73,7 @@ def reader(
 def test_the_shell_blocks_of_a_page_run(
     page: Path,
     reader: dict[str, str],
+    wan_emulator: RunningEmulator,
     make_media: Callable[[str, Path], None],
     tmp_path: Path,
     count: Callable[..., None],
@@ -86,7 +90,9 @@ def test_the_shell_blocks_of_a_page_run(
     assert status == 0, output.read_text()  # None: it took too long
     for number, step in enumerate(steps):
         check_variables(read_variables(tmp_path / f"{number}.env"), reader, monkeypatch, step)
-    count(shell_blocks=sum(step.language == SHELL for step in steps))
+    creates = len(wan_emulator.ledger())
+    assert creates == sum(len(PAID.findall(step.code)) for step in steps)
+    count(shell_blocks=sum(step.language == SHELL for step in steps), creates_of_shell_blocks=creates)
 
 
 def as_script(number: int, step: Block, folder: Path) -> str:

@@ -28,6 +28,8 @@ def get_provider_info() -> dict[str, Any]:
         "task-decorators": [{"name": "wan_video", "class-name": "airflow_wan.decorators.wan.wan_video_task"}],
         "extra-links": ["airflow_wan.videos.extra_link.VideoLink"],
         "filesystems": ["airflow_wan.fs.oss"],
+        # Read by Airflow 3.2 and later.
+        "cli": ["airflow_wan.cli.definition.get_wan_cli_commands"],
         "connection-types": [
             {
                 "connection-type": "wan",

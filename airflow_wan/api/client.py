@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar
@@ -97,6 +98,12 @@ CLOCK_SLACK_S = 300.0
 OWNER_PAGE_ROWS = 20
 """Rows of a page of the list that APIYI shows to a system token: few, for a row may hold a task's whole answer."""
 
+LARGEST_PAGE_ROWS = 100
+"""Rows of a page that DashScope is asked for; who asks for more than it likes gets fewer."""
+
+TASKS_KEPT_S = 24 * 3600.0
+"""Seconds for which both gateways keep a task."""
+
 MAX_LIST_PAGES = 20
 """Longest list of tasks that is read, in pages."""
 
@@ -174,6 +181,17 @@ class WanClient:
             if row.model in (None, model) and begin <= row.created_at <= until + CLOCK_SLACK_S
         ]
 
+    def recent_tasks(self, model: str | None = None) -> list[ListedTask]:
+        """Return the account's tasks of the last 24 h, which are all that a gateway keeps.
+
+        :param model: the only model id whose tasks are returned; None for all models.
+        :raises WanError: when the list cannot be read, or is longer than `MAX_LIST_PAGES`.
+        """
+        if self._account.has_system_list:
+            now = time.time()
+            return self._list_as_owner(model, now - TASKS_KEPT_S, now)
+        return self._pages(model=model, start=None, end=None, page_size=LARGEST_PAGE_ROWS)
+
     def cost_of(self, wan_task_id: str) -> float | None:
         """Return what a succeeded task has cost in USD, if the gateway tells it (APIYI, to a system token).
 
@@ -185,14 +203,15 @@ class WanClient:
         rows = read_owner_list(self._send(owner_list_call(1, page_size=1, task_id=wan_task_id), wan_task_id))
         return next((row.cost_usd for row in rows if row.wan_task_id == wan_task_id), None)
 
-    def _list_as_owner(self, model: str, since: float, until: float) -> list[ListedTask]:
+    def _list_as_owner(self, model: str | None, since: float, until: float) -> list[ListedTask]:
         window = {
             "start_timestamp": str(int(since - CLOCK_SLACK_S)),
             "end_timestamp": str(int(until + CLOCK_SLACK_S) + 1),
+            **({"model_name": model} if model else {}),
         }
         found: dict[str, ListedTask] = {}
         for page in range(1, MAX_LIST_PAGES + 1):
-            call = owner_list_call(page, page_size=OWNER_PAGE_ROWS, model_name=model, **window)
+            call = owner_list_call(page, page_size=OWNER_PAGE_ROWS, **window)
             rows = {row.wan_task_id: row for row in read_owner_list(self._send(call))}
             if not rows.keys() - found.keys():  # the number of pages is not documented
                 return list(found.values())
@@ -204,9 +223,13 @@ class WanClient:
         # include all tasks in either case. The times of the rows are Unix times, and filtered below.
         start = datetime.fromtimestamp(since - CLOCK_SLACK_S, tz=UTC)
         end = datetime.fromtimestamp(until + CLOCK_SLACK_S, tz=CHINA_TIME)
+        return self._pages(model=model, start=start, end=end)
+
+    def _pages(self, **window: Any) -> list[ListedTask]:
+        """Return the rows of all pages of DashScope's list; see `list_call` for what is listed."""
         found: list[ListedTask] = []
         for page in range(1, MAX_LIST_PAGES + 1):
-            listed = read_list(self._send(list_call(model=model, start=start, end=end, page=page)))
+            listed = read_list(self._send(list_call(page=page, **window)))
             found += listed.rows
             if page >= (1 if listed.total_pages is None else listed.total_pages):
                 return found
@@ -443,5 +466,5 @@ def _failed(error: Exception, account: Account, key_mask: KeyMask) -> str:
 def _too_late(account: Account) -> str:
     return (
         f"No answer from {account.gateway.title} at {account.base_url} within {account.total_timeout:g} s, the "
-        "total_timeout of the connection."
+        "longest that a call may take (total_timeout)."
     )

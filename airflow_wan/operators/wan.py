@@ -17,11 +17,11 @@ from airflow_wan.hooks.wan import WanHook
 from airflow_wan.operators.argument_docs import list_inherited_arguments
 from airflow_wan.purchases.budget import settle
 from airflow_wan.purchases.buyer import buy
-from airflow_wan.purchases.decision import Choice, Keep, OnChange, Policy, decide
+from airflow_wan.purchases.decision import Choice, Keep, OnChange, Policy, airflow_remedies, decide
 from airflow_wan.purchases.earlier_try import what_became_of
 from airflow_wan.purchases.ledger import forget_purchase, open_ledger
 from airflow_wan.purchases.record import Intent, Purchase, fingerprint_of
-from airflow_wan.purchases.siblings import WAN_TASK_ID_KEY
+from airflow_wan.purchases.siblings import WAN_TASK_ID_KEY, Siblings
 from airflow_wan.purchases.submitted_order import leave_order
 from airflow_wan.purchases.this_try import ThisTry
 from airflow_wan.redaction import secrets_in
@@ -101,6 +101,9 @@ class WanSubmitVideoOperator(BaseOperator):
         is skipped. A video that is there already, or bought already, is handed on as ever. With ``[wan] dry_run``, each
         task is such a one, whatever it says itself.
     :param preflight: (bool) whether to hold the media to the gateway's limits before sending, by their headers.
+    :param adapt_media: (bool) whether an image or sound that breaks a limit is replaced by a copy that fits, made by
+        the worker; it needs ``preflight``. The file itself is never touched.
+    :param cut_audio: (bool) whether ``adapt_media`` may cut off the end of a sound that is too long.
     :param wan_conn_id: (str, templated) the Airflow connection to submit with.
     :param on_ambiguous_submit: what a retry does when the create request of an earlier try may have been accepted and
         its answer never arrived: ``fail`` (after a search in the gateway's list, where it has one), or ``resubmit``,
@@ -163,6 +166,8 @@ class WanSubmitVideoOperator(BaseOperator):
         max_cost: float | str | None = None,
         dry_run: bool | str = False,
         preflight: bool = True,
+        adapt_media: bool = False,
+        cut_audio: bool = False,
         wan_conn_id: str = WanHook.default_conn_name,
         on_ambiguous_submit: Choice = "fail",
         on_changed_request: OnChange = "fail",
@@ -179,7 +184,12 @@ class WanSubmitVideoOperator(BaseOperator):
         self.extra_body = extra_body
         self.max_cost = max_cost
         self.is_dry_run = dry_run  # each operator of Airflow has a method that is called dry_run
+        if adapt_media and not preflight:
+            raise ValueError("adapt_media=True needs preflight=True, which measures the media")
+        if cut_audio and not adapt_media:
+            raise ValueError("cut_audio=True needs adapt_media=True")
         self.preflight = preflight
+        self.adapt_media, self.cut_audio = adapt_media, cut_audio
         self.wan_conn_id = wan_conn_id
         self.on_ambiguous_submit = _checked("on_ambiguous_submit", on_ambiguous_submit, Choice)
         self.on_changed_request = _checked("on_changed_request", on_changed_request, OnChange)
@@ -243,14 +253,19 @@ class WanSubmitVideoOperator(BaseOperator):
         :raises WanError: when the video could not be bought, or must not be.
         """
         found = what_became_of(
-            earlier, request, hook=hook, ledger=ledger, context=context, poll_interval_s=config.poll_interval()
+            earlier,
+            request,
+            hook=hook,
+            ledger=ledger,
+            siblings=Siblings(context),
+            poll_interval_s=config.poll_interval(),
         )
         decision = decide(
             found.record,
             found.status,
             fingerprint=fingerprint_of(request.body),
             policy=Policy(self.on_ambiguous_submit, self.on_changed_request),
-            where=ledger.where,
+            remedies=airflow_remedies(ledger.where),
             search=found.search,
         )
         if isinstance(decision, Keep):
@@ -287,6 +302,8 @@ class WanSubmitVideoOperator(BaseOperator):
             preflight=self.preflight,
             max_cost_usd=self.max_cost_usd(),
             send_media=not self.buys_nothing(),
+            adapt_media=self.adapt_media,
+            cut_audio=self.cut_audio,
         )
 
     def buys_nothing(self) -> bool:

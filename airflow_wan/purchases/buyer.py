@@ -12,15 +12,16 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from airflow_wan import config
 from airflow_wan.api.failures import is_throttling
 from airflow_wan.exceptions import LedgerUnreadable, RateLimited, SubmitAmbiguous, SubmitNotSent, WanError
 from airflow_wan.net.retrying import outlasting, retrying
-from airflow_wan.purchases.budget import reserve
+from airflow_wan.purchases.budget import Held, reserve
 from airflow_wan.purchases.ledger import take_back
 from airflow_wan.purchases.record import Intent, Order, Purchase, intent_of, is_same, new_nonce
+from airflow_wan.purchases.this_try import ThisTry
 from airflow_wan.purchases.turns import wait_for_turn
 from airflow_wan.telemetry.metrics import count_submit, count_throttled_submit
 
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
     from airflow_wan.api.client import WanClient
     from airflow_wan.api.requests import VideoRequest
     from airflow_wan.hooks.wan import WanHook
-    from airflow_wan.purchases.budget import Held
     from airflow_wan.purchases.ledger import Ledger
-    from airflow_wan.purchases.this_try import ThisTry
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +44,16 @@ TOLD_AGAIN_S = 60.0
 
 WRITE_ATTEMPTS = 6
 """Attempts at writing down the id of a paid task, or at taking back an intent of which nothing was sent."""
+
+
+class RunningTry(Protocol):
+    """Who buys: a try of a task instance, or a command."""
+
+    def check_is_running(self) -> None:
+        """Return if this one still counts.
+
+        :raises LedgerUnreadable: when it does not, or nobody can say.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ def buy(
     *,
     hook: WanHook,
     ledger: Ledger,
-    this_try: ThisTry,
+    this_try: RunningTry,
     seen: Intent | Purchase | None = None,
     instead_of: Purchase | None = None,
     longest_s: float,
@@ -115,11 +124,13 @@ def buy(
     return purchase
 
 
-def _reserve(offer: Offer, this_try: ThisTry, seen: Intent | Purchase | None, instead_of: Purchase | None) -> Held:
-    """Reserve what the purchase will cost.
+def _reserve(offer: Offer, this_try: RunningTry, seen: Intent | Purchase | None, instead_of: Purchase | None) -> Held:
+    """Reserve what the purchase will cost, if a task instance buys; a command is within no budget of tasks.
 
     A purchase that is bought anew, and not replaced, is of a Wan task that failed. Any other earlier one may be billed.
     """
+    if not isinstance(this_try, ThisTry):
+        return Held()
     earlier = None if seen is None else intent_of(seen).order
     is_unbilled = isinstance(seen, Purchase) and instead_of is None
     return reserve(
@@ -145,7 +156,7 @@ class _Sender:
     client: WanClient
     hook: WanHook
     ledger: Ledger
-    this_try: ThisTry
+    this_try: RunningTry
     seen: Intent | Purchase | None
     until: float
     began: float = field(default_factory=time.monotonic)

@@ -42,6 +42,40 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Remedies:
+    """What a person can do when the decision is left to them, in the words of the place where the video is bought.
+
+    :param lost: when the gateway does not know the task that was bought.
+    :param uncertain: when an earlier try may have bought the video.
+    :param changed: when the request is not the one that an earlier try bought.
+    """
+
+    lost: str
+    uncertain: str
+    changed: str
+
+
+def airflow_remedies(where: str) -> Remedies:
+    """Return what a person can do about an Airflow task.
+
+    :param where: where a person finds the record, in words.
+    """
+    return Remedies(
+        lost=f"To generate the video again, delete {where} and clear this task.",
+        uncertain=(
+            "Look for 'Submitted as wan task' in the log of that try, and for a task of that time in the gateway's "
+            "console. If there is one, fetch it with WanVideoSensor(wan_task_id=…). If there is none, delete "
+            f"{where}, or set on_ambiguous_submit='resubmit', and clear this task."
+        ),
+        changed=(
+            "To bring that video home, set on_changed_request='keep' and clear this task, or fetch it with "
+            "WanVideoSensor and this id, within 24 h. To buy the changed one, set on_changed_request='resubmit' and "
+            "clear this task."
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Keep:
     """Nothing is bought: an earlier try bought the video.
 
@@ -67,7 +101,7 @@ def decide(
     *,
     fingerprint: str,
     policy: Policy,
-    where: str,
+    remedies: Remedies,
     search: str | None = None,
 ) -> Keep | Buy:
     """Decide what to do about a wish for a video.
@@ -76,7 +110,7 @@ def decide(
     :param status: of a `Purchase`, what the gateway says of its task; `TaskStatus.UNRECOGNISED` if it cannot be asked.
     :param fingerprint: digest of the request now.
     :param policy: the DAG author's choices.
-    :param where: where a person finds the record, in words.
+    :param remedies: what a person can do in the cases that are errors.
     :param search: what came of the search for the task of a lost answer, if there was one.
     :raises PurchaseUncertain: when an earlier try may have bought the video and the policy is to fail.
     :raises RequestChanged: when the request has changed since it was bought and the policy is to fail.
@@ -85,20 +119,19 @@ def decide(
     if earlier is None:
         return Buy()
     if isinstance(earlier, Intent):
-        return _decide_without_an_id(earlier, policy, where, search)
+        return _decide_without_an_id(earlier, policy, remedies, search)
     if status in (TaskStatus.FAILED, TaskStatus.CANCELED):
         log.info(
             "Wan task %s of an earlier try ended %s and is not billed; submitting again", earlier.wan_task_id, status
         )
         return Buy()
     if earlier.intent.fingerprint != fingerprint and policy.on_changed_request != "keep":
-        return _decide_on_a_change(earlier, policy)
+        return _decide_on_a_change(earlier, policy, remedies)
     if status is TaskStatus.UNKNOWN:
         raise VideoTaskLost(
             f"An earlier try bought this video as wan task {earlier.wan_task_id} on "
             f"{readable_time(earlier.submitted_at)}, but the gateway at {earlier.intent.base_url} does not know this "
-            "task (any more). It may have been billed: look it up in the gateway's console. To generate the video "
-            f"again, delete {where} and clear this task.",
+            f"task (any more). It may have been billed: look it up in the gateway's console. {remedies.lost}",
             wan_task_id=earlier.wan_task_id,
             request_id=earlier.request_id,
         )
@@ -120,7 +153,7 @@ def decide(
     return Keep(earlier)
 
 
-def _decide_without_an_id(intent: Intent, policy: Policy, where: str, search: str | None) -> Buy:
+def _decide_without_an_id(intent: Intent, policy: Policy, remedies: Remedies, search: str | None) -> Buy:
     if policy.on_ambiguous_submit == "resubmit":
         log.warning(
             "An earlier try may have submitted this video on %s without learning its id; submitting again, as "
@@ -136,21 +169,16 @@ def _decide_without_an_id(intent: Intent, policy: Policy, where: str, search: st
     raise PurchaseUncertain(
         f"An earlier try sent, or was about to send, the create request for {intent.order.model} with the prompt "
         f"{_short(intent.order.prompt)!r} to {intent.base_url} on {readable_time(intent.intent_at)}, and never "
-        f"received an answer: the video may be in the making, and may be billed. {searched} "
-        "Look for 'Submitted as wan task' in the log of that try, and for a task of that time in the gateway's "
-        "console. If there is one, fetch it with WanVideoSensor(wan_task_id=…). If there is none, delete "
-        f"{where}, or set on_ambiguous_submit='resubmit', and clear this task."
+        f"received an answer: the video may be in the making, and may be billed. {searched} {remedies.uncertain}"
     )
 
 
-def _decide_on_a_change(earlier: Purchase, policy: Policy) -> Buy:
+def _decide_on_a_change(earlier: Purchase, policy: Policy, remedies: Remedies) -> Buy:
     if policy.on_changed_request == "resubmit":
         return Buy(instead_of=earlier)
     raise RequestChanged(
         f"The request has changed since an earlier try bought wan task {earlier.wan_task_id} on "
-        f"{readable_time(earlier.submitted_at)} for {_short(earlier.order.prompt)!r}. "
-        "To bring that video home, set on_changed_request='keep' and clear this task, or fetch it with WanVideoSensor "
-        "and this id, within 24 h. To buy the changed one, set on_changed_request='resubmit' and clear this task.",
+        f"{readable_time(earlier.submitted_at)} for {_short(earlier.order.prompt)!r}. {remedies.changed}",
         wan_task_id=earlier.wan_task_id,
         request_id=earlier.request_id,
     )

@@ -15,15 +15,13 @@ from airflow_wan.exceptions import GatewayUnavailable, RateLimited, VideoTaskLos
 from airflow_wan.purchases.buyer import write_down
 from airflow_wan.purchases.decision import readable_time
 from airflow_wan.purchases.record import Intent, Purchase
-from airflow_wan.purchases.siblings import Siblings
 from airflow_wan.waiting.patience import TASK_KEPT_S
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_wan.api.requests import VideoRequest
     from airflow_wan.hooks.wan import WanHook
     from airflow_wan.purchases.ledger import Ledger
+    from airflow_wan.purchases.siblings import Claims
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +46,7 @@ def what_became_of(
     *,
     hook: WanHook,
     ledger: Ledger,
-    context: Context,
+    siblings: Claims,
     poll_interval_s: float | None,
 ) -> Earlier:
     """Return what became of what an earlier try bought, or was about to buy.
@@ -57,14 +55,14 @@ def what_became_of(
     :param request: the request of this try.
     :param hook: the connection of this try; the gateway is asked with the connection and at the base URL of the record.
     :param ledger: where an id that is found is written down.
-    :param context: the running task's context.
+    :param siblings: what else may hold the task of a lost answer.
     :param poll_interval_s: seconds between two reads while a lost answer's task is looked for, if the user fixed
         them.
     :raises GatewayUnavailable: when the gateway's list of tasks cannot be searched for now.
     :raises WanConnectionError: when the record's connection cannot be used.
     """
     if isinstance(record, Intent):
-        found = _search(record, request, hook, context, poll_interval_s)
+        found = _search(record, request, hook, siblings, poll_interval_s)
         if not isinstance(found, Purchase):
             return Earlier(record, search=found)
         write_down(found, ledger)
@@ -75,7 +73,7 @@ def what_became_of(
 
 
 def _search(
-    intent: Intent, request: VideoRequest, hook: WanHook, context: Context, poll_interval_s: float | None
+    intent: Intent, request: VideoRequest, hook: WanHook, siblings: Claims, poll_interval_s: float | None
 ) -> Purchase | str | None:
     """Return the purchase of an intent, or what came of the search for it, None if its gateway has no list.
 
@@ -88,7 +86,7 @@ def _search(
         return None
     from airflow_wan.purchases.lost_submit import LostSubmit, NotProvenError  # noqa: PLC0415 - Pillow; rarely needed
 
-    lost = LostSubmit(intent, request, hook.account, Siblings(context), poll_interval_s)
+    lost = LostSubmit(intent, request, hook.account, siblings, poll_interval_s)
     try:
         with hook.get_conn() as client:
             return lost.find(client)

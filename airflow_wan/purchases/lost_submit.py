@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from airflow_wan.api.gateways import Account
     from airflow_wan.api.requests import VideoRequest
     from airflow_wan.api.tasks import ListedTask, WanTask
-    from airflow_wan.purchases.siblings import Siblings
+    from airflow_wan.purchases.siblings import Claims
 
 log = logging.getLogger(__name__)
 
@@ -98,14 +98,14 @@ class LostSubmit:
     :param intent: what was written down before it was sent.
     :param request: the request of this try, with the media as its author names them.
     :param account: the account that it was sent with.
-    :param siblings: the task instances that may hold a candidate.
+    :param siblings: what else may hold a candidate.
     :param poll_interval_s: seconds between two reads of a candidate, if the user fixed them.
     """
 
     intent: Intent
     request: VideoRequest
     account: Account
-    siblings: Siblings
+    siblings: Claims
     poll_interval_s: float | None
 
     def find(self, client: WanClient) -> Purchase:

@@ -30,7 +30,8 @@ class Order:
     """What was ordered, as far as whoever brings the video home needs to know. An empty order: nothing is known.
 
     :param request: the JSON body as its author wrote it, without signatures and inline data.
-    :param sources: the files that it names: dicts with ``role``, ``url``, ``digest`` and ``duration_s``.
+    :param sources: the files that it names: dicts with ``role``, ``url``, ``digest``, ``duration_s`` and
+        ``adapted_digest``.
     :param seconds: the length ordered, s; None where the video follows its source or the model decides.
     :param resolution: ``480P``, ``720P`` or ``1080P``.
     :param driven_by_audio: whether a sound track was given, so that the video must have one.
@@ -47,7 +48,7 @@ class Order:
     driven_by_audio: bool = False
     estimated_usd: float | None = None
     found_there: str | None = None
-    reservations: Sequence[str] = field(default_factory=list)
+    reservations: list[str] = field(default_factory=list)
 
     @property
     def model(self) -> str | None:
@@ -150,9 +151,7 @@ def read_record(record: object) -> Intent | Purchase:
     :raises LedgerUnreadable: when the record is anything else.
     """
     if not isinstance(record, Mapping) or record.get("version") != RECORD_VERSION:
-        raise LedgerUnreadable(
-            f"The purchase record of this task instance is not of version {RECORD_VERSION}, and cannot be read."
-        )
+        raise LedgerUnreadable(f"The purchase record is not of version {RECORD_VERSION}, and cannot be read.")
     _check_is_json(record)
     try:
         order = Order(**_fields_of(Order, record["order"]))
@@ -162,17 +161,15 @@ def read_record(record: object) -> Intent | Purchase:
         if record["state"] == "submitted":
             return Purchase(intent, **_fields_of(Purchase, record))
     except (TypeError, KeyError, AttributeError) as error:
-        raise LedgerUnreadable(f"The purchase record of this task instance is incomplete: {error}") from None
-    raise LedgerUnreadable("The purchase record of this task instance is in a state that this version does not know.")
+        raise LedgerUnreadable(f"The purchase record is incomplete: {error}") from None
+    raise LedgerUnreadable("The purchase record is in a state that this version does not know.")
 
 
 def _check_is_json(record: Mapping[str, Any]) -> None:
     try:
         json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:  # half a character is a ValueError, too
-        raise LedgerUnreadable(
-            f"The purchase record of this task instance holds what is no JSON ({type(error).__name__})."
-        ) from None
+        raise LedgerUnreadable(f"The purchase record holds what is no JSON ({type(error).__name__}).") from None
 
 
 def _fields_of(kind: type[Order | Intent | Purchase], record: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,7 +180,7 @@ def _fields_of(kind: type[Order | Intent | Purchase], record: Mapping[str, Any])
     known = {field.name: record[field.name] for field in fields(kind) if field.name in record}
     for name, value in known.items():
         if name in _IS_VALID and not _IS_VALID[name](value):
-            raise LedgerUnreadable(f"The purchase record of this task instance has no valid {name!r}.")
+            raise LedgerUnreadable(f"The purchase record has no valid {name!r}.")
     return known
 
 
@@ -219,7 +216,7 @@ def _are_sources(value: object) -> bool:
     return isinstance(value, Sequence) and all(
         isinstance(source, Mapping)
         and all(_is_text(source.get(name)) for name in ("role", "url"))
-        and _or_none(_is_text)(source.get("digest"))
+        and all(_or_none(_is_text)(source.get(name)) for name in ("digest", "adapted_digest"))
         and _or_none(_is_number)(source.get("duration_s"))
         for source in value
     )

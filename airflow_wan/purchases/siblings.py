@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -19,6 +19,23 @@ def map_index_of(instance: Any) -> int:
 def is_mapped(instance: Any) -> bool:
     """Return whether a task instance is one of several that a mapped task was expanded to."""
     return map_index_of(instance) >= 0
+
+
+class Claims(Protocol):
+    """Which Wan tasks are held by others that buy videos, so that no two take one for theirs."""
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether others may have ordered the same words at the same time."""
+
+    def claim(self, wan_task_id: str) -> bool:
+        """Hold a Wan task, and return whether nobody else holds it."""
+
+    def held(self) -> list[str]:
+        """Return the Wan tasks that are held."""
+
+    def all_others_hold_one(self) -> bool:
+        """Return whether each of those that may have ordered the same words holds a Wan task of its own."""
 
 
 class Siblings:

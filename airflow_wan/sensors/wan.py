@@ -25,8 +25,9 @@ from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.airflow_errors import as_airflow_error, errors_for_airflow, fail_for_good
 from airflow_wan.videos.extra_link import VideoLink
-from airflow_wan.videos.job import ask, end_wait, longest_wait_in_all_s, prepare_job, resume, seconds_of, watch_since
+from airflow_wan.videos.job import end_wait, longest_wait_in_all_s, prepare_job, resume, seconds_of, watch_since
 from airflow_wan.videos.output_path import path_text
+from airflow_wan.videos.steps import ask
 from airflow_wan.videos.wan_status import tell_failure
 from airflow_wan.waiting.patience import DEFAULT_QUEUE_TIMEOUT_S
 from airflow_wan.waiting.single_wait import SingleWait

@@ -39,7 +39,7 @@ from airflow_wan.videos.poster import leave_poster
 from airflow_wan.videos.wan_video import FinishedVideo, finished_video
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from airflow_wan.api.client import WanClient
@@ -87,9 +87,10 @@ class Delivery:
     :param sidecar: whether to leave a record beside the video.
     :param poster: whether to leave its first frame beside it.
     :param seen: when each of the task's states was first seen, unix times in s.
-    :param airflow: dag_id, run_id, task_id, map_index and try_number of the Airflow task.
+    :param airflow: dag_id, run_id, task_id, map_index and try_number of the Airflow task; empty for a command.
     :param since: when the DAG run began, unix time in s: the video was ordered after that.
     :param ours: digests of the files that an earlier run of the Airflow task handed on; it may replace them.
+    :param tell_bytes: called during the download, with the number of bytes that have arrived and of all, if known.
     """
 
     destination: Destination
@@ -102,6 +103,7 @@ class Delivery:
     airflow: Mapping[str, Any] = field(default_factory=dict)
     since: float = field(default_factory=time.time)
     ours: frozenset[str] = frozenset()
+    tell_bytes: Callable[[int, int | None], None] | None = None
 
     @property
     def order(self) -> Order:
@@ -217,6 +219,7 @@ class Delivery:
                 read_timeout_s=account.read_timeout,
                 total_s=account.total_timeout,
                 least_speed=account.least_speed,
+                tell=self.tell_bytes,
             )
         except TransferFailed as error:
             raise VideoDownloadFailed(error.message, link_refused=error.link_refused, wan_task_id=wan_task_id) from None

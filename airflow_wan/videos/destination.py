@@ -22,6 +22,7 @@ from airflow.providers.common.compat.sdk import BaseHook, ObjectStoragePath
 from airflow_wan.exceptions import DestinationError
 from airflow_wan.net.safe_names import safe_name
 from airflow_wan.net.stores import STORE_PACKAGES
+from airflow_wan.net.whole_files import write_whole
 from airflow_wan.videos.address import MAX_NAME_BYTES, is_object
 from airflow_wan.videos.publishing import publish_file
 from airflow_wan.videos.staging import staged_file
@@ -380,17 +381,6 @@ def place_of_object(uri: str, path: str) -> str:
     scheme = uri.partition("://")[0].lower()
     store = STORE_PACKAGES.get(scheme, scheme)  # of s3 and s3a, for example, it is one
     return f"{store}:{re.sub('/+', '/', path).strip('/')}"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file; a disk that is full or fails is an error here, and not only when the file is read.
-
-    :raises OSError: when it could not be written whole.
-    """
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _check_replaceable(path: Path) -> None:

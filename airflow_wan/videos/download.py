@@ -77,6 +77,7 @@ def download(
     tls: ssl.SSLContext,
     private_allowed: bool = False,
     max_bytes: int = MAX_FILE_BYTES,
+    tell: Callable[[int, int | None], None] | None = None,
     **limits: float,
 ) -> DownloadedFile:
     """Download a file, resume it after each break, and verify it.
@@ -93,6 +94,7 @@ def download(
     :param tls: the TLS context to use.
     :param private_allowed: whether the file may be on this machine or in a private network, and there on plain http.
     :param max_bytes: maximum size of the file.
+    :param tell: called with the number of bytes that have arrived and, if the host told it, of all bytes.
     :param limits: times and the least speed that the host must keep, named as in `FileClient`.
     :returns: the complete file.
     :raises TransferFailed: when the file did not arrive completely, or may not be read from its host.
@@ -100,7 +102,7 @@ def download(
     """
     client = FileClient(tls, private_allowed=private_allowed, **limits)
     with path.open("wb") as file:
-        transfer = _Transfer(client, fresh_url, path, file, max_bytes)
+        transfer = _Transfer(client, fresh_url, path, file, max_bytes, tell)
         attempts = retrying(TransferInterrupted, give_up=transfer.is_hopeless, longest_pause_s=LONGEST_PAUSE_S)
         try:
             content = attempts(transfer.attempt)
@@ -190,6 +192,7 @@ class _Transfer:
     path: Path
     file: BinaryIO
     max_bytes: int
+    tell: Callable[[int, int | None], None] | None
     url: str | None = None
     content: _Content | None = None
     most_bytes: int = 0
@@ -299,6 +302,8 @@ class _Transfer:
             self.file.write(piece)
             content.add(piece)
             self.received_bytes += len(piece)
+            if self.tell is not None:
+                self.tell(content.bytes, content.total)
             if content.bytes > self.most_bytes:
                 self.most_bytes, self.without_progress = content.bytes, 0
 

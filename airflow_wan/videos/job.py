@@ -5,28 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_wan.exceptions import (
-    DestinationError,
-    InvalidVideoRequest,
-    LedgerUnreadable,
-    PosterError,
-    TransferFailed,
-    VideoDownloadFailed,
-    VideoRejected,
-    VideoTaskFailed,
-    WanConnectionError,
-    WanError,
-    error_from_dict,
-)
+from airflow_wan.exceptions import DestinationError, LedgerUnreadable, VideoTaskFailed, WanError, error_from_dict
 from airflow_wan.hooks.wan import WanHook
-from airflow_wan.net.file_client import check_proxy
 from airflow_wan.purchases.budget import give_back, settle
 from airflow_wan.purchases.ledger import clear_purchase
 from airflow_wan.purchases.record import NOTHING_KNOWN, Order, Purchase
@@ -35,16 +21,15 @@ from airflow_wan.purchases.submitted_order import find_order
 from airflow_wan.telemetry.lineage import tell_airflow
 from airflow_wan.triggers.wan import WanVideoTrigger
 from airflow_wan.videos.output_path import destination_for, warn_if_not_shared, why_not_kept
+from airflow_wan.videos.steps import ask, check_download, check_poster, paid_for
 from airflow_wan.videos.told_paths import find_sibling, tell_path
 from airflow_wan.videos.wan_status import tell_purchase, tell_video, tell_wait
 from airflow_wan.videos.wan_video import WAN_VIDEO_KEY
 from airflow_wan.waiting.durations import VideoKind
 from airflow_wan.waiting.single_wait import SingleWait
-from airflow_wan.waiting.watch import Decision, Verdict, VideoWatch
+from airflow_wan.waiting.watch import Verdict, VideoWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from airflow.providers.common.compat.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
@@ -193,7 +178,7 @@ class VideoJob:
         )
 
     @property
-    def _instance(self) -> AirflowTask:
+    def _instance(self) -> AirflowTask | None:
         from airflow_wan.videos import ownership  # noqa: PLC0415 - pydantic; only on a worker
 
         return ownership.task_instance(_identity(self.context))
@@ -224,7 +209,7 @@ class VideoJob:
         :raises VideoDownloadFailed: when the file did not arrive, whatever the reason: the video is paid for.
         :raises VideoRejected: when the file is not what was ordered.
         """
-        with _paid_for(wan_task_id):
+        with paid_for(wan_task_id):
             return self._deliver(wan_task_id, seen, purchase)
 
     def _deliver(self, wan_task_id: str, seen: Mapping[str, float], purchase: Purchase | None) -> FinishedVideo:
@@ -275,11 +260,11 @@ def prepare_job(task: WaitingTask, context: Context, hook: WanHook, ledger: Ledg
     :raises WanConnectionError: when the connection, or the proxy that the download needs, cannot be used.
     """
     if task.poster:
-        _check_poster()
+        check_poster()
     destination = destination_for(task.output_path, context)
     warn_if_not_shared(destination, task.executor)
     destination.prepare()
-    _check_download(hook)
+    check_download(hook)
     tell_path(context, destination)
     return VideoJob(task, context, hook, destination, ledger)
 
@@ -289,24 +274,6 @@ def _refused(message: str) -> DestinationError:
     error = DestinationError(message)
     error.retry_can_help = False
     return error
-
-
-def _check_download(hook: WanHook) -> None:
-    """Check what the download will need: a proxy that it can use, unless the files are in a private network."""
-    try:
-        check_proxy()
-    except TransferFailed as error:
-        if not hook.account.on_private_network:
-            raise WanConnectionError(f"The video could not be downloaded. {error.message}") from error
-
-
-def _check_poster() -> None:
-    from airflow_wan.videos.poster import check_poster  # noqa: PLC0415 - PyAV is heavy, and only on a worker
-
-    try:
-        check_poster()
-    except PosterError as error:
-        raise InvalidVideoRequest([str(error)]) from error
 
 
 def resume(
@@ -329,26 +296,9 @@ def resume(
     # The trigger asked where the Wan task was submitted.
     hook = WanHook(event.get("wan_conn_id") or task.wan_conn_id, base_url=event.get("base_url"))
     wan_task_id = event["wan_task_id"]
-    with _paid_for(wan_task_id):
+    with paid_for(wan_task_id):
         job = prepare_job(task, context, hook, ledger)
     return job, job.deliver(wan_task_id, event.get("seen") or {}, job.known_purchase(wan_task_id))
-
-
-@contextmanager
-def _paid_for(wan_task_id: str) -> Iterator[None]:
-    """Turn an error after a purchase into one that says that the video is paid for, and that a retry may mend."""
-    try:
-        yield
-    except (VideoDownloadFailed, VideoRejected):
-        raise
-    except WanError as error:
-        raise VideoDownloadFailed(
-            error.message,
-            code=error.code,
-            request_id=error.request_id,
-            wan_task_id=wan_task_id,
-            http_status=error.http_status,
-        ) from error
 
 
 def end_wait(error: WanError, context: Context, ledger: Ledger | None) -> NoReturn:
@@ -364,23 +314,6 @@ def end_wait(error: WanError, context: Context, ledger: Ledger | None) -> NoRetu
     elif error.wan_task_id and (purchase := find_order(context, error.wan_task_id)):
         give_back(purchase.order)
     raise error
-
-
-def ask(hook: WanHook, wait: SingleWait) -> Decision:
-    """Read the Wan task of a wait once, and log what is new.
-
-    :raises WanConnectionError: when the connection cannot be used.
-    """
-    try:
-        with hook.get_conn() as client:
-            decision = wait.see_task(client.get_task(wait.watch.wan_task_id), time.time())
-    except WanConnectionError:
-        raise
-    except WanError as error:
-        decision = wait.see_error(error, time.time())
-    for note in decision.notes:
-        log.info("Wan task %s: %s", wait.watch.wan_task_id, note)
-    return decision
 
 
 def seconds_of(name: str, value: timedelta | float) -> float:

@@ -42,17 +42,35 @@ def destination_for(output_path: object, context: Context) -> Destination:
         if is_unset(output_path):
             return Destination(read_address(f"{_read_base(base)}/{_default_name(context)}"))
         path = _text_of(output_path).strip()
-        if path.endswith("/"):
-            path += _default_name(context)
-        path = os.path.expanduser(path)  # noqa: PTH111 - a Path would change a URI
-        if not is_relative(path):
-            return Destination(read_address(path))
-        if leads_up(path):
-            raise ValueError("must not have '..' in it: it would lead out of [wan] output_base")  # noqa: TRY301
-        return Destination(read_address(f"{_read_base(base)}/{path}"))
+        return _destination_at(f"{path}{_default_name(context)}" if path.endswith("/") else path)
     except ValueError as problem:
         given = f"[wan] output_base {base!r}" if is_unset(output_path) else f"output_path {show(output_path)}"
         raise InvalidVideoRequest([f"{given} {problem}."]) from None
+
+
+def named_destination(path: object) -> Destination:
+    """Return the place that a path names, as an ``output_path`` does: a relative path is relative to `output_base`.
+
+    :param path: a path, a URI, or an object that stands for one.
+    :raises InvalidVideoRequest: when there can be no such path, or a relative one leaves `output_base`.
+    """
+    try:
+        return _destination_at(_text_of(path).strip())
+    except ValueError as problem:
+        raise InvalidVideoRequest([f"The path {show(path)} {problem}."]) from None
+
+
+def _destination_at(path: str) -> Destination:
+    """Return the place that a path names.
+
+    :raises ValueError: when there can be none; its text ends a sentence that begins with the path.
+    """
+    path = os.path.expanduser(path)  # noqa: PTH111 - a Path would change a URI
+    if not is_relative(path):
+        return Destination(read_address(path))
+    if leads_up(path):
+        raise ValueError("must not have '..' in it: it would lead out of [wan] output_base")
+    return Destination(read_address(f"{_read_base(output_base())}/{path}"))
 
 
 def _is_default(output_path: object) -> bool:

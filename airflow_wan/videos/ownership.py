@@ -29,8 +29,10 @@ log = logging.getLogger(__name__)
 _TASK_INSTANCE = ("dag_id", "run_id", "task_id", "map_index")
 
 
-def task_instance(airflow: Mapping[str, Any]) -> AirflowTask:
-    """Return the task instance as records name it."""
+def task_instance(airflow: Mapping[str, Any]) -> AirflowTask | None:
+    """Return the task instance as records name it; None where there is none, but a command."""
+    if not airflow:
+        return None
     return AirflowTask(**{name: airflow[name] for name in _TASK_INSTANCE})
 
 
@@ -43,8 +45,13 @@ def owner_of(destination: Destination) -> Sidecar | None:
     return record if record is not None and video_matches(destination, record) else None
 
 
-def is_another_task(theirs: AirflowTask, ours: AirflowTask) -> bool:
-    """Return whether two task instances are neither the same nor of two runs of one task."""
+def is_another_task(theirs: AirflowTask | None, ours: AirflowTask | None) -> bool:
+    """Return whether two task instances are neither the same nor of two runs of one task.
+
+    All commands at one place count as one task, which is None.
+    """
+    if theirs is None or ours is None:
+        return theirs is not ours
     if (theirs.dag_id, theirs.task_id) != (ours.dag_id, ours.task_id):
         return True
     return theirs.run_id == ours.run_id and theirs.map_index != ours.map_index
@@ -77,12 +84,12 @@ def is_one_of(place: Destination, digests: Collection[str]) -> bool:
 
 
 def why_not_ours(
-    destination: Destination, task: AirflowTask, ours: frozenset[str], *, sidecar: bool, poster: bool
+    destination: Destination, task: AirflowTask | None, ours: frozenset[str], *, sidecar: bool, poster: bool
 ) -> str | None:
     """Return a sentence about a file that the task would have to replace and may not, or None if there is none.
 
     :param destination: where the video goes.
-    :param task: the task instance.
+    :param task: the task instance; None for a command.
     :param ours: digests of the files that an earlier run of the task handed on.
     :param sidecar: whether a record is wanted beside the video.
     :param poster: whether a poster is wanted beside it.
@@ -92,11 +99,9 @@ def why_not_ours(
     known = ours | files_of(record)
     if not _is_free(destination):
         if record is not None and is_another_task(record.airflow, task) and video_matches(destination, record):
-            theirs = record.airflow
             return (
-                f"At {destination} is the video of another task ({theirs.dag_id}, {theirs.run_id}, {theirs.task_id}, "
-                f"map index {theirs.map_index}), which would be replaced. Give each task a path of its own, or move "
-                "that video away together with its record."
+                f"At {destination} is the video of {_in_words(record.airflow)}, which would be replaced. Give each "
+                "task a path of its own, or move that video away together with its record."
             )
         if not is_one_of(destination, known):
             return (
@@ -111,6 +116,12 @@ def why_not_ours(
             "replaced. Move it away or delete it, or give another output_path."
         )
     return None
+
+
+def _in_words(task: AirflowTask | None) -> str:
+    if task is None:
+        return "the command line"
+    return f"another task ({task.dag_id}, {task.run_id}, {task.task_id}, map index {task.map_index})"
 
 
 def _is_free(place: Destination) -> bool:
@@ -133,7 +144,7 @@ class NewVideo:
 
     :param wan_task_id: the Wan task that made it.
     :param sha256: its digest.
-    :param task: the task instance that wants to publish it.
+    :param task: the task instance that wants to publish it; None for a command.
     :param order: what was ordered.
     :param ordered_at: when it was ordered, unix time in s, or the latest time at which it can have been.
     :param ours: digests of the files that an earlier run of the task handed on.
@@ -141,7 +152,7 @@ class NewVideo:
 
     wan_task_id: str
     sha256: str
-    task: AirflowTask
+    task: AirflowTask | None
     order: Order
     ordered_at: float
     ours: frozenset[str] = frozenset()

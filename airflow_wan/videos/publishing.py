@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from airflow_wan.net.file_locks import has_alone
 from airflow_wan.net.retrying import repeat_until
+from airflow_wan.net.whole_files import write_out_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,18 +42,8 @@ def publish_file(staged: Path, path: Path, *, lock: Path, may_replace: Callable[
             if may_replace is not None and not may_replace():
                 return False
             staged.replace(path)
-    _write_out_folder(path.parent)
+    write_out_folder(path.parent)
     return True
-
-
-def _write_out_folder(folder: Path) -> None:
-    """Write a folder out to the disk, so that a new name in it outlives a power cut; not every file system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _finish(staged: Path) -> None:

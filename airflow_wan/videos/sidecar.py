@@ -104,6 +104,8 @@ class Source(_Part):
     """The URL or path of the file, without query string; the digest of a data URI."""
     digest: str | None = None
     """Identifies the file's content, as sha256:... or etag:..., where it is known."""
+    adapted_digest: str | None = None
+    """Identifies the copy that was sent instead of the file, as sha256:..., if the file was made to fit."""
 
 
 class Generation(_Part):
@@ -196,7 +198,8 @@ class Sidecar(_Part):
     """When each state was reached, in UTC: intent, submitted, running, ended, downloaded, published, ..."""
     attempts: Attempts = Field(default_factory=Attempts)
     cost: Cost = Field(default_factory=Cost)
-    airflow: AirflowTask
+    airflow: AirflowTask | None
+    """null if no Airflow task made the video, but the command line."""
 
     def to_json(self) -> str:
         """Return the content of the file. The order of the fields never changes, so that files can be compared."""

@@ -22,8 +22,11 @@ ROOT = Path(airflow_wan.__file__).parent
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 
 EXTRAS = {
+    "cli/": "cli",
     "emulator/": "emulator",
+    "films/": "films",
     "fs/oss.py": "oss",
+    "media/fitted_pictures.py": "adapt",
     "media/frames.py": "inspection",
     "videos/acceptance.py": "inspection",
 }

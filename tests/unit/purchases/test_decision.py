@@ -8,7 +8,7 @@ import pytest
 
 from airflow_wan.api.tasks import TaskStatus
 from airflow_wan.exceptions import PurchaseUncertain, RequestChanged, VideoTaskLost
-from airflow_wan.purchases.decision import Buy, Keep, Policy, decide
+from airflow_wan.purchases.decision import Buy, Keep, Policy, airflow_remedies, decide
 from airflow_wan.purchases.record import Intent, Order, Purchase
 
 ORDER = Order(request={"model": "wan2.7-i2v", "input": {"prompt": "The clouds drift."}, "parameters": {}})
@@ -20,7 +20,13 @@ NOT_ENDED_UNBILLED = [status for status in TaskStatus if status not in ENDED_UNB
 
 
 def decision(earlier: Any, status: Any = None, fingerprint: str = "same", policy: Policy | None = None) -> Keep | Buy:
-    return decide(earlier, status, fingerprint=fingerprint, policy=policy or Policy(), where="the record's place")
+    return decide(
+        earlier,
+        status,
+        fingerprint=fingerprint,
+        policy=policy or Policy(),
+        remedies=airflow_remedies("the record's place"),
+    )
 
 
 def test_a_first_try_buys() -> None:

@@ -13,6 +13,7 @@ from airflow_wan.exceptions import GatewayUnavailable
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.purchases.earlier_try import Earlier, what_became_of
 from airflow_wan.purchases.record import Intent, Order
+from airflow_wan.purchases.siblings import Siblings
 from airflow_wan.purchases.variable_ledger import VariableLedger
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def relay(connect: Callable[..., None], answers_alike: Callable[..., str]) -> Ca
 def found(lost: Intent) -> Earlier:
     context: Any = {"ti": SimpleNamespace(map_index=-1), "task": SimpleNamespace(has_dag=lambda: False)}
     request, ledger = VideoRequest(dict(lost.order.request)), VariableLedger("d", "r", "t", -1)
-    return what_became_of(lost, request, hook=WanHook(), ledger=ledger, context=context, poll_interval_s=0.01)
+    siblings = Siblings(context)
+    return what_became_of(lost, request, hook=WanHook(), ledger=ledger, siblings=siblings, poll_interval_s=0.01)
 
 
 @pytest.mark.parametrize(

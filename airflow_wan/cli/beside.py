@@ -1,0 +1,104 @@
+"""What lies in a folder: videos, and purchases whose videos are still to come."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_wan.exceptions import LedgerUnreadable
+from airflow_wan.purchases.file_ledger import RECORD_SUFFIX, read_record_file
+from airflow_wan.purchases.record import Intent, Purchase
+from airflow_wan.videos.destination import Destination
+from airflow_wan.videos.sidecar import read_sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from airflow_wan.purchases.file_ledger import FileLedger
+    from airflow_wan.videos.sidecar import Sidecar
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A video, or the place of one that is to come.
+
+    :param video: the local path of the video.
+    :param purchase: the record of its purchase, if there is one.
+    :param sidecar: the record of the video, if there is one.
+    """
+
+    video: Path
+    purchase: Intent | Purchase | None
+    sidecar: Sidecar | None
+
+    @property
+    def wan_task_id(self) -> str | None:
+        """The Wan task that it is made by, if that is known."""
+        if isinstance(self.purchase, Purchase):
+            return self.purchase.wan_task_id
+        return self.sidecar.gateway.wan_task_id if self.sidecar and self.purchase is None else None
+
+
+def beside(video: Path) -> Beside:
+    """Return what is known of a video by the files beside it.
+
+    :raises LedgerUnreadable: when the record of its purchase cannot be read.
+    :raises DestinationError: when the record of the video cannot be read.
+    """
+    purchase = read_record_file(video.with_name(video.name + RECORD_SUFFIX))
+    return Beside(video, purchase, read_sidecar(Destination(str(video))))
+
+
+def in_folder(folder: Path) -> Iterator[Beside]:
+    """Yield each purchase and each video with a record in a folder; what cannot be read is left out with a warning."""
+    names = {path.name.removesuffix(RECORD_SUFFIX) for path in folder.glob(f"*{RECORD_SUFFIX}")}
+    names |= {path.name.removesuffix(".json") for path in folder.glob("*.mp4.json")}
+    for name in sorted(names):
+        try:
+            found = beside(folder / name)
+        except LedgerUnreadable as error:
+            log.warning("%s", error)
+            continue
+        if found.purchase is not None or found.sidecar is not None:
+            yield found
+
+
+class Neighbours:
+    """The other videos of a folder, which may hold the Wan task of a lost answer; see `Claims`.
+
+    :param ledger: the record of the video that a Wan task is looked for.
+    :param video: the local path of that video.
+    """
+
+    is_mapped = False
+
+    def __init__(self, ledger: FileLedger, video: Path) -> None:
+        self._ledger = ledger
+        self._video = video
+
+    def held(self) -> list[str]:
+        """Return the Wan tasks of the other videos."""
+        others = (found for found in in_folder(self._video.parent) if found.video.name != self._video.name)
+        return [found.wan_task_id for found in others if found.wan_task_id]
+
+    def claim(self, wan_task_id: str) -> bool:
+        """Write a Wan task down as the one that was looked for, and return whether no other video has it.
+
+        It is first written down and then looked for: of two commands that claim one, at least one sees the other.
+        """
+        intent = self._ledger.read()
+        if not isinstance(intent, Intent):
+            return False
+        self._ledger.write(Purchase(intent, wan_task_id, request_id=None, submitted_at=intent.intent_at))
+        if wan_task_id not in self.held():
+            return True
+        self._ledger.write(intent)
+        return False
+
+    def all_others_hold_one(self) -> bool:
+        """Return True: the others are other videos, of other words."""
+        return True

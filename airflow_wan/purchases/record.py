@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from airflow_wan.api.gateways import GATEWAYS
@@ -37,6 +38,7 @@ class Order:
     :param estimated_usd: what it should cost by the estimate, USD.
     :param found_there: `Destination.version` of what was at the destination just before the video was ordered; None
         where that is not known.
+    :param reservations: what it holds of the budgets, see `budget`.
     """
 
     request: Mapping[str, Any]
@@ -46,6 +48,7 @@ class Order:
     driven_by_audio: bool = False
     estimated_usd: float | None = None
     found_there: str | None = None
+    reservations: list[str] = field(default_factory=list)
 
     @property
     def model(self) -> str | None:
@@ -219,6 +222,14 @@ def _are_sources(value: object) -> bool:
     )
 
 
+def _are_reservations(value: object) -> bool:
+    """Return whether a value is a list of places within the folder of reservations, and of nowhere else."""
+    return isinstance(value, list) and all(isinstance(place, str) and _PLACE.fullmatch(place) for place in value)
+
+
+_PLACE = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*/)+[0-9a-f]+\.[0-9a-f]+\.[0-9]+", re.ASCII)
+
+
 _IS_VALID: Mapping[str, Callable[[object], bool]] = {
     "request": _is_request,
     "sources": _are_sources,
@@ -226,6 +237,7 @@ _IS_VALID: Mapping[str, Callable[[object], bool]] = {
     "resolution": _or_none(_is_text),
     "driven_by_audio": lambda value: isinstance(value, bool),
     "estimated_usd": _or_none(_is_number),
+    "reservations": _are_reservations,
     "fingerprint": _is_text,
     "intent_at": _is_time,
     "wan_conn_id": _is_text,

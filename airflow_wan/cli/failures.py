@@ -102,7 +102,7 @@ def advice_on(error: errors.WanError | Stopped) -> str:
 def in_words(error: errors.WanError | Stopped) -> str:
     """Return what to tell a person about an error."""
     if isinstance(error, Stopped):
-        return " ".join(filter(None, (error.message, error.advice)))
+        return "\n".join(filter(None, (error.message, error.advice)))
     ids = {"wan task": error.wan_task_id, "request id": error.request_id, "HTTP status": error.http_status}
     known = ", ".join(f"{name} {value}" for name, value in ids.items() if value is not None)
     words = (error.summary, advice_on(error), f"({known})" if known else "")

@@ -61,6 +61,10 @@ if TYPE_CHECKING:
     from airflow_wan.videos.acceptance import Strictness
     from airflow_wan.videos.wan_video import FinishedVideo
 
+POLL_S = 5.0
+"""Seconds between two reads of a Wan task, unless ``[wan] poll_interval`` says otherwise: somebody looks at the bars.
+APIYI asks for 5 to 10 s, and DashScope admits 20 reads a second."""
+
 _TICK_S = 0.25
 """Seconds between two moves of the bars."""
 
@@ -259,7 +263,7 @@ class Making:
             wan_task_id,
             started,
             started + self._timeout_s,
-            config.poll_interval(),
+            config.poll_interval() or POLL_S,
             queue_deadline=started + DEFAULT_QUEUE_TIMEOUT_S,
             latest=started + DEFAULT_QUEUE_TIMEOUT_S + self._timeout_s,
             kind=VideoKind(order.model, order.resolution, order.seconds),
@@ -322,8 +326,10 @@ class Making:
 
     def fetch_command(self, wan_task_id: str | None = None) -> str:
         """Return the command that brings the video home, as it can be typed."""
-        words = ["airflow-wan", "fetch", *([wan_task_id] if wan_task_id else []), "-o", str(self.destination)]
-        return shlex.join([*words, *_account_options(self.access)])
+        return self._command("fetch", *([wan_task_id] if wan_task_id else []))
+
+    def _command(self, *words: str) -> str:
+        return shlex.join(["airflow-wan", *words, "-o", str(self.path), *_account_options(self.access)])
 
     def _stopped(self, ledger: FileLedger, number: int, fetched: str | None) -> Stopped:
         """Return what a command says that a signal has stopped: what was bought, and how to get it.
@@ -346,7 +352,6 @@ class Making:
             )
         if record is None:
             return Stopped("Stopped. Nothing was bought.", billed=False, signal=number)
-        again = "Or run the same command again: it buys nothing new."
         if isinstance(record, Intent):
             return Stopped(
                 "Stopped before the answer to the create request: the video may be in the making, and may be billed.",
@@ -355,15 +360,17 @@ class Making:
                 signal=number,
             )
         gateway, usd = self.hook.account.gateway, record.order.estimated_usd
-        cost = f", by the estimate {usd:.2f} USD" if usd is not None else ""
-        cancel = shlex.join(["airflow-wan", "cancel", "-o", str(self.destination), *_account_options(self.access)])
+        cost = f" (about {usd:.2f} USD)" if usd is not None else ""
+        ways = [
+            "To get the video, run the same command again: it buys nothing new.",
+            f"Or fetch it, until 24 h after the submit: {self.fetch_command()}",
+        ]
+        if gateway.can_cancel:
+            ways += [f"To cancel it while it is queued: {self._command('cancel')}"]
         return Stopped(
-            f"Stopped. Wan task {record.wan_task_id}, submitted {readable_time(record.submitted_at)}, goes on at "
-            f"{gateway.title}, and its video is billed{cost}.",
-            advice=(
-                f"To fetch the video within 24 h of that: {self.fetch_command()}. {again}"
-                + (f" While it is queued, it can be canceled: {cancel}." if gateway.can_cancel else "")
-            ),
+            f"Stopped. Wan task {record.wan_task_id} goes on at {gateway.title}, and its video is billed{cost}. It was "
+            f"submitted on {readable_time(record.submitted_at)}.",
+            advice="\n".join(ways),
             wan_task_id=record.wan_task_id,
             billed=None,
             signal=number,

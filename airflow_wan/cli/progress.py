@@ -72,7 +72,9 @@ class Stages:
         """Take note of a read of the Wan task."""
         self._queued_at = self._queued_at or watch.started
         if not self._ran_at and (TaskStatus.RUNNING in watch.seen or self._is_over(watch)):
-            self._ran_at = min(watch.seen.get(status, time.time()) for status in (TaskStatus.RUNNING, *_ENDED))
+            # The wait counts its time from when the Wan task left the queue, as far as the gateway tells that.
+            left_queue_at = watch.gives_up_at - watch.patience.timeout_s
+            self._ran_at = min(max(left_queue_at, watch.started), time.time())
             self._tell("running", f"Running: {self.usual_time}.")
         elif not self._ran_at:
             self._tell("queue", "In the gateway's queue.")

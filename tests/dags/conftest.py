@@ -41,16 +41,16 @@ def examples() -> Path:
 
 
 @pytest.fixture
-def example(examples: Path) -> Callable[[str], DAG]:
+def example(examples: Path) -> Callable[..., DAG]:
     """Return a function that loads an example DAG from its file, as the DAG processor does."""
 
-    def load(name: str) -> DAG:
+    def load(name: str, variable: str = "dag") -> DAG:
         spec = importlib.util.spec_from_file_location(name, examples / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        dag: DAG = module.dag
+        dag: DAG = getattr(module, variable)
         return dag
 
     return load

@@ -5,46 +5,72 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import airflow
 import pytest
 from command_lines import KEY, TEXT_TO_VIDEO, wait_until
 from packaging.version import Version
+from PIL import Image
+from terminal_screen import lines_of
 
 if TYPE_CHECKING:
     from command_lines import CommandLine
 
+PAGE = (Path(__file__).parents[3] / "docs" / "command_line.md").read_text()
 
-@pytest.mark.takes_time
-def test_three_bars_on_a_terminal(dashscope: CommandLine) -> None:
+
+def on_a_terminal(folder: Path, *arguments: str) -> list[str]:
+    """Return what stands on a terminal at the end of a command."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "airflow_wan.cli", "generate", *TEXT_TO_VIDEO, "-o", str(dashscope.video)],
-        stdin=theirs, stdout=theirs, stderr=theirs, cwd=dashscope.folder, env={**os.environ, "COLUMNS": "150"},
+        [sys.executable, "-m", "airflow_wan.cli", *arguments],
+        stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env={**os.environ, "COLUMNS": "110"},
     )  # fmt: skip
     os.close(theirs)
-    shown = ""
+    shown = b""
     while piece := _read(ours):
         shown += piece
     os.close(ours)
-    dashscope.printed.append(shown)
-
     assert process.wait(timeout=30) == 0
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
-    assert re.search(r"queue +━+ +\d+ s", text)
-    assert re.search(r"running +[━╸╺]+ +\d+ s", text)
-    assert re.search(r"download +━+ +\d+\.\d MB of \d+\.\d MB", text)
+    return lines_of(shown.decode())
 
 
-def _read(descriptor: int) -> str:
+def _read(descriptor: int) -> bytes:
     try:
-        return os.read(descriptor, 4096).decode(errors="replace")
+        return os.read(descriptor, 4096)
     except OSError:  # the other end is closed
-        return ""
+        return b""
+
+
+def shape(line: str) -> str:
+    """Return a line without what differs from run to run."""
+    line = re.sub(r"[0-9a-f]{8}(-[0-9a-f]+){4}", "ID", line)
+    line = re.sub(r"/\S*/", "/", line)
+    return re.sub(r"\d+(\.\d+)?( min \d+)?", "N", line)
+
+
+def recorded(command: str) -> list[str]:
+    """Return what the page says that a command shows."""
+    (block,) = (block for block in re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL) if f"$ {command}" in block)
+    return block.partition("\n\n")[0].splitlines()[1:]
+
+
+@pytest.mark.takes_time
+def test_the_recording_in_the_documentation_is_what_a_terminal_shows(dashscope: CommandLine) -> None:
+    Image.linear_gradient("L").resize((1280, 720)).convert("RGB").save(dashscope.folder / "mug.png")
+    (command,) = set(re.findall(r"^\$ (airflow-wan generate .*)$", PAGE, re.MULTILINE))
+
+    shown = on_a_terminal(dashscope.folder, *shlex.split(command)[1:])
+
+    dashscope.printed += shown
+    assert [shape(line) for line in shown] == [shape(line) for line in recorded(command)]
+    assert len(shown) == 6
 
 
 def test_help_comes_without_airflow() -> None:

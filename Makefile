@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup clients demo ui cluster check format test coverage test-system test-system-older test-cluster \
+.PHONY: help setup clients demo ui docs cluster check format test coverage test-system test-system-older test-cluster \
 	test-cluster-200 test-wheel release-check test-hostile test-pages screenshots test-matrix test-preview bench bench-download \
 	bench-pages bench-paid-once bench-slots bench-waits constraints clean
 
@@ -36,6 +36,11 @@ demo: $(READY) ## Make a video in a real Airflow, against the emulator (or WAN_A
 ui: $(READY) ## The same Airflow with its web interface, until Ctrl-C (PORT=… to choose its port)
 	@$(BIN)/python scripts/ui.py
 
+# Sphinx reads what Airflow's own environment has installed, so it goes in there, and only where the site is made.
+docs: $(READY) ## Make the site of the documentation in docs/_build/html; a warning is an error
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --group docs
+	$(BIN)/sphinx-build --builder html --nitpicky --fail-on-warning --keep-going --fresh-env --quiet docs docs/_build/html
+
 check: $(READY) ## Lint, check format, types and which package may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -58,7 +63,7 @@ clients: $(READY) ## Install the foreign clients that `make test` proves the emu
 		|| echo "NOT INSTALLED: the npm clients; they want npm and its registry"
 
 test: $(READY) ## Run all tests but those of the targets below (CI=true: more random examples)
-	$(BIN)/pytest --quiet -n 2 tests/unit tests/storage tests/dags tests/contract
+	$(BIN)/pytest --quiet -n 2 tests/unit tests/storage tests/dags tests/contract tests/docs
 
 # Coverage doubles the CPU time of a whole DAG run, so the runs that reach no other lines are not measured.
 MEASURED := tests/unit tests/storage tests/dags/test_sensor.py tests/dags/test_retries.py tests/contract/test_observability.py
@@ -195,5 +200,5 @@ constraints: $(READY) ## Resolve constraints/ anew
 	scripts/constraints.sh
 
 clean: ## Remove everything made here
-	rm -rf .venv .venvs $(NPM_CLIENTS)/node_modules .demo .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venvs $(NPM_CLIENTS)/node_modules .demo .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,27 @@ log = logging.getLogger(__name__)
 DEFAULT_CREATES_PER_SECOND = 4.0
 """Create requests a second for each account and model. DashScope admits 5 (Alibaba's page on rate limits); the rest is
 for what is not spaced: other users of the account, and the way of a request to the gateway."""
+
+
+LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
+"""Executors that run all tasks on the scheduler's machine. Any other may run each task on another machine."""
+
+
+def executors(executor: str | None = None) -> list[str]:
+    """Return the class of the executor that runs a task, and of those that may run the tasks after it.
+
+    :param executor: the task's own executor; None for the configured ones.
+    """
+    if "AIRFLOW_IS_K8S_EXECUTOR_POD" in os.environ:
+        return ["KubernetesExecutor"]  # within its pods, the configuration names the LocalExecutor
+    # "alias:module.Class", or "team=Class1,Class2;Class3"
+    configured = [
+        part.rpartition("=")[2].strip()
+        for part in re.split("[,;]", conf.get("core", "executor", fallback="LocalExecutor"))
+    ]
+    aliases = dict(name.split(":", 1) for name in configured if ":" in name)
+    names = [aliases.get(executor, executor)] if executor else [name.rpartition(":")[2] for name in configured]
+    return [name.rpartition(".")[2] for name in names]
 
 
 def output_base() -> str:
@@ -42,6 +64,40 @@ def is_output_base_set() -> bool:
 def local_paths_are_shared() -> bool:
     """Return whether all machines that run tasks share the folders of local paths: ``[wan] local_paths_are_shared``."""
     return bool(conf.getboolean("wan", "local_paths_are_shared", fallback=False))
+
+
+def dry_run() -> bool:
+    """Return whether no task of this installation buys anything: ``[wan] dry_run``."""
+    return bool(conf.getboolean("wan", "dry_run", fallback=False))
+
+
+def max_cost_per_dag_run() -> float | None:
+    """Return what the tasks of one DAG run may spend together, USD: ``[wan] max_cost_per_dag_run``.
+
+    :returns: None when it is not set, and there is no limit.
+    :raises AirflowConfigException: when it is not a number from 0.
+    """
+    return _number("max_cost_per_dag_run", zero_too=True)
+
+
+def max_cost_per_month() -> float | None:
+    """Return what all tasks may spend in a month, USD: ``[wan] max_cost_per_month``.
+
+    :returns: None when it is not set, and there is no limit.
+    :raises AirflowConfigException: when it is not a number from 0.
+    """
+    return _number("max_cost_per_month", zero_too=True)
+
+
+def budget_base() -> str | None:
+    """Return the folder or URI for the reservations of budgets: ``[wan] budget_base``, or one in `output_base`.
+
+    :returns: a path or URI without a slash at its end; None when neither option is set.
+    """
+    configured: str = conf.get("wan", "budget_base", fallback="") or ""
+    if configured:
+        return configured.rstrip("/")
+    return f"{output_base()}/wan_budget" if is_output_base_set() else None
 
 
 def preview_bases() -> list[str]:

@@ -6,6 +6,7 @@ What a task, a hook or the client may raise::
     ├── WanConnectionError       the Airflow connection is missing or cannot be used; nothing was sent
     ├── InvalidVideoRequest      the request breaks a rule of the API; nothing was sent
     ├── CostLimitExceeded        the video would cost more than max_cost, or its cost is not known; nothing was sent
+    │   └── BudgetExceeded       the DAG run or the month would cost more than its budget; nothing was sent
     ├── DestinationError         the destination cannot be written to or read
     ├── LedgerUnreadable         Airflow could not say what this task bought before; nothing was sent
     ├── PurchaseUncertain        an earlier try may have bought the video; it is unknown
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AuthenticationFailed",
     "BalanceExhausted",
+    "BudgetExceeded",
     "CostLimitExceeded",
     "DestinationError",
     "GatewayUnavailable",
@@ -174,12 +176,49 @@ class CostLimitExceeded(WanError):
     retry_can_help = False
 
 
+class BudgetExceeded(CostLimitExceeded):
+    """With this video, a DAG run or a month would cost more than its budget.
+
+    All amounts are in USD.
+
+    :param scope: ``dag_run`` or ``month``: which budget it is.
+    :param budget_usd: the budget, ``[wan] max_cost_per_dag_run`` or ``max_cost_per_month``.
+    :param spent_usd: what the videos cost that were bought within it: settled where that is known, otherwise estimated.
+    :param reserved_usd: what is reserved for videos that other tasks are about to buy.
+    :param wanted_usd: the estimated cost of this video.
+    :param retry_can_help: whether only reservations stand in the way, of tasks that may yet give them back.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        scope: str,
+        budget_usd: float,
+        spent_usd: float,
+        reserved_usd: float,
+        wanted_usd: float,
+        retry_can_help: bool = False,
+        **known: Any,
+    ) -> None:
+        self.scope = scope
+        self.budget_usd = budget_usd
+        self.spent_usd = spent_usd
+        self.reserved_usd = reserved_usd
+        self.wanted_usd = wanted_usd
+        super().__init__(message, **known)
+        self.retry_can_help = retry_can_help
+
+
 class DestinationError(WanError):
     """The destination cannot be written to, or what is there cannot be read."""
 
 
 class LedgerUnreadable(WanError):
-    """The ledger could not be read or written, or is another try's by now. It may hold a purchase: nothing is sent."""
+    """The ledger could not be read or written, or is another try's by now. It may hold a purchase: nothing is sent.
+
+    The same holds for the reservations of a budget.
+    """
 
 
 class PurchaseUncertain(WanError):

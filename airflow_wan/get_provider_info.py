@@ -25,6 +25,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": "Wan", "python-modules": ["airflow_wan.operators.wan"]}],
         "sensors": [{"integration-name": "Wan", "python-modules": ["airflow_wan.sensors.wan"]}],
         "triggers": [{"integration-name": "Wan", "python-modules": ["airflow_wan.triggers.wan"]}],
+        "task-decorators": [{"name": "wan_video", "class-name": "airflow_wan.decorators.wan.wan_video_task"}],
         "extra-links": ["airflow_wan.videos.extra_link.VideoLink"],
         "filesystems": ["airflow_wan.fs.oss"],
         # Read by Airflow 3.2 and later.
@@ -190,6 +191,47 @@ def get_provider_info() -> dict[str, Any]:
                         "version_added": None,
                         "type": "string",
                         "example": "True",
+                        "default": "",
+                    },
+                    "dry_run": {
+                        "description": (
+                            "Whether no task buys a video, whatever its own dry_run says: each checks everything that "
+                            "can be checked for nothing, tells what the video would cost, and is skipped."
+                        ),
+                        "version_added": None,
+                        "type": "boolean",
+                        "example": "True",
+                        "default": "False",
+                    },
+                    "max_cost_per_dag_run": {
+                        "description": (
+                            "What the tasks of one DAG run may spend on videos together, in USD. When empty, there is "
+                            "no limit. It needs budget_base or output_base."
+                        ),
+                        "version_added": None,
+                        "type": "string",
+                        "example": "5",
+                        "default": "",
+                    },
+                    "max_cost_per_month": {
+                        "description": (
+                            "What all tasks together may spend on videos in a calendar month of UTC, in USD. When "
+                            "empty, there is no limit. It needs budget_base or output_base."
+                        ),
+                        "version_added": None,
+                        "type": "string",
+                        "example": "300",
+                        "default": "",
+                    },
+                    "budget_base": {
+                        "description": (
+                            "Folder or object store URI in which all tasks tell each other what they spend, for "
+                            "max_cost_per_dag_run and max_cost_per_month. All machines that run tasks must share it. "
+                            "When empty: wan_budget in output_base, if that is set."
+                        ),
+                        "version_added": None,
+                        "type": "string",
+                        "example": "s3://aws_default@my-bucket/wan_budget",
                         "default": "",
                     },
                     "usd_per_second": {

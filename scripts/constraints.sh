@@ -23,7 +23,7 @@ resolve() {
     sed -i "1i # Airflow $airflow; made by scripts/constraints.sh" "$file"
 }
 
-resolve 3.3.2 --group dev --group bench --group pages --universal --python-version 3.11
+resolve 3.3.2 --group dev --group bench --group docs --group pages --universal --python-version 3.11
 # The cluster in an environment of its own, because it wants an older celery than the newest.
 FILE=constraints/cluster.txt resolve 3.3.2 --group cluster --universal --python-version 3.11
 # The clients in an environment of their own.

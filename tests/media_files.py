@@ -7,8 +7,10 @@ import math
 import random
 import struct
 import wave
+from fractions import Fraction
 from typing import Any
 
+import av
 from PIL import Image
 
 
@@ -42,4 +44,30 @@ def tone(seconds: float, rate: int = 16_000) -> bytes:
         sound.setframerate(rate)
         second = struct.pack(f"<{rate}h", *(int(12_000 * math.sin(2 * math.pi * 440 * n / rate)) for n in range(rate)))
         sound.writeframes((second * math.ceil(seconds))[: 2 * round(seconds * rate)])
+    return target.getvalue()
+
+
+def encoded_tone(seconds: float, kind: str, codec: str, rate: int = 48_000) -> bytes:
+    """Return a sound file with a sine wave of 440 Hz.
+
+    :param kind: the file format, as FFmpeg names it.
+    :param codec: FFmpeg's name of the encoder.
+    :param rate: samples per second.
+    """
+    target = io.BytesIO()
+    with av.open(target, "w", format=kind) as container:
+        stream = container.add_stream(codec, rate=rate, layout="mono")
+        fifo = av.AudioFifo()
+        with av.open(io.BytesIO(tone(seconds, rate))) as source:
+            resampler = av.AudioResampler(format=stream.codec_context.format, layout="mono", rate=rate)
+            for frame in source.decode(audio=0):
+                for piece in resampler.resample(frame):
+                    piece.pts = None
+                    fifo.write(piece)
+        written, size = 0, stream.codec_context.frame_size or 1024
+        while piece := fifo.read(min(size, fifo.samples), partial=True) if fifo.samples else None:
+            piece.pts, piece.time_base = written, Fraction(1, rate)
+            written += piece.samples
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
     return target.getvalue()

@@ -1,7 +1,7 @@
-"""The part of Alibaba's OSS that its clients need for a few objects: put, get, get by signed URL, list, bucket info.
+"""The part of Alibaba's OSS that its clients need for a few objects: put, get, by signed URL too, delete, list.
 
-It follows OSS's API reference (PutObject, GetObject, ListObjects, GetBucketInfo). It does not check signatures; it
-records for how long a signed URL was still valid.
+It follows OSS's API reference (PutObject, GetObject, DeleteObject, ListObjects, GetBucketInfo). It does not check
+signatures; it records for how long a signed URL was still valid.
 """
 
 from __future__ import annotations
@@ -75,6 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, b"<Error><Code>NoSuchKey</Code><Message>none</Message></Error>")
         else:
             self._send_object(content, query)
+
+    def do_DELETE(self) -> None:
+        self.store.objects.pop(self._name(), None)
+        self._answer(204)
 
     def do_HEAD(self) -> None:
         self.do_GET()

@@ -466,5 +466,5 @@ def _failed(error: Exception, account: Account, key_mask: KeyMask) -> str:
 def _too_late(account: Account) -> str:
     return (
         f"No answer from {account.gateway.title} at {account.base_url} within {account.total_timeout:g} s, the "
-        "total_timeout of the connection."
+        "longest that a call may take (total_timeout)."
     )

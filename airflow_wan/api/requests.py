@@ -220,6 +220,17 @@ class VideoRequest:
         ]
         return max(tracks, default=None)
 
+    def longest_sound_s(self, reference: MediaReference) -> float | None:
+        """Return how long a sound of the request may be, in seconds; None if that is not known.
+
+        A track that the video is to be as long as is no longer than any video of the model.
+
+        :param reference: the sound.
+        """
+        makes_the_length = self.parameters.get("duration") == DURATION_OF_AUDIO and reference.role in _TRACKS
+        bounds = (getattr(reference.limits, "longest_s", None), self.longest_seconds if makes_the_length else None)
+        return min((bound for bound in bounds if bound is not None), default=None)
+
     @property
     def _shortest_duration_s(self) -> int:
         rule = self.row.parameters.get("duration") if self.row else None

@@ -1,6 +1,6 @@
 """The faults that tests can ask for, and which request each of them strikes.
 
-A fault is a JSON object, or the same names as arguments of `RunningEmulator.add_fault`:
+A fault is a JSON object, or the same names as arguments of `RunningEmulator.add_fault`::
 
     {"on": "create", "kind": "drop_connection", "times": 1, "after": 0, "accepted": true}
 

@@ -3,7 +3,7 @@
 Two settings are ready for use: `FAST` for tests that look at the states of a task, and `AT_ONCE` for all others. Both
 are without the limits of an account; `dataclasses.replace(FAST, create_qps=5, running=5)` sets some.
 
-A test says which request fails; `airflow_wan.emulator.faults` lists the faults and their parameters:
+A test says which request fails; `airflow_wan.emulator.faults` lists the faults and their parameters::
 
     def test_a_lost_answer_is_not_paid_twice(wan_emulator):
         wan_emulator.add_fault("create", "drop_connection")

@@ -117,7 +117,7 @@ class GatewayAccess:
         except InvalidVideoRequest:
             raise
         except Exception as error:  # noqa: BLE001 - each store has its own errors
-            raise _unread(source, reference, error) from None
+            raise unread(source, reference, error) from None
 
     def url_of(self, reference: MediaReference) -> str:
         """Return the URL to send for a file that was found; if it has none, the file is sent first.
@@ -135,7 +135,7 @@ class GatewayAccess:
         except WanError:
             raise
         except Exception as error:  # noqa: BLE001 - each store has its own errors
-            raise _unread(found.source, reference, error) from None
+            raise unread(found.source, reference, error) from None
         return url
 
     def _url_or_file(self, source: Source, reference: MediaReference) -> str | OpenFile:
@@ -233,7 +233,7 @@ def _data_uri(file: OpenFile, reference: MediaReference) -> str | None:
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}" if media_type else None
 
 
-def _unread(source: Source, reference: MediaReference, error: Exception) -> WanError:
+def unread(source: Source, reference: MediaReference, error: Exception) -> WanError:
     """Return the error for a file that could not be read. A local file is refused; a store may answer the next time."""
     why = why_unusable(source, error)
     if why is None and isinstance(source, LocalFile):

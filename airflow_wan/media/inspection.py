@@ -37,13 +37,15 @@ class Inspected:
     """What was found out about one file.
 
     :param digest: identifies its content; None when nothing does.
-    :param facts: what its header says, if it was read.
+    :param facts: what its header says, if it was read; of an adapted file, what the header of the copy says.
     :param problems: one sentence for each reason to refuse the file.
+    :param adapted_digest: identifies the copy that is sent instead of the file; None when the file itself is sent.
     """
 
     digest: str | None = None
     facts: MediaFacts | None = None
     problems: tuple[str, ...] = ()
+    adapted_digest: str | None = None
 
 
 def inspect_media(
@@ -61,7 +63,7 @@ def inspect_media(
         if reference.url in sources
     }
     inspected: dict[MediaReference, Inspected] = {}
-    for reference, result in zip(tasks, _run_together(list(tasks.values())), strict=True):
+    for reference, result in zip(tasks, run_together(list(tasks.values()), longest_s=MAX_SECONDS), strict=True):
         if isinstance(result, Exception):
             log.warning(
                 "%s: %s could not be checked from here (%s). The gateway may still be able to fetch it.",
@@ -111,12 +113,15 @@ def _inspect_web(source: WebUrl, reference: MediaReference, account: Account) ->
     return Inspected(f"etag:{web.etag}" if web.etag else None, measured.facts, measured.problems)
 
 
-def _run_together(tasks: Sequence[Callable[[], T]]) -> list[T | Exception]:
+def run_together(tasks: Sequence[Callable[[], T]], *, longest_s: float) -> list[T | Exception]:
     """Run all tasks at the same time; return the result or error of each, `TimeoutError` for one that takes too long.
 
     The thread of such a task is left running: what it waits for, such as a name server, cannot be interrupted.
+
+    :param tasks: what to run.
+    :param longest_s: how long all of them may take, in seconds.
     """
-    results: list[T | Exception] = [TimeoutError(f"it took longer than {MAX_SECONDS:g} s") for _ in tasks]
+    results: list[T | Exception] = [TimeoutError(f"it took longer than {longest_s:g} s") for _ in tasks]
 
     def run(index: int) -> None:
         try:
@@ -125,7 +130,7 @@ def _run_together(tasks: Sequence[Callable[[], T]]) -> list[T | Exception]:
             results[index] = error
 
     threads = [threading.Thread(target=run, args=(index,), daemon=True) for index in range(len(tasks))]
-    deadline = time.monotonic() + MAX_SECONDS
+    deadline = time.monotonic() + longest_s
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from airflow_wan.media.fitted_pictures import on_white
 from airflow_wan.media.frames import first_frame, opened, pyav
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def difference_from_first_frame(picture: BinaryIO, video: Path) -> float | None:
     green and blue, from 0 to 255. Of the lowest fifth, where a mark may have been written, it is half the mean of all
     cells.
 
-    :param picture: the picture, as a file.
+    :param picture: the picture, as a file. Its transparency counts as white, as `adapt_media` sends it.
     :param video: the mp4, as a file on local disk.
     """
     av = pyav()
@@ -58,7 +59,7 @@ def difference_from_first_frame(picture: BinaryIO, video: Path) -> float | None:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(picture, formats=_FORMATS) as image:
-                still = ImageOps.exif_transpose(image).convert("RGB")
+                still = on_white(ImageOps.exif_transpose(image))
     except (av.FFmpegError, UnidentifiedImageError, ValueError, OSError, SyntaxError, Image.DecompressionBombError):
         return None
     except Image.DecompressionBombWarning:

@@ -68,8 +68,8 @@ def measure(reference: MediaReference, shown: str, file: BinaryIO) -> Measured:
         allowed = f"; {_alternatives(formats)} is allowed" if formats else ""
         found = _content_in_words(file)
         return Measured(problems=(f"{reference.role}: {shown} is not {error}{found}{allowed}.",))
-    violations = _violations(facts, reference.limits) if reference.limits else ()
-    return Measured(facts, tuple(f"{reference.role}: {shown} {violation}." for violation in violations))
+    broken = violations(facts, reference.limits) if reference.limits else ()
+    return Measured(facts, tuple(f"{reference.role}: {shown} {violation}." for violation in broken))
 
 
 def size_problem(reference: MediaReference, shown: str, size: int) -> str | None:
@@ -112,7 +112,7 @@ def _content_in_words(file: BinaryIO) -> str:
     return " (it holds text)" if beginning and not beginning.translate(None, _TEXT) else ""
 
 
-def _violations(facts: MediaFacts, limits: MediaLimits) -> Iterator[str]:
+def violations(facts: MediaFacts, limits: MediaLimits) -> Iterator[str]:
     """Yield each limit that a file breaks, as the end of a sentence that begins with the file's name."""
     if isinstance(facts, ImageFacts) and isinstance(limits, ImageLimits):
         yield from _image_violations(facts, limits)

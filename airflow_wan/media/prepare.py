@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from airflow_wan.api.media_items import DURATION_TOLERANCE_S
 from airflow_wan.api.rules import MediaKind
 from airflow_wan.exceptions import InvalidVideoRequest
+from airflow_wan.media.adapting import adapt_files
 from airflow_wan.media.gateway_access import GatewayAccess
 from airflow_wan.media.inspection import Inspected, inspect_media
 from airflow_wan.media.sources import Source, SourceFacts, find_sources
@@ -63,6 +64,8 @@ def prepare_media(
     client: WanClient,
     valid_for_s: float,
     preflight: bool = True,
+    adapt_media: bool = False,
+    cut_audio: bool = False,
     send: bool = True,
 ) -> PreparedMedia:
     """Check a request's media, and make them available to the gateway.
@@ -77,6 +80,8 @@ def prepare_media(
     :param client: a client of that account.
     :param valid_for_s: seconds from now during which the gateway may still fetch the media.
     :param preflight: whether to check the media against the gateway's limits.
+    :param adapt_media: whether a file that breaks a limit is replaced by a copy that fits; it needs the preflight.
+    :param cut_audio: whether such a copy of a sound that is too long lacks its end.
     :param send: whether to upload what has to be; if not, the request keeps the media as the user named them.
     :raises InvalidVideoRequest: when a file is missing, breaks a limit, or cannot be given to this gateway; the error
         has all problems of all files.
@@ -84,6 +89,8 @@ def prepare_media(
     """
     sources, problems = find_sources(request)
     inspected = inspect_media(request, sources, preflight_for=account if preflight else None)
+    if adapt_media:
+        sources, inspected = adapt_files(request, sources, inspected, account=account, cut_audio=cut_audio)
     problems += [problem for file in inspected.values() for problem in file.problems]
     lengths = [source.duration_s for source in _facts(request, sources, inspected)]
     try:
@@ -128,6 +135,7 @@ def _facts(
             url=sources[reference.url].shown if reference.url in sources else redact(reference.url),
             digest=inspected.get(reference, unknown).digest,
             duration_s=getattr(inspected.get(reference, unknown).facts, "duration_s", None),
+            adapted_digest=inspected.get(reference, unknown).adapted_digest,
         )
         for reference in request.media
     )

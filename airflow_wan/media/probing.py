@@ -163,7 +163,7 @@ def _parse(file: BinaryIO, read_facts: Callable[[BinaryIO], T], expected: str) -
     :param expected: what the file should be, for the message.
     :raises NotMediaError: when the parser fails.
     """
-    recording = _RecordingFile(file)
+    recording = RecordingFile(file)
     try:
         return read_facts(cast("BinaryIO", recording))
     except NotMediaError:
@@ -175,7 +175,7 @@ def _parse(file: BinaryIO, read_facts: Callable[[BinaryIO], T], expected: str) -
         raise NotMediaError(expected if unknown else f"{expected} with a readable header") from None
 
 
-class _RecordingFile:
+class RecordingFile:
     """A file that records the error of a failed read, because the parser may hide that error.
 
     :ivar failure: the error, if reading failed.

@@ -42,13 +42,16 @@ class SourceFacts:
     :param role: its role in the request: ``first_frame`` and so on.
     :param url: where it is, without the signature of the URL.
     :param digest: identifies its content, as ``sha256:…`` or ``etag:…``; None when nothing does.
-    :param duration_s: its length in seconds, if it has one and was measured.
+    :param duration_s: length in seconds of what is sent, if it has one and was measured.
+    :param adapted_digest: identifies the content of the copy that is sent instead, made to fit the gateway's limits;
+        None when the file itself is sent.
     """
 
     role: str
     url: str
     digest: str | None = None
     duration_s: float | None = None
+    adapted_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +79,17 @@ class UploadedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class InlineImage:
-    """An image inside a data URI."""
+class _FileInMemory:
+    """A file of which this process holds the content.
+
+    :param content: the content.
+    :param shown: where it comes from, fit for logs.
+    :param name: the name of the file; empty if it has none.
+    """
 
     content: bytes = field(repr=False)
     shown: str
-
-    @property
-    def name(self) -> str:
-        """The name of the file, which has none."""
-        return ""
+    name: str = ""
 
     def size(self) -> int:
         """Return the number of bytes."""
@@ -98,6 +102,18 @@ class InlineImage:
     def open(self, block_bytes: int = MB) -> BinaryIO:  # noqa: ARG002 - there are no blocks in memory
         """Return the content as a file."""
         return io.BytesIO(self.content)
+
+
+class InlineImage(_FileInMemory):
+    """An image inside a data URI."""
+
+    __slots__ = ()
+
+
+class AdaptedFile(_FileInMemory):
+    """A copy of a file that was made to fit the gateway's limits, and is sent instead; `shown` is the file itself."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +210,7 @@ class StoredObject:
             return None
 
 
-ReadableFile = InlineImage | LocalFile | StoredObject
+ReadableFile = InlineImage | AdaptedFile | LocalFile | StoredObject
 Source = WebUrl | UploadedFile | ReadableFile
 
 

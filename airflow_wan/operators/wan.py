@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator, mask_secret
 
 from airflow_wan import config
-from airflow_wan.api.arguments import DEFAULT_RESOLUTION, is_sequence, is_unset, path_as_text
+from airflow_wan.api.arguments import DEFAULT_RESOLUTION, is_sequence, is_unset, path_as_text, show
+from airflow_wan.api.parameters import to_boolean
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.operators.argument_docs import list_inherited_arguments
+from airflow_wan.purchases.budget import settle
 from airflow_wan.purchases.buyer import buy
-from airflow_wan.purchases.decision import Choice, Keep, Policy, airflow_remedies, decide
+from airflow_wan.purchases.decision import Choice, Keep, OnChange, Policy, airflow_remedies, decide
 from airflow_wan.purchases.earlier_try import what_became_of
 from airflow_wan.purchases.ledger import forget_purchase, open_ledger
 from airflow_wan.purchases.record import Intent, Purchase, fingerprint_of
@@ -26,6 +28,7 @@ from airflow_wan.redaction import secrets_in
 from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.airflow_errors import errors_for_airflow
+from airflow_wan.videos.dry_run import end_dry_run
 from airflow_wan.videos.extra_link import VideoLink
 from airflow_wan.videos.job import (
     VideoJob,
@@ -65,6 +68,8 @@ __all__ = [
     "WanTextToVideoOperator",
 ]
 
+T = TypeVar("T")
+
 Reference = str | Mapping[str, Any]
 """A media item: its URL, or a dict with ``url`` and the other fields that the API takes for it."""
 
@@ -91,13 +96,21 @@ class WanSubmitVideoOperator(BaseOperator):
         does not know.
     :param max_cost: (USD, templated) what this task may spend on a video. A video that would cost more by the
         estimate, or whose cost is not known, is not sent.
+    :param dry_run: (bool, templated) whether to do everything but buy: the request, its media, its destination and its
+        cost are checked and told in the log and in the XCom ``wan_status``, nothing is uploaded or sent, and the task
+        is skipped. A video that is there already, or bought already, is handed on as ever. With ``[wan] dry_run``, each
+        task is such a one, whatever it says itself.
     :param preflight: (bool) whether to hold the media to the gateway's limits before sending, by their headers.
+    :param adapt_media: (bool) whether an image or sound that breaks a limit is replaced by a copy that fits, made by
+        the worker; it needs ``preflight``. The file itself is never touched.
+    :param cut_audio: (bool) whether ``adapt_media`` may cut off the end of a sound that is too long.
     :param wan_conn_id: (str, templated) the Airflow connection to submit with.
     :param on_ambiguous_submit: what a retry does when the create request of an earlier try may have been accepted and
         its answer never arrived: ``fail`` (after a search in the gateway's list, where it has one), or ``resubmit``,
         which may pay twice.
     :param on_changed_request: what a retry does when the request differs from the one that an earlier try bought:
-        ``fail``, or ``resubmit``, which cancels the old task where it can and pays for a new one.
+        ``fail``; ``resubmit``, which cancels the old task where it can and pays for a new one; or ``keep``, which
+        brings home what was bought then.
     :param cancel_on_kill: (bool) whether killing this task cancels the Wan task, where the gateway can (DashScope,
         while the Wan task is queued).
     :returns: the Wan task id.
@@ -113,6 +126,7 @@ class WanSubmitVideoOperator(BaseOperator):
         "extra_body",
         "max_cost",
         "wan_conn_id",
+        "is_dry_run",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "media": "json",
@@ -124,6 +138,9 @@ class WanSubmitVideoOperator(BaseOperator):
 
     leaves_wan_order: ClassVar[bool] = True
     """Tells a sensor downstream that this task leaves what it ordered in XCom."""
+
+    unconverted_fields: ClassVar[tuple[str, ...]] = ()
+    """Templated fields that keep whatever objects they hold."""
 
     fallback_resolution: ClassVar[str | None] = None
     """Sent to a model that is not in the catalogue if the author gives no resolution."""
@@ -147,10 +164,13 @@ class WanSubmitVideoOperator(BaseOperator):
         audio_url: str | None = None,
         extra_body: Mapping[str, Any] | None = None,
         max_cost: float | str | None = None,
+        dry_run: bool | str = False,
         preflight: bool = True,
+        adapt_media: bool = False,
+        cut_audio: bool = False,
         wan_conn_id: str = WanHook.default_conn_name,
         on_ambiguous_submit: Choice = "fail",
-        on_changed_request: Choice = "fail",
+        on_changed_request: OnChange = "fail",
         cancel_on_kill: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -163,10 +183,16 @@ class WanSubmitVideoOperator(BaseOperator):
         self.audio_url = audio_url
         self.extra_body = extra_body
         self.max_cost = max_cost
+        self.is_dry_run = dry_run  # each operator of Airflow has a method that is called dry_run
+        if adapt_media and not preflight:
+            raise ValueError("adapt_media=True needs preflight=True, which measures the media")
+        if cut_audio and not adapt_media:
+            raise ValueError("cut_audio=True needs adapt_media=True")
         self.preflight = preflight
+        self.adapt_media, self.cut_audio = adapt_media, cut_audio
         self.wan_conn_id = wan_conn_id
-        self.on_ambiguous_submit = _checked_choice("on_ambiguous_submit", on_ambiguous_submit)
-        self.on_changed_request = _checked_choice("on_changed_request", on_changed_request)
+        self.on_ambiguous_submit = _checked("on_ambiguous_submit", on_ambiguous_submit, Choice)
+        self.on_changed_request = _checked("on_changed_request", on_changed_request, OnChange)
         self.cancel_on_kill = cancel_on_kill
 
     def execute(self, context: Context) -> Any:
@@ -223,6 +249,7 @@ class WanSubmitVideoOperator(BaseOperator):
         :param hook: the connection to buy with.
         :param ledger: the task instance's purchase record.
         :param earlier: what that record says.
+        :raises AirflowSkipException: when it would be bought, and this is a dry run.
         :raises WanError: when the video could not be bought, or must not be.
         """
         found = what_became_of(
@@ -243,10 +270,14 @@ class WanSubmitVideoOperator(BaseOperator):
         )
         if isinstance(decision, Keep):
             purchase = decision.purchase
+            settle(purchase.order, None)  # a try that was killed may not have come to it
         else:
             with hook.get_conn() as client:
+                offer = self.make_offer(request, client, hook)
+                if self.buys_nothing():
+                    end_dry_run(context, offer, hook.account)
                 purchase = buy(
-                    self.make_offer(request, client, hook),
+                    offer,
                     client,
                     hook=hook,
                     ledger=ledger,
@@ -270,7 +301,22 @@ class WanSubmitVideoOperator(BaseOperator):
             media_valid_for_s=self.media_valid_for_s(),
             preflight=self.preflight,
             max_cost_usd=self.max_cost_usd(),
+            send_media=not self.buys_nothing(),
+            adapt_media=self.adapt_media,
+            cut_audio=self.cut_audio,
         )
+
+    def buys_nothing(self) -> bool:
+        """Return whether this is a dry run; a template may have made text of the argument.
+
+        :raises InvalidVideoRequest: when the argument is neither True nor False.
+        """
+        if config.dry_run() or is_unset(self.is_dry_run):
+            return config.dry_run()
+        is_dry_run = to_boolean(self.is_dry_run)
+        if is_dry_run is None:
+            raise InvalidVideoRequest([f"dry_run must be True or False, got {show(self.is_dry_run)}."])
+        return is_dry_run
 
     def longest_submit_s(self) -> float:
         """Return the seconds for which a gateway that throttles create requests is outlasted."""
@@ -313,10 +359,17 @@ class WanSubmitVideoOperator(BaseOperator):
         """
         super()._do_render_template_fields(parent, *args, **kwargs)
         if parent is self:
-            for name in self.template_fields:
-                setattr(self, name, _as_plain_values(getattr(self, name)))
-            for secret in secrets_in([getattr(self, name) for name in self.template_fields]):
-                mask_secret(secret)
+            self.set_fields({name: getattr(self, name) for name in self.template_fields})
+
+    def set_fields(self, values: Mapping[str, Any]) -> None:
+        """Set templated fields to plain values, and hide what signs a URL in them wherever Airflow shows them.
+
+        :param values: the values by the names of the fields.
+        """
+        for name, value in values.items():
+            setattr(self, name, value if name in self.unconverted_fields else _as_plain_values(value))
+        for secret in secrets_in([getattr(self, name) for name in values]):
+            mask_secret(secret)
 
 
 class WanGenerateVideoOperator(WanSubmitVideoOperator):
@@ -461,7 +514,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         return openlineage_of(self._video.sources, self._video.facts) if self._video else None
 
 
-class _CapabilityOperator(WanGenerateVideoOperator):
+class CapabilityOperator(WanGenerateVideoOperator):
     """What the operators of one capability each share: arguments in the API's own words, made into a request.
 
     A class names its arguments once, in `media_roles` and `parameter_names`; request and template fields follow.
@@ -485,12 +538,13 @@ class _CapabilityOperator(WanGenerateVideoOperator):
     _SHARED_PARAMETERS: ClassVar = ("resolution", "prompt_extend", "watermark", "seed")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Make template fields of the arguments."""
+        """Make template fields of the arguments, beside those that the class itself names."""
         super().__init_subclass__(**kwargs)
+        own, renderers = vars(cls).get("template_fields", ()), vars(cls).get("template_fields_renderers", {})
         arguments = (*cls._SHARED_PARAMETERS, *cls.parameter_names, *cls.media_roles)
-        cls.template_fields = (*WanGenerateVideoOperator.template_fields, *arguments)
+        cls.template_fields = (*own, *WanGenerateVideoOperator.template_fields, *arguments)
         lists = {role: "json" for role in cls.media_roles if role.startswith("reference_")}
-        cls.template_fields_renderers = WanGenerateVideoOperator.template_fields_renderers | lists
+        cls.template_fields_renderers = renderers | WanGenerateVideoOperator.template_fields_renderers | lists
 
     def __init__(
         self,
@@ -518,7 +572,7 @@ class _CapabilityOperator(WanGenerateVideoOperator):
         return [*named, *(self.media or ())]
 
 
-class WanTextToVideoOperator(_CapabilityOperator):
+class WanTextToVideoOperator(CapabilityOperator):
     """Makes a video from words alone, with a sound track if one is given (``audio_url``), and hands on its path.
 
     :param prompt: (str, templated) what should happen in the video.
@@ -543,7 +597,7 @@ class WanTextToVideoOperator(_CapabilityOperator):
         self.duration = duration
 
 
-class WanImageToVideoOperator(_CapabilityOperator):
+class WanImageToVideoOperator(CapabilityOperator):
     """Sets an image in motion, driven by a voice or music track if one is given, and hands on the video's path.
 
     :param prompt: (str, templated) what should happen in the video.
@@ -577,7 +631,7 @@ class WanImageToVideoOperator(_CapabilityOperator):
         self.duration = duration
 
 
-class WanReferenceToVideoOperator(_CapabilityOperator):
+class WanReferenceToVideoOperator(CapabilityOperator):
     """Makes a video with the persons, things or voices of references in it, and hands on the video's path.
 
     The prompt names references by their order: "image 1", "video 1" (Wan), "[Image 1]" (HappyHorse).
@@ -616,7 +670,7 @@ class WanReferenceToVideoOperator(_CapabilityOperator):
         self.duration = duration
 
 
-class WanEditVideoOperator(_CapabilityOperator):
+class WanEditVideoOperator(CapabilityOperator):
     """Changes a video by words and reference images, and hands on the new video's path.
 
     :param prompt: (str, templated) what should change.
@@ -672,7 +726,7 @@ def _media_items(role: str, given: object) -> Iterator[Mapping[str, Any]]:
         yield {"type": role, "url": given}
 
 
-def _checked_choice(name: str, value: str) -> Choice:
-    if value not in get_args(Choice):
-        raise ValueError(f"{name} must be one of {', '.join(get_args(Choice))}, got {value!r}")
-    return cast("Choice", value)
+def _checked(name: str, value: T, choices: object) -> T:
+    if value not in get_args(choices):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}")
+    return value

@@ -62,7 +62,7 @@ class FailureLeft(_Left):
 class Status(_Left):
     """See `airflow_wan.videos.wan_status.WanStatus`."""
 
-    state: Literal["waiting", "submitted", "done", "failed"]
+    state: Literal["waiting", "submitted", "done", "failed", "dry_run"]
     operator: Name | None = None
     model: Name | None = None
     prompt: Text | None = None

@@ -11,15 +11,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from airflow_wan import config
 from airflow_wan.api.failures import is_throttling
 from airflow_wan.exceptions import LedgerUnreadable, RateLimited, SubmitAmbiguous, SubmitNotSent, WanError
 from airflow_wan.net.retrying import outlasting, retrying
+from airflow_wan.purchases.budget import Held, reserve
 from airflow_wan.purchases.ledger import take_back
 from airflow_wan.purchases.record import Intent, Order, Purchase, intent_of, is_same, new_nonce
+from airflow_wan.purchases.this_try import ThisTry
 from airflow_wan.purchases.turns import wait_for_turn
 from airflow_wan.telemetry.metrics import count_submit, count_throttled_submit
 
@@ -93,23 +95,50 @@ def buy(
     :param instead_of: an earlier purchase to cancel first, if the gateway can.
     :param longest_s: seconds for which a gateway that throttles is outlasted.
     :returns: the purchase; its task has only just begun.
+    :raises CostLimitExceeded: when a budget has no room for it; nothing is sent then.
     :raises LedgerUnreadable: when the intent cannot be written down, or this try is over; nothing is sent then.
     :raises SubmitAmbiguous: when the request may have been accepted; the intent stays written down.
     :raises WanError: when the request was refused, or not sent; the record is removed, for nothing was bought.
     """
-    if instead_of is not None:
-        _check_is_one_of(ledger.read(), (seen,))
-        this_try.check_is_running()
-        cancel_replaced(instead_of, hook.for_purchase(instead_of.intent.wan_conn_id, instead_of.intent.base_url))
-    for warning in hook.account.warnings:
-        log.warning(warning)
-    log.info("Submitting %s to %s", offer.request, hook.account.gateway.title)
-    sender = _Sender(offer, client, hook, ledger, this_try, seen, time.monotonic() + longest_s)
-    purchase = sender.send()
+    held = _reserve(offer, this_try, seen, instead_of)
+    offer = replace(offer, order=replace(offer.order, reservations=held.places))
+    try:
+        if instead_of is not None:
+            _check_is_one_of(ledger.read(), (seen,))
+            this_try.check_is_running()
+            cancel_replaced(instead_of, hook.for_purchase(instead_of.intent.wan_conn_id, instead_of.intent.base_url))
+        for warning in hook.account.warnings:
+            log.warning(warning)
+        log.info("Submitting %s to %s", offer.request, hook.account.gateway.title)
+        sender = _Sender(offer, client, hook, ledger, this_try, seen, time.monotonic() + longest_s)
+        purchase = sender.send()
+    except SubmitAmbiguous:
+        raise
+    except WanError:
+        held.give_back()
+        raise
     log.info("Submitted as wan task %s (request id %s)", purchase.wan_task_id, purchase.request_id)
     write_down(purchase, ledger)
+    held.confirm(purchase.wan_task_id)
     count_submit(purchase.intent.gateway, offer.request.model, offer.order.estimated_usd)
     return purchase
+
+
+def _reserve(offer: Offer, this_try: RunningTry, seen: Intent | Purchase | None, instead_of: Purchase | None) -> Held:
+    """Reserve what the purchase will cost, if a task instance buys; a command is within no budget of tasks.
+
+    A purchase that is bought anew, and not replaced, is of a Wan task that failed. Any other earlier one may be billed.
+    """
+    if not isinstance(this_try, ThisTry):
+        return Held()
+    earlier = None if seen is None else intent_of(seen).order
+    is_unbilled = isinstance(seen, Purchase) and instead_of is None
+    return reserve(
+        this_try,
+        offer.order.estimated_usd,
+        uncertain=None if is_unbilled else earlier,
+        unbilled=earlier if is_unbilled else None,
+    )
 
 
 @dataclass(slots=True)

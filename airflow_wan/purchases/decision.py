@@ -25,6 +25,9 @@ MESSAGE_PROMPT_CHARS = 200
 Choice = Literal["fail", "resubmit"]
 """What to do when buying may be wrong: stop and tell the user, or buy."""
 
+OnChange = Literal["fail", "resubmit", "keep"]
+"""What to do when the request has changed: stop and tell the user, buy, or bring home what an earlier try bought."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -35,7 +38,7 @@ class Policy:
     """
 
     on_ambiguous_submit: Choice = "fail"
-    on_changed_request: Choice = "fail"
+    on_changed_request: OnChange = "fail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,9 @@ def airflow_remedies(where: str) -> Remedies:
             f"{where}, or set on_ambiguous_submit='resubmit', and clear this task."
         ),
         changed=(
-            "That video can be fetched with WanVideoSensor and this id within 24 h. To buy the changed one, set "
-            "on_changed_request='resubmit' and clear this task."
+            "To bring that video home, set on_changed_request='keep' and clear this task, or fetch it with "
+            "WanVideoSensor and this id, within 24 h. To buy the changed one, set on_changed_request='resubmit' and "
+            "clear this task."
         ),
     )
 
@@ -121,7 +125,7 @@ def decide(
             "Wan task %s of an earlier try ended %s and is not billed; submitting again", earlier.wan_task_id, status
         )
         return Buy()
-    if earlier.intent.fingerprint != fingerprint:
+    if earlier.intent.fingerprint != fingerprint and policy.on_changed_request != "keep":
         return _decide_on_a_change(earlier, policy, remedies)
     if status is TaskStatus.UNKNOWN:
         raise VideoTaskLost(
@@ -131,6 +135,15 @@ def decide(
             wan_task_id=earlier.wan_task_id,
             request_id=earlier.request_id,
         )
+    if earlier.intent.fingerprint != fingerprint:
+        log.warning(
+            "The request has changed since an earlier try bought wan task %s on %s. The video is the one that was "
+            "bought then, for %r, as on_changed_request='keep' says; nothing is submitted.",
+            earlier.wan_task_id,
+            readable_time(earlier.submitted_at),
+            _short(earlier.order.prompt),
+        )
+        return Keep(earlier)
     log.info(
         "An earlier try bought this video as wan task %s on %s (%s); nothing is submitted",
         earlier.wan_task_id,

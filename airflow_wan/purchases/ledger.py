@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_wan.purchases.budget import give_back
 from airflow_wan.purchases.record import Purchase, is_same
 from airflow_wan.purchases.siblings import map_index_of
 
@@ -78,7 +79,7 @@ def take_back(ledger: Ledger, intent: Intent) -> None:
 
 
 def clear_purchase(ledger: Ledger, wan_task_id: str | None) -> None:
-    """Remove the record of a Wan task, if the ledger holds that one.
+    """Remove the record of a Wan task that is not billed, and what it has reserved, if the ledger holds that one.
 
     :param ledger: the ledger.
     :param wan_task_id: the Wan task.
@@ -86,6 +87,7 @@ def clear_purchase(ledger: Ledger, wan_task_id: str | None) -> None:
     """
     record = ledger.read()
     if isinstance(record, Purchase) and record.wan_task_id == wan_task_id:
+        give_back(record.order)
         ledger.clear()
     elif record is not None:
         log.warning("The purchase record is not that of wan task %s, so it stays.", wan_task_id)

@@ -28,6 +28,9 @@ def make_offer(
     media_valid_for_s: float,
     preflight: bool,
     max_cost_usd: float | None,
+    send_media: bool = True,
+    adapt_media: bool = False,
+    cut_audio: bool = False,
 ) -> Offer:
     """Return a request that can be sent. This costs nothing, so a retry may do it again.
 
@@ -37,12 +40,22 @@ def make_offer(
     :param media_valid_for_s: seconds from now during which the gateway may still fetch the media.
     :param preflight: whether to hold the media to the gateway's limits.
     :param max_cost_usd: what the task may spend, USD; None for no limit.
+    :param send_media: whether to upload the media that have to be; without them, the request can only be looked at.
+    :param adapt_media: whether a file that breaks a limit is replaced by a copy that fits.
+    :param cut_audio: whether such a copy of a sound that is too long lacks its end.
     :raises InvalidVideoRequest: when a medium is missing, breaks a limit, or cannot be given to this gateway.
     :raises CostLimitExceeded: when the video would cost more than the limit, or its cost is not known.
     :raises WanError: when an upload fails for now.
     """
     prepared = prepare_media(
-        request, account=account, client=client, valid_for_s=media_valid_for_s, preflight=preflight
+        request,
+        account=account,
+        client=client,
+        valid_for_s=media_valid_for_s,
+        preflight=preflight,
+        send=send_media,
+        adapt_media=adapt_media,
+        cut_audio=cut_audio,
     )
     gateway = account.gateway.name
     ready = prepared.request

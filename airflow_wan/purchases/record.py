@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from airflow_wan.api.gateways import GATEWAYS
@@ -29,13 +30,15 @@ class Order:
     """What was ordered, as far as whoever brings the video home needs to know. An empty order: nothing is known.
 
     :param request: the JSON body as its author wrote it, without signatures and inline data.
-    :param sources: the files that it names: dicts with ``role``, ``url``, ``digest`` and ``duration_s``.
+    :param sources: the files that it names: dicts with ``role``, ``url``, ``digest``, ``duration_s`` and
+        ``adapted_digest``.
     :param seconds: the length ordered, s; None where the video follows its source or the model decides.
     :param resolution: ``480P``, ``720P`` or ``1080P``.
     :param driven_by_audio: whether a sound track was given, so that the video must have one.
     :param estimated_usd: what it should cost by the estimate, USD.
     :param found_there: `Destination.version` of what was at the destination just before the video was ordered; None
         where that is not known.
+    :param reservations: what it holds of the budgets, see `budget`.
     """
 
     request: Mapping[str, Any]
@@ -45,6 +48,7 @@ class Order:
     driven_by_audio: bool = False
     estimated_usd: float | None = None
     found_there: str | None = None
+    reservations: list[str] = field(default_factory=list)
 
     @property
     def model(self) -> str | None:
@@ -212,10 +216,18 @@ def _are_sources(value: object) -> bool:
     return isinstance(value, Sequence) and all(
         isinstance(source, Mapping)
         and all(_is_text(source.get(name)) for name in ("role", "url"))
-        and _or_none(_is_text)(source.get("digest"))
+        and all(_or_none(_is_text)(source.get(name)) for name in ("digest", "adapted_digest"))
         and _or_none(_is_number)(source.get("duration_s"))
         for source in value
     )
+
+
+def _are_reservations(value: object) -> bool:
+    """Return whether a value is a list of places within the folder of reservations, and of nowhere else."""
+    return isinstance(value, list) and all(isinstance(place, str) and _PLACE.fullmatch(place) for place in value)
+
+
+_PLACE = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*/)+[0-9a-f]+\.[0-9a-f]+\.[0-9]+", re.ASCII)
 
 
 _IS_VALID: Mapping[str, Callable[[object], bool]] = {
@@ -225,6 +237,7 @@ _IS_VALID: Mapping[str, Callable[[object], bool]] = {
     "resolution": _or_none(_is_text),
     "driven_by_audio": lambda value: isinstance(value, bool),
     "estimated_usd": _or_none(_is_number),
+    "reservations": _are_reservations,
     "fingerprint": _is_text,
     "intent_at": _is_time,
     "wan_conn_id": _is_text,

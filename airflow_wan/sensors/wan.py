@@ -25,7 +25,7 @@ from airflow_wan.telemetry.lineage import openlineage_of
 from airflow_wan.videos.acceptance import checked_strictness
 from airflow_wan.videos.airflow_errors import as_airflow_error, errors_for_airflow, fail_for_good
 from airflow_wan.videos.extra_link import VideoLink
-from airflow_wan.videos.job import longest_wait_in_all_s, prepare_job, resume, seconds_of, watch_since
+from airflow_wan.videos.job import end_wait, longest_wait_in_all_s, prepare_job, resume, seconds_of, watch_since
 from airflow_wan.videos.output_path import path_text
 from airflow_wan.videos.steps import ask
 from airflow_wan.videos.wan_status import tell_failure
@@ -197,7 +197,7 @@ class WanVideoSensor(BaseSensorOperator):
             if watch.refused:
                 self._job = replace(job, hook=job.hook.renewed())
             if decision.error is not None:
-                raise decision.error
+                end_wait(decision.error, context, ledger=None)
             if decision.verdict is Verdict.WAIT:
                 return False
             self._running = None  # it has ended: a kill has nothing to cancel

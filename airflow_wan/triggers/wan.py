@@ -54,7 +54,7 @@ class WanVideoTrigger(BaseTrigger):
 
     The event: ``{"status": "success" | "error", "wan_task_id": …, "wan_conn_id": …, "base_url": …, "seen": …}``, where
     ``seen`` says when each of the task's states was first seen (unix times in s). With ``error`` come the fields of
-    the `WanError` that ended the wait.
+    the `WanError` that ended the wait. ``output_path`` comes back as it was given.
 
     :param wan_task_id: the Wan task to wait for.
     :param wan_conn_id: the Airflow connection to ask with.
@@ -69,6 +69,7 @@ class WanVideoTrigger(BaseTrigger):
     :param model: the model of the video, if known; it tells how long the video may take, as do the next two.
     :param resolution: its resolution, such as ``720P``.
     :param duration: its length, s.
+    :param output_path: where the video goes, if the task that resumes cannot know it otherwise.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class WanVideoTrigger(BaseTrigger):
         model: str | None = None,
         resolution: str | None = None,
         duration: float | None = None,
+        output_path: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.wan_task_id = wan_task_id
@@ -100,6 +102,7 @@ class WanVideoTrigger(BaseTrigger):
         self.model = model
         self.resolution = resolution
         self.duration = duration
+        self.output_path = output_path
         self._ending: asyncio.Task[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -119,8 +122,13 @@ class WanVideoTrigger(BaseTrigger):
                 "model": self.model,
                 "resolution": self.resolution,
                 "duration": self.duration,
-            },
+            }
+            | self._given_path,
         )
+
+    @property
+    def _given_path(self) -> dict[str, str]:
+        return {} if self.output_path is None else {"output_path": self.output_path}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the Wan task ends or the time is over, or until this process cannot use the connection."""
@@ -186,7 +194,7 @@ class WanVideoTrigger(BaseTrigger):
             "wan_conn_id": self.wan_conn_id,
             "base_url": self.base_url,
             "seen": watch.seen,
-        }
+        } | self._given_path
         if decision.error is None:
             return event | {"status": "success"}
         return event | {"status": "error", "error": error_to_dict(decision.error)}

@@ -6,7 +6,12 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
 
 from airflow_wan.exceptions import LedgerUnreadable, WanError
 from airflow_wan.purchases.record import Purchase
@@ -70,21 +75,39 @@ def errors_for_airflow(
         if raised is error:
             raise
         raise raised.with_traceback(error.__traceback__) from error.__cause__
+    except AirflowSkipException:
+        _warn_of_what_is_paid_for(ledger)
+        raise
     except (Exception, AirflowTaskTimeout) as error:
         tell_failure(context, error)
+        _warn_of_what_is_paid_for(ledger)
         raise
 
 
+def _warn_of_what_is_paid_for(ledger: Ledger | None) -> None:
+    if ledger is not None and (purchase := _bought(ledger)):
+        log.warning(
+            "This task has submitted wan task %s, which stays recorded and may be billed: a retry, or clearing the "
+            "task, continues with it. WanVideoSensor can fetch its video within 24 h of the submit.",
+            purchase.wan_task_id,
+        )
+
+
 def _say_what_is_paid_for(error: WanError, ledger: Ledger) -> None:
-    try:
-        bought = ledger.read()
-    except LedgerUnreadable:
-        return
-    if isinstance(bought, Purchase):
-        error.wan_task_id = bought.wan_task_id
+    if purchase := _bought(ledger):
+        error.wan_task_id = purchase.wan_task_id
         error.billed = None
         error.advice = (
-            f"{error.advice} An earlier try submitted wan task {bought.wan_task_id}, which stays recorded and may be "
+            f"{error.advice} An earlier try submitted wan task {purchase.wan_task_id}, which stays recorded and may be "
             "billed: clear this task once the cause is mended, or fetch its video with WanVideoSensor within 24 h of "
             "the submit."
         ).strip()
+
+
+def _bought(ledger: Ledger) -> Purchase | None:
+    """Return what an earlier try bought, as far as that can be read."""
+    try:
+        record = ledger.read()
+    except LedgerUnreadable:
+        return None
+    return record if isinstance(record, Purchase) else None

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.providers.common.compat.sdk import BaseHook, ObjectStoragePath
 
 from airflow_wan.exceptions import DestinationError
+from airflow_wan.net.safe_names import safe_name
 from airflow_wan.net.stores import STORE_PACKAGES
 from airflow_wan.net.whole_files import write_whole
 from airflow_wan.videos.address import MAX_NAME_BYTES, is_object
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAX_SUFFIX_CHARS = 10
-
-# An id takes up at most so many characters of a name.
-_MAX_ID_CHARS = 150
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 # The beginning of the temporary files' names for all objects: each task removes what any other left behind.
 _OBJECT_PREFIX = ".airflow-wan."
@@ -400,16 +397,6 @@ def _check_replaceable(path: Path) -> None:
     folder = path.parent.stat()
     if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, folder.st_uid, path.lstat().st_uid):
         raise PermissionError("only the owner of the file that is there may replace it")
-
-
-def safe_name(name: str) -> str:
-    """Return an id as a file name that is short and safe in every file system and object store.
-
-    An id that had to be changed gets a digest at its end, so that two ids never have one name.
-    """
-    safe = _UNSAFE.sub("_", name).strip(".")[:_MAX_ID_CHARS] or "_"
-    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
-    return safe if safe == name else f"{safe}-{digest}"
 
 
 def _staging_prefix(name: str) -> str:

@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_wan.exceptions import DestinationError, LedgerUnreadable, VideoTaskFailed, WanError, error_from_dict
 from airflow_wan.hooks.wan import WanHook
+from airflow_wan.purchases.budget import give_back, settle
 from airflow_wan.purchases.ledger import clear_purchase
 from airflow_wan.purchases.record import NOTHING_KNOWN, Order, Purchase
 from airflow_wan.purchases.siblings import map_index_of
@@ -106,7 +107,7 @@ class VideoJob:
             hook = hook.renewed() if watch.refused else hook
             decision = ask(hook, wait)
         if decision.error is not None:
-            end_wait(decision.error, self.ledger)
+            end_wait(decision.error, self.context, self.ledger)
         if decision.verdict is Verdict.WAIT:
             self.defer(watch)
 
@@ -227,7 +228,10 @@ class VideoJob:
             ours=self._files_of_last_run(),
         )
         with self.hook.get_conn() as client:
-            return delivery.deliver(client, wan_task_id)
+            video = delivery.deliver(client, wan_task_id)
+        if purchase is not None:
+            settle(purchase.order, video.facts["settled_cost_usd"])
+        return video
 
     def hand_over(self, video: FinishedVideo) -> str:
         """Push a video's facts to XCom, tell Airflow's lineage and assets of it, and return its path."""
@@ -288,7 +292,7 @@ def resume(
     if not event or status not in ("success", "error"):
         raise AirflowException(f"The trigger sent an event that this version does not understand (status {status!r}).")
     if status == "error":
-        end_wait(error_from_dict(event.get("error") or {}), ledger)
+        end_wait(error_from_dict(event.get("error") or {}), context, ledger)
     # The trigger asked where the Wan task was submitted.
     hook = WanHook(event.get("wan_conn_id") or task.wan_conn_id, base_url=event.get("base_url"))
     wan_task_id = event["wan_task_id"]
@@ -297,12 +301,18 @@ def resume(
     return job, job.deliver(wan_task_id, event.get("seen") or {}, job.known_purchase(wan_task_id))
 
 
-def end_wait(error: WanError, ledger: Ledger | None) -> NoReturn:
-    """Raise what ended a wait. A failed Wan task is not billed: its record is removed, so that the next try may buy."""
+def end_wait(error: WanError, context: Context, ledger: Ledger | None) -> NoReturn:
+    """Raise what ended a wait.
+
+    A failed Wan task is not billed: what it has reserved is given back, and its record removed, so that the next try
+    may buy.
+    """
     if not isinstance(error, VideoTaskFailed):
         error.billed = None  # the Wan task may go on
     elif ledger is not None:
         clear_purchase(ledger, error.wan_task_id)
+    elif error.wan_task_id and (purchase := find_order(context, error.wan_task_id)):
+        give_back(purchase.order)
     raise error
 
 

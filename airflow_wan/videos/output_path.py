@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from typing import TYPE_CHECKING
 
-from airflow.providers.common.compat.sdk import ObjectStoragePath, conf
+from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_wan.api.arguments import is_unset, show
-from airflow_wan.config import is_output_base_set, local_paths_are_shared, output_base
+from airflow_wan.config import (
+    LOCAL_EXECUTORS,
+    executors,
+    is_output_base_set,
+    local_paths_are_shared,
+    output_base,
+)
 from airflow_wan.exceptions import InvalidVideoRequest
+from airflow_wan.net.safe_names import safe_name
 from airflow_wan.purchases.siblings import is_mapped
 from airflow_wan.videos.address import is_relative, leads_up, read_address
-from airflow_wan.videos.destination import Destination, safe_name
+from airflow_wan.videos.destination import Destination
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 log = logging.getLogger(__name__)
-
-# Executors that run all tasks on the scheduler's machine. Any other may run each task on another machine.
-_LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 
 
 def destination_for(output_path: object, context: Context) -> Destination:
@@ -39,17 +42,35 @@ def destination_for(output_path: object, context: Context) -> Destination:
         if is_unset(output_path):
             return Destination(read_address(f"{_read_base(base)}/{_default_name(context)}"))
         path = _text_of(output_path).strip()
-        if path.endswith("/"):
-            path += _default_name(context)
-        path = os.path.expanduser(path)  # noqa: PTH111 - a Path would change a URI
-        if not is_relative(path):
-            return Destination(read_address(path))
-        if leads_up(path):
-            raise ValueError("must not have '..' in it: it would lead out of [wan] output_base")  # noqa: TRY301
-        return Destination(read_address(f"{_read_base(base)}/{path}"))
+        return _destination_at(f"{path}{_default_name(context)}" if path.endswith("/") else path)
     except ValueError as problem:
         given = f"[wan] output_base {base!r}" if is_unset(output_path) else f"output_path {show(output_path)}"
         raise InvalidVideoRequest([f"{given} {problem}."]) from None
+
+
+def named_destination(path: object) -> Destination:
+    """Return the place that a path names, as an ``output_path`` does: a relative path is relative to `output_base`.
+
+    :param path: a path, a URI, or an object that stands for one.
+    :raises InvalidVideoRequest: when there can be no such path, or a relative one leaves `output_base`.
+    """
+    try:
+        return _destination_at(_text_of(path).strip())
+    except ValueError as problem:
+        raise InvalidVideoRequest([f"The path {show(path)} {problem}."]) from None
+
+
+def _destination_at(path: str) -> Destination:
+    """Return the place that a path names.
+
+    :raises ValueError: when there can be none; its text ends a sentence that begins with the path.
+    """
+    path = os.path.expanduser(path)  # noqa: PTH111 - a Path would change a URI
+    if not is_relative(path):
+        return Destination(read_address(path))
+    if leads_up(path):
+        raise ValueError("must not have '..' in it: it would lead out of [wan] output_base")
+    return Destination(read_address(f"{_read_base(output_base())}/{path}"))
 
 
 def _is_default(output_path: object) -> bool:
@@ -90,20 +111,6 @@ def _default_name(context: Context) -> str:
     return "/".join(parts) + ".mp4"
 
 
-def _executors(executor: str | None) -> list[str]:
-    """Return the class of the executor that runs a task, and of those that may run the tasks after it."""
-    if "AIRFLOW_IS_K8S_EXECUTOR_POD" in os.environ:
-        return ["KubernetesExecutor"]  # within its pods, the configuration names the LocalExecutor
-    # "alias:module.Class", or "team=Class1,Class2;Class3"
-    configured = [
-        part.rpartition("=")[2].strip()
-        for part in re.split("[,;]", conf.get("core", "executor", fallback="LocalExecutor"))
-    ]
-    aliases = dict(name.split(":", 1) for name in configured if ":" in name)
-    names = [aliases.get(executor, executor)] if executor else [name.rpartition(":")[2] for name in configured]
-    return [name.rpartition(".")[2] for name in names]
-
-
 def warn_if_not_shared(destination: Destination, executor: str | None) -> None:
     """Log a warning when the next task may run on a machine that cannot read the file.
 
@@ -112,7 +119,7 @@ def warn_if_not_shared(destination: Destination, executor: str | None) -> None:
     """
     if destination.local_path is None or local_paths_are_shared():
         return
-    if remote := [name for name in _executors(executor) if name not in _LOCAL_EXECUTORS]:
+    if remote := [name for name in executors(executor) if name not in LOCAL_EXECUTORS]:
         log.warning(
             "The video will be written to the local path %s, but %s may run the next task on another machine, which "
             "cannot read it. Set output_path, or [wan] output_base, to an object store such as "
@@ -128,8 +135,8 @@ def why_not_kept(output_path: object, executor: str | None) -> str | None:
     :param output_path: the task's argument, rendered.
     :param executor: the task's own executor, None for the configured one.
     """
-    name = _executors(executor)[0]
-    if name in _LOCAL_EXECUTORS or local_paths_are_shared() or not _is_default(output_path):
+    name = executors(executor)[0]
+    if name in LOCAL_EXECUTORS or local_paths_are_shared() or not _is_default(output_path):
         return None
     return (
         f"The video would be written to {output_base()} on this machine, but {name} may run the next task on another "

@@ -104,6 +104,8 @@ class Source(_Part):
     """The URL or path of the file, without query string; the digest of a data URI."""
     digest: str | None = None
     """Identifies the file's content, as sha256:... or etag:..., where it is known."""
+    adapted_digest: str | None = None
+    """Identifies the copy that was sent instead of the file, as sha256:..., if the file was made to fit."""
 
 
 class Generation(_Part):

@@ -18,7 +18,8 @@ from airflow_wan.telemetry.harmless import harmless
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_wan.purchases.record import Purchase
+    from airflow_wan.api.gateways import Account
+    from airflow_wan.purchases.record import Order, Purchase
     from airflow_wan.videos.sidecar import Sidecar
 
 __all__ = ["WAN_STATUS_KEY", "WanFailure", "WanStatus"]
@@ -55,10 +56,11 @@ class WanFailure(TypedDict):
 class WanStatus(TypedDict, total=False):
     """What is known of the video of a task, as plain JSON without secrets. What is not known is None or missing."""
 
-    state: Literal["waiting", "submitted", "done", "failed"]
-    """``waiting`` for the video; ``submitted``, and another task brings it home; ``done``; or ``failed``."""
+    state: Literal["waiting", "submitted", "done", "failed", "dry_run"]
+    """``waiting`` for the video; ``submitted``, and another task brings it home; ``done``; ``failed``; or ``dry_run``,
+    so that nothing was bought."""
     operator: str
-    """The class of the operator."""
+    """The class of the operator, or ``@task.wan_video``."""
     model: str | None
     prompt: str | None
     expanded_prompt: str | None
@@ -104,20 +106,40 @@ def tell_purchase(
         context,
         WanStatus(
             state=state,
-            model=order.model,
-            prompt=order.prompt or None,
-            request=dict(order.request) or None,
-            sources=[dict(source) for source in order.sources],
-            seconds=order.seconds,
-            resolution=order.resolution,
-            estimated_usd=order.estimated_usd,
             gateway=intent.gateway,
             base_url=intent.base_url,
             wan_task_id=purchase.wan_task_id,
             request_id=purchase.request_id,
             wait_until=_iso(wait_until) if wait_until else None,
             times={name: _iso(at) for name, at in times.items()},
-        ),
+        )
+        | _what_was_ordered(order),
+    )
+
+
+def _what_was_ordered(order: Order) -> WanStatus:
+    return WanStatus(
+        model=order.model,
+        prompt=order.prompt or None,
+        request=dict(order.request) or None,
+        sources=[dict(source) for source in order.sources],
+        seconds=order.seconds,
+        resolution=order.resolution,
+        estimated_usd=order.estimated_usd,
+    )
+
+
+@harmless("What the pages show of this task")
+def tell_dry_run(context: Context, order: Order, account: Account) -> None:
+    """Leave what would have been ordered, and what it would cost.
+
+    :param context: the running task's context.
+    :param order: the order.
+    :param account: where it would have been sent.
+    """
+    _tell(
+        context,
+        WanStatus(state="dry_run", gateway=account.gateway.name, base_url=account.base_url) | _what_was_ordered(order),
     )
 
 
@@ -209,7 +231,8 @@ def _told(context: Context) -> WanStatus:
 
 
 def _tell(context: Context, status: WanStatus) -> None:
-    told = {"operator": type(context["task"]).__name__, **status}
+    task = context["task"]
+    told = {"operator": getattr(task, "custom_operator_name", type(task).__name__), **status}
     context["ti"].xcom_push(key=WAN_STATUS_KEY, value=shareable(told))
 
 

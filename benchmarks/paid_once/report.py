@@ -135,6 +135,6 @@ def page(shown: str, took_s: float) -> str:
     measured = f"{datetime.now(tz=UTC):%Y-%m-%d}, in {took_s / 60:.0f} minutes"
     return (
         f"{BEFORE}{shown}{AFTER}"
-        "```sh\npython benchmarks/paid_once/run.py  # writes this page\n```\n\n"
+        "```sh\nmake bench-paid-once # writes this page\n```\n\n"
         f"{measured}: Python {platform.python_version()}, {versions}.\n"
     )

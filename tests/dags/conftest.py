@@ -1,21 +1,20 @@
-"""Run whole DAGs inside the test process, with `dag.test()` and the emulator."""
+"""What the tests of whole DAGs share: the examples, the media that they name, and a player for their videos."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
 import pytest
 from media_files import tone
 from PIL import Image
+from whole_dags import run_dag, videos, wan_api_key, wan_connection  # noqa: F401 - fixtures
 
 from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401 - fixtures
-from airflow_wan.emulator.testing import MediaServer, RunningEmulator
+from airflow_wan.emulator.testing import MediaServer
 from airflow_wan.emulator.video import Scene, render
 
 if TYPE_CHECKING:
@@ -24,34 +23,6 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
     from airflow_wan.emulator.settings import Settings
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """A DAG run that has ended: its state, its task instances and their errors."""
-
-    state: str
-    _instances: dict[tuple[str, int], Any]
-    _errors: dict[str, BaseException | None]
-
-    def task_state(self, task_id: str, map_index: int = -1) -> str:
-        return str(self._instances[task_id, map_index].state)
-
-    def error(self, task_id: str) -> BaseException | None:
-        """Return the exception that ended the task's last try."""
-        return self._errors[task_id]
-
-    def tries(self, task_id: str, map_index: int = -1) -> int:
-        return int(self._instances[task_id, map_index].try_number)
-
-    def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
-        return self._instances[task_id, map_index].xcom_pull(task_ids=task_id, key=key, map_indexes=map_index)
-
-    def rendered(self, task_id: str, map_index: int = -1) -> dict[str, Any]:
-        """Return the task's rendered fields, as the UI shows them."""
-        from airflow.models.renderedtifields import RenderedTaskInstanceFields
-
-        return dict(RenderedTaskInstanceFields.get_templated_fields(self._instances[task_id, map_index]) or {})
 
 
 @dataclass(frozen=True)
@@ -65,92 +36,24 @@ class Film:
 
 
 @pytest.fixture
-def run_dag(airflow_db: Path, wan_connection: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., FinishedRun]:
-    """Return a function that runs a DAG to its end in this process."""
-    from airflow.sdk.execution_time import supervisor
-
-    monkeypatch.setattr("airflow_wan.triggers.wan.FIRST_READ_S", 0.0)  # no scheduler has to record the deferral first
-
-    def run(dag: DAG, **conf: Any) -> FinishedRun:
-        _register(dag)
-        errors: dict[str, BaseException | None] = {}
-
-        # The only place where every Airflow version gives the exception away: `dag.test()` of 3.0 calls no callbacks.
-        def run_and_record(ti: Any, task: Any) -> Any:
-            result = run_task_in_process(ti, task)
-            errors[ti.task_id] = result.error
-            return result
-
-        run_task_in_process = supervisor.run_task_in_process
-        monkeypatch.setattr(supervisor, "run_task_in_process", run_and_record)
-        dag_run = dag.test(run_conf=conf)
-        instances = {(instance.task_id, instance.map_index): instance for instance in dag_run.get_task_instances()}
-        return FinishedRun(str(dag_run.state), instances, errors)
-
-    return run
-
-
-def _register(dag: DAG) -> None:
-    """Write a DAG to the metadata database. Airflow 3.1 and later run only DAGs that are in it."""
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-
-    try:
-        from airflow.dag_processing import dagbag
-    except ImportError:
-        from airflow.models import dagbag  # Airflow 3.0 and 3.1
-
-    dag.relative_fileloc = dag.relative_fileloc or "test.py"
-    DagBundlesManager().sync_bundles_to_db()
-    bag = dagbag.DagBag(dag_folder=os.devnull)
-    bag.bag_dag(dag)
-    if hasattr(dagbag, "sync_bag_to_db"):
-        dagbag.sync_bag_to_db(bag, "dags-folder", None)
-    else:
-        bag.sync_to_db("dags-folder", None)  # Airflow 3.0
-
-
-@pytest.fixture
 def examples() -> Path:
     return Path(__file__).parents[2] / "example_dags"
 
 
 @pytest.fixture
-def example(examples: Path) -> Callable[[str], DAG]:
+def example(examples: Path) -> Callable[..., DAG]:
     """Return a function that loads an example DAG from its file, as the DAG processor does."""
 
-    def load(name: str) -> DAG:
+    def load(name: str, variable: str = "dag") -> DAG:
         spec = importlib.util.spec_from_file_location(name, examples / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        dag: DAG = module.dag
+        dag: DAG = getattr(module, variable)
         return dag
 
     return load
-
-
-@pytest.fixture
-def wan_api_key() -> str:
-    return "sk-whole-dags-0123456789"
-
-
-@pytest.fixture
-def wan_connection(
-    wan_emulator: RunningEmulator,  # noqa: F811 - a parameter of this name requests the fixture
-    wan_api_key: str,
-    videos: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Define the connection `wan_default` for the emulator, and deliver videos to the test's own folder."""
-    connection = {"conn_type": "wan", "password": wan_api_key, "host": wan_emulator.base_url}
-    monkeypatch.setenv("AIRFLOW_CONN_WAN_DEFAULT", json.dumps(connection))
-    monkeypatch.setenv("AIRFLOW__WAN__OUTPUT_BASE", str(videos))
-
-
-@pytest.fixture
-def videos(tmp_path: Path) -> Path:
-    return tmp_path / "videos"
 
 
 @pytest.fixture

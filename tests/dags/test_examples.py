@@ -107,7 +107,7 @@ def test_words_references_and_editing_each_make_a_video(
 def test_a_clip_of_the_day_is_an_event_of_its_asset(
     run_dag: Any, example: Any, wan_emulator: RunningEmulator, airflow_db: Path
 ) -> None:
-    run = run_dag(example("example_wan_asset"))
+    run = run_dag(example("recipes/publish_new_clips"))
 
     assert run.state == "success"
     video = run.xcom("film", key="wan_video")

@@ -24,7 +24,9 @@ PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 EXTRAS = {
     "cli/": "cli",
     "emulator/": "emulator",
+    "films/": "films",
     "fs/oss.py": "oss",
+    "media/fitted_pictures.py": "adapt",
     "media/frames.py": "inspection",
     "videos/acceptance.py": "inspection",
 }

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from documentation import DOCS, PUBLIC_ERRORS, REPOSITORY, links_of, pages
 
 from airflow_wan import exceptions
 from airflow_wan.api.catalogue import known_model_ids
@@ -18,22 +18,15 @@ from airflow_wan.sensors.wan import WanVideoSensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
+README_LINKS = list(links_of(REPOSITORY / "README.md"))
 OPERATORS = [kind for name, kind in vars(operators).items() if name.startswith("Wan") and name.endswith("Operator")]
-
-# The drawing in the module's docstring has two trees: the errors that users meet, and those that the package catches.
-_, PUBLIC_TREE, _ = (exceptions.__doc__ or "").split("    WanError\n")
-PUBLIC_ERRORS = set(re.findall(r"── (\w+)", PUBLIC_TREE))
 
 
 def read_page(name: str) -> str:
-    return (REPOSITORY / "docs" / name).read_text()
-
-
-def find_links(text: str) -> list[str]:
-    return re.findall(r"\]\(([^)\s]+)\)", text)
+    return (DOCS / name).read_text()
 
 
 def table_heads(text: str) -> set[str]:
@@ -68,31 +61,21 @@ def test_each_error_knows_whether_it_is_billed_as_the_table_says(page: str) -> N
 
 
 def test_the_readme_has_no_relative_link_for_the_package_index_has_no_files() -> None:
-    assert [link for link in find_links(README) if not link.startswith("https://")] == []
+    assert [link for link in README_LINKS if not link.startswith("https://")] == []
 
 
 def test_every_repository_file_that_the_readme_links_to_exists() -> None:
     urls = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["urls"]
-    links = [link for link in [*find_links(README), *urls.values()] if link.startswith(urls["Source"] + "/")]
+    links = [link for link in [*README_LINKS, *urls.values()] if link.startswith(urls["Source"] + "/")]
     paths = [re.sub(r"^/(?:blob|raw|tree)/main/|#.*$", "", link.removeprefix(urls["Source"])) for link in links]
 
     assert len(paths) > 10
     assert [path for path in paths if path != "/issues" and not (REPOSITORY / path).exists()] == []
 
 
-def test_the_readmes_dag_can_be_parsed_and_has_only_real_arguments() -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    names: dict[str, object] = {}
-
-    # An operator refuses an argument that it does not know.
-    exec(compile(block, "README.md", "exec"), names)
-
-    assert names["WanImageToVideoOperator"] is operators.WanImageToVideoOperator
-
-
 def relative_links() -> Iterator[tuple[Path, str]]:
-    for page in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")]:
-        yield from ((page, link) for link in find_links(page.read_text()) if "://" not in link)
+    for page in pages():
+        yield from ((page, link) for link in links_of(page) if "://" not in link)
 
 
 def test_every_link_between_pages_leads_to_a_file_and_a_heading() -> None:
@@ -116,9 +99,13 @@ def test_the_page_on_security_names_tests_that_exist() -> None:
 
 
 def test_the_index_names_every_page() -> None:
-    pages = {path.name for path in (REPOSITORY / "docs").iterdir() if path.is_file()} - {"README.md"}
+    of_the_site_alone = {DOCS / "README.md", *(DOCS / "project").iterdir()}
+    named = {
+        str(page.relative_to(DOCS)) for page in pages() if page.is_relative_to(DOCS) and page not in of_the_site_alone
+    }
 
-    assert set(find_links(read_page("README.md"))) >= pages
+    assert len(named) > 20
+    assert set(links_of(DOCS / "README.md")) >= named | {"sidecar.schema.json"}
 
 
 def test_every_picture_is_shown_and_small() -> None:

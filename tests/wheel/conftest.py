@@ -9,55 +9,22 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from airflow import __version__ as airflow_version
+from built_package import UV, Distributions, Installed, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REPOSITORY = Path(__file__).parents[2]
-UV = Path(sys.executable).with_name("uv")
 
 _THIS_CELL = f"{airflow_version}-py{sys.version_info[0]}.{sys.version_info[1]}"
 _CELLS = os.environ.get("RELEASE_CELLS", "").split()
 _INSTALLS = [(cell, kind) for cell in _CELLS or [_THIS_CELL] for kind in (("wheel", "sdist") if _CELLS else ("wheel",))]
-
-
-@dataclass(frozen=True)
-class Distributions:
-    """What was built of one version."""
-
-    wheel: Path
-    sdist: Path
-
-
-@dataclass(frozen=True)
-class Installed:
-    """An environment that has the package, and an Airflow home of its own."""
-
-    python: Path
-    folder: Path
-    environment: dict[str, str]
-
-    def run(self, program: str, *arguments: str) -> str:
-        """Run a program of the environment, and return what it prints."""
-        return run(self.python.with_name(program), *arguments, env=self.environment, cwd=self.folder)
-
-    def airflow(self, *arguments: str) -> str:
-        """Run an `airflow` command, and return what it prints."""
-        return self.run("airflow", *arguments)
-
-
-def run(*command: str | Path, **options: object) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -85,11 +52,7 @@ def installed(
     run(UV, "venv", "--quiet", "--python", base, folder / "venv")
     constraints = REPOSITORY / "constraints" / f"airflow-{airflow}.txt"
     package = getattr(distributions, kind)
-    # A pre-release of Airflow needs the pre-releases that its constraints pin, and no others.
-    run(
-        UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, "--constraint", constraints,
-        "--prerelease", "if-necessary-or-explicit", package,
-    )  # fmt: skip
+    run(UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, "--constraint", constraints, package)
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "COV", "PYTHON"))
     }

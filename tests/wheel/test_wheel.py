@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import subprocess
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
@@ -15,7 +16,7 @@ from airflow_wan.get_provider_info import get_provider_info
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Installed
+    from built_package import Installed
 
 pytestmark = pytest.mark.timeout(600)  # s: a whole Airflow is installed, and its database made
 
@@ -26,17 +27,42 @@ def test_the_package_is_that_of_the_environment(installed: Installed) -> None:
     assert where.startswith(str(installed.folder))
 
 
-def test_airflow_shows_the_provider_its_version_and_its_connection_type(installed: Installed) -> None:
-    (told,) = json.loads(installed.airflow("providers", "get", "airflow-provider-wan", "--output", "json"))
+def get_provider(installed: Installed, *options: str) -> Any:
+    told = installed.airflow("providers", "get", "airflow-provider-wan", *options, "--output", "json")
+    return json.loads(next(line for line in told.splitlines() if line.startswith("[{")))  # warnings may stand before
 
-    assert told["Provider"] == "airflow-provider-wan"
-    assert told["Version"] == __version__
-    assert told["Description"].strip() == get_provider_info()["description"]
+
+def shown(info: dict[str, Any]) -> dict[str, Any]:
+    """Return what is compared: Airflow prints numbers as texts, and the description without its full stop."""
+    (connection_type,) = info["connection-types"]
+    return {
+        "names": (info["package-name"], info["name"], info["description"].rstrip(".")),
+        "connection": (connection_type["connection-type"], sorted(connection_type["conn-fields"])),
+        "options": sorted(info["config"]["wan"]["options"]),
+        "kinds": sorted(info),
+    }
+
+
+def test_airflow_shows_the_provider_its_version_and_its_connection_type(installed: Installed) -> None:
+    (told,) = get_provider(installed)
+    (in_full,) = get_provider(installed, "--full")
+
+    assert (told["Provider"], told["Version"]) == ("airflow-provider-wan", __version__)
+    info = get_provider_info()
+    assert shown(in_full) == shown(info)
     assert "airflow_wan.hooks.wan.WanHook" in installed.airflow("providers", "hooks")
 
 
 def test_airflow_loads_the_plugin_of_the_pages(installed: Installed) -> None:
     assert "wan_pages" in installed.airflow("plugins", "--output", "json")
+
+
+def test_the_command_is_there_and_says_what_it_is_missing(installed: Installed) -> None:
+    # Some Airflows bring the packages of the extra `cli` along.
+    command = [installed.python.with_name("airflow-wan"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, env=installed.environment, check=False)
+
+    assert "doctor" in done.stdout if done.returncode == 0 else "airflow-provider-wan[cli]" in done.stderr
 
 
 def test_a_connection_is_added_and_an_example_run_with_it(installed: Installed, tmp_path: Path) -> None:

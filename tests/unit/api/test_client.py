@@ -615,7 +615,7 @@ DRIPS = {
 def is_left_in_time(call: Callable[[Account], Any], account: Account) -> None:
     expected = SubmitAmbiguous if call is create else GatewayUnavailable
 
-    with pytest.raises(expected, match=r"within 0\.4 s, the total_timeout of the connection") as caught:
+    with pytest.raises(expected, match=r"within 0\.4 s, the longest that a call may take") as caught:
         call(account)
 
     assert caught.value.http_status is None

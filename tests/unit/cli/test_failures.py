@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 PAGE = (Path(__file__).parents[3] / "docs" / "command_line.md").read_text()
 _, PUBLIC_TREE, _ = (exceptions.__doc__ or "").split("    WanError\n")
-PUBLIC_ERRORS = {getattr(exceptions, name) for name in re.findall(r"── (\w+)", PUBLIC_TREE)}
+# A command is within no budget.
+PUBLIC_ERRORS = {getattr(exceptions, name) for name in re.findall(r"── (\w+)", PUBLIC_TREE)} - {
+    exceptions.BudgetExceeded
+}
 
 
 def made(kind: type[exceptions.WanError]) -> exceptions.WanError:

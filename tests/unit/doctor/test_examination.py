@@ -347,6 +347,7 @@ STRANGERS = {
     "nothing": (204, b""),
     "another API": (404, b'{"detail": "Not Found"}'),
     "another API's wall": (401, b'{"detail": "Unauthorized"}'),
+    "an error of another form": (401, b'{"error": {"message": "Unauthorized"}}'),
     "new-api without the route": (
         404,
         b'{"error": {"message": "Invalid URL (GET /v1/tasks/x)", "type": "invalid_request_error"}}',
@@ -487,7 +488,10 @@ def test_a_host_that_drips_does_not_hold_the_doctor(
 ) -> None:
     raw_server.drips(before=b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
 
-    assert problem(examine(connection(raw_server.base_url, total_timeout=0.3))).kind is Kind.TOO_LATE
+    found = problem(examine(connection(raw_server.base_url, total_timeout=0.3)))
+
+    assert found.kind is Kind.TOO_LATE
+    assert "within 0.3 s" in found.title
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_every_problem_of_a_file_is_reported() -> None:
     ],
 )
 def test_undocumented_limits_are_not_checked(facts: MediaFacts, limits: MediaLimits, sentences: list[str]) -> None:
-    assert list(preflight._violations(facts, limits)) == sentences
+    assert list(preflight.violations(facts, limits)) == sentences
 
 
 def test_facts_are_returned() -> None:

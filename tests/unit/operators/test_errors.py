@@ -38,7 +38,10 @@ def test_an_error_for_airflow_is_still_ours_with_all_it_knows(
     ours = InvalidVideoRequest(["why"]) if kind is InvalidVideoRequest else None
     if kind is exceptions.VideoRejected:
         ours = exceptions.VideoRejected(["why"])
-    error = ours or kind("why", code="C", request_id="r-1", wan_task_id="w-1", http_status=418)
+    amounts: dict[str, Any] = {}
+    if kind is exceptions.BudgetExceeded:
+        amounts = {"scope": "month", "budget_usd": 5, "spent_usd": 4, "reserved_usd": 0.5, "wanted_usd": 1}
+    error = ours or kind("why", **amounts, code="C", request_id="r-1", wan_task_id="w-1", http_status=418)
 
     both = as_airflow_error(error, airflow_class)  # type: ignore[arg-type]
 
@@ -46,7 +49,7 @@ def test_an_error_for_airflow_is_still_ours_with_all_it_knows(
     assert isinstance(both, airflow_class)
     assert type(both).__name__ == kind.__name__
     assert str(both) == str(error)
-    for name in ("code", "request_id", "wan_task_id", "http_status", "billed", "advice", "retry_can_help"):
+    for name in ("code", "request_id", "wan_task_id", "http_status", "billed", "advice", "retry_can_help", *amounts):
         assert getattr(both, name) == getattr(error, name)
 
 

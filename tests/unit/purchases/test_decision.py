@@ -70,6 +70,17 @@ def test_a_changed_request_stops_or_replaces_what_was_bought(status: TaskStatus)
     assert decision(PURCHASE, status, "changed", RESUBMIT) == Buy(instead_of=PURCHASE)
 
 
+def test_a_changed_request_may_keep_what_was_bought_whatever_can_still_become_of_it() -> None:
+    keep = Policy(on_changed_request="keep")
+
+    assert decision(PURCHASE, TaskStatus.RUNNING, "changed", keep) == Keep(PURCHASE)
+    assert decision(PURCHASE, TaskStatus.FAILED, "changed", keep) == Buy()
+    with pytest.raises(VideoTaskLost):
+        decision(PURCHASE, TaskStatus.UNKNOWN, "changed", keep)
+    with pytest.raises(PurchaseUncertain):
+        decision(INTENT, None, "changed", keep)
+
+
 @pytest.mark.parametrize("policy", [Policy(), RESUBMIT])
 def test_a_task_that_the_gateway_does_not_know_stops_with_its_id(policy: Policy) -> None:
     with pytest.raises(VideoTaskLost, match="wan-task-1") as raised:

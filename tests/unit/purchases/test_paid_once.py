@@ -214,16 +214,26 @@ def _kill(patch: pytest.MonkeyPatch, store: Any, death: str | None) -> None:
     patch.setattr(owner, name, dying)
 
 
-@pytest.mark.parametrize("gateway_name", ["apiyi", "dashscope"])
+@pytest.mark.parametrize(
+    ("gateway_name", "budget_usd"), [("apiyi", None), ("dashscope", None), ("dashscope", 0.2)], ids=str
+)
 @pytest.mark.usefixtures("no_pauses")
 def test_one_wish_is_billed_at_most_once_and_a_bought_video_lands(
     gateway_name: str,
+    budget_usd: float | None,
     wan_emulator_for: Callable[..., RunningEmulator],
     connect: Callable[..., None],
     media: MediaServer,
     runner: Any,
     tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if (
+        budget_usd is not None
+    ):  # room for one video: whatever an unlucky try leaves behind must not keep the next one out
+        monkeypatch.setenv("AIRFLOW__WAN__MAX_COST_PER_MONTH", str(budget_usd))
+        monkeypatch.setattr("airflow_wan.purchases.budget.LONGEST_CONTENTION_S", 0.0)
     # Running for a moment, so that a deferrable task still has something to wait for.
     emulator = wan_emulator_for(replace(FAST, pending_s=0.0, running_s=0.05))
     emulator.gateway = gateway_name  # type: ignore[attr-defined]
@@ -231,7 +241,11 @@ def test_one_wish_is_billed_at_most_once_and_a_bought_video_lands(
     def connect_with(read_timeout: float) -> None:
         connect(emulator.base_url, gateway=gateway_name, read_timeout=read_timeout)
 
+    def wish() -> OneWish:
+        monkeypatch.setenv("AIRFLOW__WAN__BUDGET_BASE", str(tmp_path_factory.mktemp("budget")))
+        return OneWish(emulator, connect_with, runner, tmp_path, media.url("frame.png"))
+
     run_state_machine_as_test(
-        lambda: OneWish(emulator, connect_with, runner, tmp_path, media.url("frame.png")),
+        wish,
         settings=settings(stateful_step_count=4),
     )

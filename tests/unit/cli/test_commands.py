@@ -96,6 +96,31 @@ def test_options_become_the_request(dashscope: CommandLine, picture: str) -> Non
     assert [item["type"] for item in request["body"]["input"]["media"]] == ["reference_image"]
 
 
+def test_a_picture_that_nearly_fits_is_adapted_if_told(dashscope: CommandLine) -> None:
+    frame = dashscope.folder / "frame.png"
+    Image.new("RGBA", (640, 360), (0, 128, 128, 100)).save(frame)
+    wish = ("-m", "wan2.7-i2v", "-p", "x", "--duration", "2", "--first-frame", str(frame))
+    output = ("-o", str(dashscope.video))
+
+    assert dashscope.run("check", *wish).code == 4
+    assert dashscope.run("generate", *wish, *output).code == 4
+    assert dashscope.run("check", *wish, "--adapt-media").code == 0
+    assert dashscope.run("generate", *wish, *output, "--adapt-media").code == 0
+    assert dashscope.run("check", *wish, "--cut-audio").code == 4
+    assert len(dashscope.bought) == 1
+
+
+def test_where_nothing_may_be_bought_a_command_buys_nothing(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__WAN__DRY_RUN", "True")
+
+    done = line.generate()
+
+    assert done.code == 5
+    assert "dry_run" in done.err
+    assert "about" in done.err
+    assert line.bought == []
+
+
 def test_another_wish_at_the_same_output_is_refused(line: CommandLine) -> None:
     line.generate()
 

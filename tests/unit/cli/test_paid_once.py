@@ -173,6 +173,7 @@ def test_two_at_the_same_moment(line: CommandLine) -> None:
     codes = sorted(line.end(process).code for process in both)
 
     assert codes == [0, 7]
+    assert any("Another process is making the video" in process.err for process in both)
     assert len(line.bought) == 1
     assert_goes_on(line)
 

@@ -26,7 +26,7 @@ from documentation import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MOST_NOT_RUN = 10
+MOST_NOT_RUN = 5
 
 
 def test_every_block_has_a_language_that_is_run_or_is_no_code() -> None:

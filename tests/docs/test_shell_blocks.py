@@ -14,8 +14,9 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from airflow_processes import free_port
 from documentation import REPOSITORY, SHELL, Block, blocks_of, pages
@@ -33,7 +34,7 @@ LONGEST_S = 400  # s; `airflow` alone takes many on a busy machine
 
 PORT = "8765"
 """The port of the documentation's emulator; each test gets one of its own."""
-PAID = re.compile(r"^airflow-wan generate|^airflow wan generate", re.MULTILINE)
+PAID = re.compile(r"^airflow(-wan generate| wan generate| dags test)\b", re.MULTILINE)
 """The commands that buy a video."""
 KEY = "sk-…"
 """Stands for the reader's key, which has no such character."""
@@ -85,12 +86,12 @@ def test_the_shell_blocks_of_a_page_run(
     script, output = tmp_path / "script.sh", tmp_path / "output"
     script.write_text("set -e\n" + "".join(as_script(number, step, tmp_path) for number, step in enumerate(steps)))
 
-    status = run(script, output, reader)
+    status, ledger = run(script, output, reader)
 
     assert status == 0, output.read_text()  # None: it took too long
     for number, step in enumerate(steps):
         check_variables(read_variables(tmp_path / f"{number}.env"), reader, monkeypatch, step)
-    creates = len(wan_emulator.ledger())
+    creates = len(ledger) + len(wan_emulator.ledger())
     assert creates == sum(len(PAID.findall(step.code)) for step in steps)
     count(shell_blocks=sum(step.language == SHELL for step in steps), creates_of_shell_blocks=creates)
 
@@ -105,9 +106,13 @@ def as_script(number: int, step: Block, folder: Path) -> str:
     return f"echo '=== {step}'\n{commands}\nenv -0 > {folder}/{number}.env\n"
 
 
-def run(script: Path, output: Path, environment: dict[str, str]) -> int | None:
-    """Run a script and end what it has left running; return its exit status, or None if it takes too long."""
-    script.write_text(script.read_text().replace(PORT, str(free_port())).replace(KEY, "sk-of-the-reader"))
+def run(script: Path, output: Path, environment: dict[str, str]) -> tuple[int | None, list[Any]]:
+    """Run a script and end what it has left running.
+
+    Returned are its exit status, or None if it takes too long, and what was bought at an emulator that it has started.
+    """
+    port = free_port()
+    script.write_text(script.read_text().replace(PORT, str(port)).replace(KEY, "sk-of-the-reader"))
     with output.open("w") as log:
         shell = subprocess.Popen(
             ["bash", script],
@@ -119,13 +124,19 @@ def run(script: Path, output: Path, environment: dict[str, str]) -> int | None:
             start_new_session=True,
         )
         try:
-            return shell.wait(LONGEST_S)
+            return shell.wait(LONGEST_S), ledger_of_emulator(port)
         except subprocess.TimeoutExpired:
-            return None
+            return None, []
         finally:
             with suppress(ProcessLookupError):  # nothing is left
                 os.killpg(shell.pid, signal.SIGKILL)
             shell.wait()
+
+
+def ledger_of_emulator(port: int) -> list[Any]:
+    with suppress(httpx.ConnectError):
+        return list(httpx.get(f"http://127.0.0.1:{port}/_emulator/ledger").json())
+    return []
 
 
 def read_variables(path: Path) -> dict[str, str]:

@@ -39,6 +39,7 @@ INTENT = Intent(
         sources=[{"role": "first_frame", "url": "https://cdn.example.com/a.png", "digest": None}],
         seconds=5,
         resolution="720P",
+        reservations=["runs/films/monday/00ff.00ff.200000", "months/2026-11/00ff.00fe.200000"],
     ),
 )
 
@@ -71,6 +72,8 @@ FORGED_ORDERS: list[dict[str, Any]] = [
     {"request": {"model": 7, "input": {}}},
     {"request": {"model": "wan2.7-i2v", "input": ["prompt"]}},
     {"request": {"model": "wan2.7-i2v", "input": {}, "parameters": [1]}},
+    {"reservations": ["../secrets/00ff.00ff.200000"]},
+    {"reservations": "runs/films/monday/00ff.00ff.200000"},
     {"sources": "text"},
     {"sources": [{"role": "first_frame"}]},
     {"sources": [{"role": "first_frame", "url": "a.png", "digest": 5}]},

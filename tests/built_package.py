@@ -22,6 +22,7 @@ class Distributions:
 class Installed:
     """An environment that has the package, and an Airflow home of its own."""
 
+    airflow_version: str
     python: Path
     folder: Path
     environment: dict[str, str]

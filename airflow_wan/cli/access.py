@@ -208,8 +208,15 @@ def _of_connection(conn_id: str, access: Access) -> ConnectionFields:
 
 def _look_up(conn_id: str) -> Any:
     """Return an Airflow connection; None if it is not defined. A database that does not exist is not made."""
-    from airflow.configuration import ensure_secrets_loaded  # noqa: PLC0415 - heavy, and only for connections
+    from airflow import settings  # noqa: PLC0415 - heavy, and only for connections
+    from airflow.configuration import ensure_secrets_loaded  # noqa: PLC0415 - likewise
+    from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple  # noqa: PLC0415 - likewise
 
+    if get_base_airflow_version_tuple() < (3, 2) and getattr(settings, "engine", None) is None:
+        # There, connections need its logging and all of its models; but the logs stay where they are.
+        handlers = logging.getLogger().handlers[:]
+        settings.initialize()
+        logging.getLogger().handlers = handlers
     for backend in ensure_secrets_loaded():
         kind = type(backend).__name__
         if kind == "MetastoreBackend" and not _open_database():
@@ -233,7 +240,7 @@ def _open_database() -> bool:
     scheme, _, path = url.partition(":///")
     if not url or (scheme.startswith("sqlite") and not os.path.exists(path)):  # noqa: PTH110 - a path of SQLAlchemy's
         return False
-    if settings.engine is None:
+    if getattr(settings, "engine", None) is None:
         settings.configure_vars()
         settings.configure_orm()
     return True

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _LOGGER = "airflow_wan"
 
+_ONE_LEVEL = logging.WARNING - logging.INFO
+
 _WIDE = 240
 """Columns of a table that goes to a file or a pipe."""
 
@@ -111,19 +113,20 @@ def screen_of(talk: Talk) -> Iterator[Screen]:
 
 @contextlib.contextmanager
 def _logs_on(screen: Screen, level: int) -> Iterator[None]:
-    """Print what the package logs on a screen, and nowhere else."""
-    logger = logging.getLogger(_LOGGER)
-    handler = _ScreenHandler(screen, level)
-    before = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(level)
-    logger.propagate = False
+    """Print what is logged on a screen, and nowhere else: Airflow may have its logs go to stdout.
+
+    :param screen: the screen.
+    :param level: the level from which on the package is heard; all others are heard from two levels above.
+    """
+    root, ours, handler = logging.getLogger(), logging.getLogger(_LOGGER), _ScreenHandler(screen, level)
+    handlers, before = root.handlers[:], ours.level
+    root.handlers = [handler]
+    ours.setLevel(level)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
+        root.handlers = handlers
+        ours.setLevel(before)
 
 
 class _ScreenHandler(logging.Handler):
@@ -133,5 +136,7 @@ class _ScreenHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a line; a trace is for a log file, not for a terminal."""
+        if not record.name.startswith(_LOGGER) and record.levelno < self.level + 2 * _ONE_LEVEL:
+            return
         word = "" if record.levelno <= logging.INFO else f"{record.levelname.capitalize()}: "
         self._screen.say(f"{word}{redact(record.getMessage())}")

@@ -1,4 +1,4 @@
-"""Every day a clip for each prompt that a table has for that day, in a pool and within a limit of cost.
+"""Every day a clip for each prompt that a table has for that day, in a pool and within a budget.
 
 The table is a CSV file with the columns `weekday` and `prompt`:
 
@@ -6,8 +6,9 @@ The table is a CSV file with the columns `weekday` and `prompt`:
     Monday,A lighthouse in the morning fog; a gull flies past.
 
 The pool limits how many videos are made at the same time. Create it once, so that it counts waiting tasks, too:
-`airflow pools set --include-deferred wan 4 "Videos at the same time"`. `max_cost` is what each clip may cost, in USD: a
-clip that would cost more is not ordered.
+`airflow pools set --include-deferred wan 4 "Videos at the same time"`. `max_cost` is what each clip may cost, in USD.
+The option `max_cost_per_dag_run` in the section `[wan]` of airflow.cfg is what all clips of a day may cost together.
+A clip for which there is no room is not ordered, and its task fails with `BudgetExceeded`.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from airflow.providers.common.compat.version_compat import get_base_airflow_vers
 from media_files import encoded_tone
 from PIL import Image
 
+from airflow_wan.exceptions import BudgetExceeded
 from airflow_wan.operators.wan import WanImageToVideoOperator
 
 if TYPE_CHECKING:
@@ -71,6 +72,20 @@ def test_each_prompt_that_the_table_has_for_today_becomes_a_clip(
     assert sorted(prompts) == ["A gull on a mast", "A lighthouse, in fog"]
     paths = [Path(run.xcom("film", map_index=index)) for index in (0, 1)]
     assert [path.relative_to(videos).parts[0] for path in paths] == ["daily"] * 2
+
+
+def test_a_day_costs_no_more_than_its_budget(
+    run_dag: Any, example: Any, wan_emulator: RunningEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__WAN__MAX_COST_PER_DAG_RUN", "0.60")
+    table = tmp_path / "prompts.csv"
+    table.write_text(f"weekday,prompt\n{datetime.now(tz=UTC):%A},A harbour\n{datetime.now(tz=UTC):%A},A gull\n")
+
+    run = run_dag(example("recipes/daily_clips"), table=f"file://{table}")
+
+    assert sorted(run.task_state("film", map_index=index) for index in (0, 1)) == ["failed", "success"]
+    assert isinstance(run.error("film"), BudgetExceeded)
+    assert len(wan_emulator.ledger()) == 1
 
 
 # A catalogue of products ---------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def installed(
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__WAN__POLL_INTERVAL": "0.2",
     }
-    user = Installed(python, folder, environment)
+    user = Installed(airflow, python, folder, environment)
     assert user.airflow("version").splitlines()[-1] == airflow
     user.airflow("db", "migrate")
     yield user

@@ -223,7 +223,15 @@ def _examine(wish: Wish, access: Access, talk: Talk, verdict: str) -> None:
         request = build_request(wish, gateway, base_url, screen)
         account = Account(gateway, base_url, api_key=NO_KEY)
         with WanClient(account) as client:
-            checked = prepare_media(request, account=account, client=client, valid_for_s=0, send=False)
+            checked = prepare_media(
+                request,
+                account=account,
+                client=client,
+                valid_for_s=0,
+                send=False,
+                adapt_media=wish.adapt_media,
+                cut_audio=wish.cut_audio,
+            )
         estimated = estimate_request(gateway.name, checked.request, checked.clip_seconds)
         known = {
             "request": str(checked.request),

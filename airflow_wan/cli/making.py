@@ -21,6 +21,7 @@ from airflow_wan.cli.interrupts import HeldLedger, Interrupts
 from airflow_wan.cli.progress import Stages
 from airflow_wan.cli.wish import build_request
 from airflow_wan.exceptions import (
+    CostLimitExceeded,
     DestinationError,
     InvalidVideoRequest,
     LedgerUnreadable,
@@ -100,6 +101,8 @@ class Making:
         :raises Stopped: when a signal came; it says what goes on.
         """
         policy = Policy(_checked_choice(plan.on_ambiguous_submit), "resubmit" if plan.new else "fail")
+        if wish.adapt_media and not plan.preflight:
+            raise InvalidVideoRequest(["--adapt-media needs the preflight, which measures the media."])
         self._prepare()
         with self._at_work() as work:
             account = self.hook.account
@@ -108,7 +111,7 @@ class Making:
             if video := self._find_there(request, earlier, plan):
                 ledger.clear()
                 return video
-            purchase = self._buy_once(request, earlier, policy, plan, work)
+            purchase = self._buy_once(request, earlier, policy, _Terms(wish, plan), work)
             return self._bring_home(purchase.wan_task_id, purchase, work)
 
     def fetch(self, wan_task_id: str | None) -> FinishedVideo:
@@ -175,7 +178,7 @@ class Making:
         request: VideoRequest,
         earlier: Intent | Purchase | None,
         policy: Policy,
-        plan: Plan,
+        terms: _Terms,
         work: _Work,
     ) -> Purchase:
         """Return what an earlier command bought, or buy: decide → prepare → buy, as an operator does."""
@@ -200,8 +203,10 @@ class Making:
         if isinstance(decision, Keep):
             return decision.purchase
         with self.hook.get_conn() as client:
-            offer = self._offer(request, client, plan)
+            offer = self._offer(request, client, terms)
             self.screen.say(f"{request}: {_cost_in_words(offer)}")
+            if config.dry_run():
+                raise CostLimitExceeded("[wan] dry_run is set, so that nothing is bought.")
             with work.interrupts.until_settled():
                 purchase = buy(
                     offer,
@@ -216,7 +221,7 @@ class Making:
         self.screen.say(f"Submitted to {self.hook.account.gateway.title} as wan task {purchase.wan_task_id}.")
         return purchase
 
-    def _offer(self, request: VideoRequest, client: WanClient, plan: Plan) -> Offer:
+    def _offer(self, request: VideoRequest, client: WanClient, terms: _Terms) -> Offer:
         """Return the request made ready to be sent, once it is known that the video may go to its place."""
         found_there = self.destination.version()
         problem = before_buying.overwritten_source(self.destination, request, **self._wanted) or ownership.why_not_ours(
@@ -229,8 +234,11 @@ class Making:
             client,
             self.hook.account,
             media_valid_for_s=2 * self._timeout_s + DEFAULT_QUEUE_TIMEOUT_S,
-            preflight=plan.preflight,
-            max_cost_usd=plan.max_cost,
+            preflight=terms.plan.preflight,
+            max_cost_usd=terms.plan.max_cost,
+            send_media=not config.dry_run(),
+            adapt_media=terms.wish.adapt_media,
+            cut_audio=terms.wish.cut_audio,
         )
         return replace(offer, order=replace(offer.order, found_there=found_there))
 
@@ -394,6 +402,14 @@ class Making:
             "Waiting for the gateway's answer to the create request, so that the video is not lost. Press Ctrl-C again "
             "to stop at once."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What is wanted, and how it is bought."""
+
+    wish: Wish
+    plan: Plan
 
 
 @dataclass(frozen=True, slots=True)

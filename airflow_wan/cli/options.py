@@ -46,6 +46,22 @@ class Wish:
             metavar="TYPE=FILE", help="Any other item of input.media; may be repeated.", rich_help_panel="Media"
         ),
     ] = None
+    adapt_media: Annotated[
+        bool,
+        typer.Option(
+            "--adapt-media",
+            help="Replace an image or sound that breaks a limit by a copy that fits.",
+            rich_help_panel="Media",
+        ),
+    ] = False
+    cut_audio: Annotated[
+        bool,
+        typer.Option(
+            "--cut-audio",
+            help="Let --adapt-media cut off the end of a sound that is too long.",
+            rich_help_panel="Media",
+        ),
+    ] = False
     resolution: Annotated[str | None, _parameter("480P, 720P or 1080P; by default 720P if the model has it.")] = None
     duration: Annotated[str | None, _parameter("Seconds, or 'audio': as long as the sound track.")] = None
     ratio: Annotated[str | None, _parameter("16:9, 9:16, 1:1, 4:3 or 3:4.")] = None

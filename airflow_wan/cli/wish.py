@@ -45,6 +45,8 @@ def build_request(wish: Wish, gateway: Gateway, base_url: str, screen: Screen) -
     :param screen: where the warnings are told.
     :raises InvalidVideoRequest: when the request breaks a rule of the API.
     """
+    if wish.cut_audio and not wish.adapt_media:
+        raise InvalidVideoRequest(["--cut-audio needs --adapt-media."])
     request = build_video_request(
         gateway=gateway,
         base_url=base_url,

@@ -13,11 +13,10 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 from media_files import image, tone
-from moto.server import ThreadedMotoServer
 from PIL import Image
+from s3_server import s3_client, s3_connection, s3_port  # noqa: F401 - s3_port is a fixture
 from whole_dags import run_dag, videos, wan_api_key, wan_connection  # noqa: F401 - fixtures
 
 from airflow_wan.emulator.pytest_plugin import wan_emulator, wan_emulator_for  # noqa: F401 - fixtures
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 MEDIA_HOST = "https://your-cdn.com/"
 BUCKET = "s3://aws_default@your-bucket/"
 """Where the media of the documentation are."""
-
-ACCESS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -110,29 +107,15 @@ def wan_emulator_settings(wan_emulator_settings: Settings, media_url: str) -> Se
     return replace(wan_emulator_settings, media_mirrors=((MEDIA_HOST, media_url),))
 
 
-@pytest.fixture(scope="session")
-def s3_port() -> Iterator[int]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    yield server._server.server_port
-    server.stop()
-
-
 @pytest.fixture
-def bucket(s3_port: int) -> Any:
-    """Return the bucket `your-bucket` of a real S3 server."""
-    bucket = boto3.resource("s3", endpoint_url=f"http://127.0.0.1:{s3_port}", **ACCESS).Bucket("your-bucket")
-    bucket.create()
-    return bucket
-
-
-@pytest.fixture
-def make_media(bucket: Any) -> Callable[[str, Path], None]:
+def make_media(s3_port: int) -> Callable[[str, Path], None]:  # noqa: F811
     """Return a function that makes the media that a block names: in the bucket, and for options, in a folder."""
+    store = s3_client(s3_port)
+    store.create_bucket(Bucket="your-bucket")
 
     def make(code: str, folder: Path) -> None:
         for name in re.findall(rf"{BUCKET}([\w./-]+\.(?:png|jpg|wav|mp4))", code):
-            bucket.put_object(Key=name, Body=medium(name))
+            store.put_object(Bucket="your-bucket", Key=name, Body=medium(name))
         for name in re.findall(r"--(?!output)[\w-]+ ([\w-]+\.(?:png|jpg|wav|mp4))", code):
             (folder / name).write_bytes(medium(name))
 
@@ -144,7 +127,7 @@ def connections(
     wan_emulator: RunningEmulator,  # noqa: F811
     wan_connection: None,  # noqa: F811
     wan_api_key: str,  # noqa: F811
-    s3_port: int,
+    s3_port: int,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Define the connections that the documentation names, beside `wan_default`."""
@@ -157,12 +140,7 @@ def connections(
             "host": wan_emulator.base_url,
             "extra": {"gateway": "dashscope"},
         },
-        "AWS_DEFAULT": {
-            "conn_type": "aws",
-            "login": ACCESS["aws_access_key_id"],
-            "password": ACCESS["aws_secret_access_key"],
-            "extra": {"region_name": ACCESS["region_name"], "endpoint_url": f"http://127.0.0.1:{s3_port}"},
-        },
+        "AWS_DEFAULT": s3_connection(f"http://127.0.0.1:{s3_port}"),
     }
     for name, fields in named.items():
         monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(fields))

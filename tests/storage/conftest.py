@@ -8,9 +8,8 @@ import struct
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from s3_server import s3_client, s3_connection, s3_port  # noqa: F401 - s3_port is a fixture
 from task_runner import connect, runner  # noqa: F401 - fixtures
 
 # Imported rather than named in pytest_plugins, which pytest reads in the topmost conftest only.
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BUCKET = "films"
-ACCESS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing-secret", "region_name": "us-east-1"}
 
 
 class Wire:
@@ -90,39 +88,22 @@ def _received(end: socket.socket) -> bytes:
         return b""
 
 
-@pytest.fixture(scope="session")
-def s3_port() -> Iterator[int]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    yield server._server.server_port
-    server.stop()
-
-
 @pytest.fixture
-def wire(s3_port: int) -> Iterator[Wire]:
+def wire(s3_port: int) -> Iterator[Wire]:  # noqa: F811
     with Wire(s3_port) as wire:
         yield wire
 
 
 @pytest.fixture
-def s3(s3_port: int, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def s3(s3_port: int, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:  # noqa: F811
     """Return a client of the server, which has an empty bucket; `aws_default` reaches it through the wire."""
     from airflow.sdk.io import store
 
-    connection = {
-        "conn_type": "aws",
-        "login": ACCESS["aws_access_key_id"],
-        "password": ACCESS["aws_secret_access_key"],
-        "extra": {
-            "region_name": ACCESS["region_name"],
-            "endpoint_url": wire.url,
-            # The wire stays cut: five retries would only take time.
-            "config_kwargs": {"retries": {"total_max_attempts": 1}},
-        },
-    }
+    # The wire stays cut: five retries would only take time.
+    connection = s3_connection(wire.url, config_kwargs={"retries": {"total_max_attempts": 1}})
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
     monkeypatch.setattr(store, "_STORE_CACHE", {})
-    client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{s3_port}", **ACCESS)
+    client = s3_client(s3_port)
     client.create_bucket(Bucket=BUCKET)
     yield client
     for upload in client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []):

@@ -96,6 +96,31 @@ def test_options_become_the_request(dashscope: CommandLine, picture: str) -> Non
     assert [item["type"] for item in request["body"]["input"]["media"]] == ["reference_image"]
 
 
+def test_a_picture_that_nearly_fits_is_adapted_if_told(dashscope: CommandLine) -> None:
+    frame = dashscope.folder / "frame.png"
+    Image.new("RGBA", (640, 360), (0, 128, 128, 100)).save(frame)
+    wish = ("-m", "wan2.7-i2v", "-p", "x", "--duration", "2", "--first-frame", str(frame))
+    output = ("-o", str(dashscope.video))
+
+    assert dashscope.run("check", *wish).code == 4
+    assert dashscope.run("generate", *wish, *output).code == 4
+    assert dashscope.run("check", *wish, "--adapt-media").code == 0
+    assert dashscope.run("generate", *wish, *output, "--adapt-media").code == 0
+    assert dashscope.run("check", *wish, "--cut-audio").code == 4
+    assert len(dashscope.bought) == 1
+
+
+def test_where_nothing_may_be_bought_a_command_buys_nothing(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__WAN__DRY_RUN", "True")
+
+    done = line.generate()
+
+    assert done.code == 5
+    assert "dry_run" in done.err
+    assert "about" in done.err
+    assert line.bought == []
+
+
 def test_another_wish_at_the_same_output_is_refused(line: CommandLine) -> None:
     line.generate()
 
@@ -168,6 +193,13 @@ def test_the_output_must_be_a_local_file(dashscope: CommandLine, output: str) ->
     assert dashscope.bought == []
 
 
+@pytest.mark.parametrize("option", ["--media", "--parameter"])
+def test_an_option_of_pairs_needs_a_name_and_a_value(dashscope: CommandLine, option: str) -> None:
+    for text in ("first_frame", "=x", "seed="):
+        assert dashscope.generate(option, text).code == 4
+    assert dashscope.generate("--parameter", "seed=many").code == 4
+
+
 def test_a_record_that_cannot_be_read_stops_everything(line: CommandLine) -> None:
     (line.folder / "out.mp4.purchase.json").write_text('{"version": 99}')
 
@@ -212,8 +244,22 @@ def test_fetching_again_finds_the_video_there(line: CommandLine) -> None:
     assert line.emulator.counts()["download"]["requests"] == 1
 
 
-def test_fetch_needs_an_id_where_there_is_no_record(line: CommandLine) -> None:
+def test_fetch_needs_an_id_where_no_record_tells_it(line: CommandLine) -> None:
     assert line.run("fetch", "-o", str(line.video)).code == 6
+
+    line.emulator.add_fault("create", "bad_gateway")
+    assert line.generate().code == 8
+    assert line.run("fetch", "-o", str(line.video)).code == 6
+    assert line.run("fetch", line.bought[0], "-o", str(line.video)).code == 0
+    assert line.record == {}
+
+
+def test_fetch_takes_no_other_task_for_the_one_in_the_record(line: CommandLine) -> None:
+    line.emulator.add_fault("poll", "unknown_status", times=None)
+    line.generate("--timeout", "1")
+
+    assert line.record["state"] == "submitted"
+    assert line.run("fetch", "another-id", "-o", str(line.video)).code == 6
 
 
 @pytest.mark.parametrize("by_id", [True, False])

@@ -17,7 +17,7 @@ from media_files import encoded_tone, image, noise, tone
 from PIL import Image
 
 from airflow_wan.api.rules import ImageLimits
-from airflow_wan.exceptions import InvalidVideoRequest, SubmitAmbiguous, VideoWaitTimeout
+from airflow_wan.exceptions import CostLimitExceeded, InvalidVideoRequest, SubmitAmbiguous, VideoWaitTimeout
 from airflow_wan.media import fitted_pictures
 from airflow_wan.media.fitted_pictures import CannotFitError, fit_picture
 
@@ -464,6 +464,21 @@ def test_a_voice_that_is_too_long_is_cut_when_told_so(
     assert [upload["bytes"] for upload in dashscope.uploads() if upload["bytes"] > 100_000] == [44 + 30 * 8000 * 2]
 
 
+def test_a_video_as_long_as_its_voice_is_no_longer_than_the_model_makes(
+    speaking: Callable[..., Any], dashscope: Any, runner: Any, keep: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    voice = keep("voice.wav", tone(20, rate=8000))
+    wish = {"duration": "audio", "max_cost": 0.01}
+
+    with pytest.raises(AirflowFailException, match="makes at most 15 s"):
+        runner.run(speaking(voice, **wish))
+    with pytest.raises(CostLimitExceeded):
+        runner.run(speaking(voice, cut_audio=True, **wish))
+
+    assert "USD for 15 s" in caplog.text
+    assert dashscope.ledger() == []
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -480,6 +495,18 @@ def test_what_is_no_fitting_voice_is_refused(
 ) -> None:
     with pytest.raises(AirflowFailException, match=why):
         runner.run(speaking(keep("voice", content), cut_audio=True))
+
+    assert dashscope.requests() == []
+
+
+def test_a_list_of_files_is_not_followed(
+    speaking: Callable[..., Any], dashscope: Any, runner: Any, keep: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keep("secret.aac", encoded_tone(3, "adts", "aac"))
+
+    with pytest.raises(AirflowFailException, match="cannot be decoded"):
+        runner.run(speaking(keep("voice.txt", b"ffconcat version 1.0\nfile secret.aac\n")))
 
     assert dashscope.requests() == []
 

@@ -46,9 +46,16 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits, in seconds; nothing sleeps."""
+    """The waits, in seconds; nothing sleeps but whoever waits for another's lock, for it is held in real time."""
     made: list[float] = []
-    monkeypatch.setattr(turns.time, "sleep", made.append)
+    sleep = time.sleep
+
+    def note(seconds: float) -> None:
+        made.append(seconds)
+        if seconds == turns.LOCK_PAUSE_S:
+            sleep(seconds)
+
+    monkeypatch.setattr(turns.time, "sleep", note)
     return made
 
 

@@ -53,7 +53,7 @@ _PARSE = f"""
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 before = time.process_time()
-bag = DagBag(sys.argv[2], include_examples=False)
+bag = DagBag(sys.argv[2])
 for dag in bag.dags.values():
     DagSerialization.to_dict(dag)
 cpu_s = time.process_time() - before

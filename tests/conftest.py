@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import pkgutil
 import shutil
 import tempfile
 from dataclasses import replace
@@ -76,7 +78,20 @@ def wan_emulator_settings(request: pytest.FixtureRequest) -> Settings:
 
     if request.node.get_closest_marker("stays_queued"):
         return replace(FAST, pending_s=3600.0)
-    return FAST if request.node.get_closest_marker("takes_time") else AT_ONCE
+    if request.node.get_closest_marker("takes_time"):
+        request.getfixturevalue("loaded_package")
+        return FAST
+    return AT_ONCE
+
+
+@pytest.fixture(scope="session")
+def loaded_package() -> None:
+    """Load the modules of a task, so that a video of 0.6 s is not finished before a process has read its first one."""
+    import airflow_wan
+
+    for package in ("hooks", "media", "operators", "purchases", "sensors", "triggers", "videos", "waiting"):
+        for module in pkgutil.iter_modules([f"{airflow_wan.__path__[0]}/{package}"]):
+            importlib.import_module(f"airflow_wan.{package}.{module.name}")
 
 
 @pytest.fixture(scope="session")

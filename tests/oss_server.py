@@ -15,6 +15,9 @@ from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+KEYS = {"auth_type": "AK", "access_key_id": "LTAI-test", "access_key_secret": "oss-test-secret"}
+"""The extra of a connection to it, without its endpoint."""
+
 
 class OssServer:
     """Buckets of objects over loopback http. Paths begin with the bucket, as `oss2` sends them to an IP address.

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_wan.exceptions import LedgerUnreadable
+from airflow_wan.exceptions import DestinationError, LedgerUnreadable
 from airflow_wan.purchases.file_ledger import RECORD_SUFFIX, read_record_file
 from airflow_wan.purchases.record import Intent, Purchase
 from airflow_wan.videos.destination import Destination
@@ -55,16 +55,20 @@ def beside(video: Path) -> Beside:
 
 def in_folder(folder: Path) -> Iterator[Beside]:
     """Yield each purchase and each video with a record in a folder; what cannot be read is left out with a warning."""
-    names = {path.name.removesuffix(RECORD_SUFFIX) for path in folder.glob(f"*{RECORD_SUFFIX}")}
-    names |= {path.name.removesuffix(".json") for path in folder.glob("*.mp4.json")}
-    for name in sorted(names):
+    for video in _videos_with_records(folder):
         try:
-            found = beside(folder / name)
-        except LedgerUnreadable as error:
+            found = beside(video)
+        except (LedgerUnreadable, DestinationError) as error:
             log.warning("%s", error)
             continue
         if found.purchase is not None or found.sidecar is not None:
             yield found
+
+
+def _videos_with_records(folder: Path) -> list[Path]:
+    names = {path.name.removesuffix(RECORD_SUFFIX) for path in folder.glob(f"*{RECORD_SUFFIX}")}
+    names |= {path.name.removesuffix(".json") for path in folder.glob("*.mp4.json")}
+    return [folder / name for name in sorted(names)]
 
 
 class Neighbours:
@@ -81,23 +85,33 @@ class Neighbours:
         self._video = video
 
     def held(self) -> list[str]:
-        """Return the Wan tasks of the other videos."""
-        others = (found for found in in_folder(self._video.parent) if found.video.name != self._video.name)
+        """Return the Wan tasks of the other videos.
+
+        :raises LedgerUnreadable: when a purchase record cannot be read: it may hold the very task that is looked for.
+        :raises DestinationError: when the record of a video cannot be read, likewise.
+        """
+        others = (beside(video) for video in _videos_with_records(self._video.parent) if video.name != self._video.name)
         return [found.wan_task_id for found in others if found.wan_task_id]
 
     def claim(self, wan_task_id: str) -> bool:
         """Write a Wan task down as the one that was looked for, and return whether no other video has it.
 
         It is first written down and then looked for: of two commands that claim one, at least one sees the other.
+
+        :raises LedgerUnreadable: when nobody can say, as `held`; then it is not written down.
+        :raises DestinationError: likewise.
         """
         intent = self._ledger.read()
         if not isinstance(intent, Intent):
             return False
         self._ledger.write(Purchase(intent, wan_task_id, request_id=None, submitted_at=intent.intent_at))
-        if wan_task_id not in self.held():
-            return True
-        self._ledger.write(intent)
-        return False
+        is_ours = False
+        try:
+            is_ours = wan_task_id not in self.held()
+        finally:
+            if not is_ours:
+                self._ledger.write(intent)
+        return is_ours
 
     def all_others_hold_one(self) -> bool:
         """Return True: the others are other videos, of other words."""

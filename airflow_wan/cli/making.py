@@ -206,7 +206,7 @@ class Making:
             offer = self._offer(request, client, terms)
             self.screen.say(f"{request}: {_cost_in_words(offer)}")
             if config.dry_run():
-                raise CostLimitExceeded("[wan] dry_run is set, so that nothing is bought.")
+                raise CostLimitExceeded("[wan] dry_run is set, so nothing is bought. Remove it to buy the video.")
             with work.interrupts.until_settled():
                 purchase = buy(
                     offer,

@@ -229,7 +229,12 @@ class Budget:
         return BudgetExceeded(
             f"No more than {self.limit_usd:g} USD may be spent in {self.subject} ([wan] {self.option}). "
             f"{spent:.2f} USD are spent and {reserved:.2f} USD reserved, so the video of about "
-            f"{wanted / _MILLIONTHS:.2f} USD is not bought.",
+            f"{wanted / _MILLIONTHS:.2f} USD is not bought. "
+            + (
+                "Some of it is reserved by tasks that have not decided yet, so a retry looks again."
+                if retry_can_help
+                else "To have it made, raise this option and clear the task."
+            ),
             scope=self.scope,
             budget_usd=self.limit_usd,
             spent_usd=spent,

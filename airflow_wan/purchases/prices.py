@@ -128,7 +128,10 @@ def check_cost(estimate: CostEstimate | None, max_cost: float | None) -> None:
             "Set its rate in [wan] usd_per_second, or give no max_cost."
         )
     if estimate.usd > max_cost:
-        raise CostLimitExceeded(f"The video would cost {estimate}; the task may spend {max_cost:g} USD (max_cost).")
+        raise CostLimitExceeded(
+            f"The video would cost {estimate}; the task may spend {max_cost:g} USD (max_cost). Raise max_cost, or "
+            "order a shorter video or a lower resolution."
+        )
 
 
 def settle_cost(gateway: str, model: str, resolution: str | None, usage: Mapping[str, Any]) -> float | None:

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_wan.exceptions import LedgerUnreadable
+from airflow_wan.net.whole_files import write_out_folder, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,15 +52,8 @@ class FolderOnDisk:
     def add(self, name: str, content: bytes) -> None:
         """See `ReservationStore.add`."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / name).open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        descriptor = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        write_whole(self._folder / name, content)
+        write_out_folder(self._folder)
 
     def remove(self, name: str) -> None:
         """See `ReservationStore.remove`."""

@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from oss_server import KEYS, OssServer
 from s3_server import s3_client, s3_connection, s3_port  # noqa: F401 - s3_port is a fixture
 from task_runner import connect, runner  # noqa: F401 - fixtures
 
@@ -111,3 +112,15 @@ def s3(s3_port: int, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[An
     for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
         client.delete_object(Bucket=BUCKET, Key=item["Key"])
     client.delete_bucket(Bucket=BUCKET)
+
+
+@pytest.fixture
+def oss(monkeypatch: pytest.MonkeyPatch) -> Iterator[OssServer]:
+    """A store that the connection `oss_default` leads to."""
+    from airflow.sdk.io import store
+
+    monkeypatch.setattr(store, "_STORE_CACHE", {})
+    with OssServer() as server:
+        connection = {"conn_type": "oss", "extra": KEYS | {"endpoint": server.endpoint}}
+        monkeypatch.setenv("AIRFLOW_CONN_OSS_DEFAULT", json.dumps(connection))
+        yield server

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import submitting_processes
-from oss_server import OssServer
 
 from airflow_wan.exceptions import BudgetExceeded, LedgerUnreadable
 from airflow_wan.purchases.budget import Stage, open_budgets, reserve
@@ -20,24 +19,12 @@ from airflow_wan.purchases.reservation_store import FolderInStore
 from airflow_wan.purchases.this_try import ThisTry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from oss_server import OssServer
 
     from airflow_wan.emulator.testing import RunningEmulator
 
 BUCKET = "films"
 A_VIDEO = 0.2
-
-
-@pytest.fixture
-def oss(monkeypatch: pytest.MonkeyPatch) -> Iterator[OssServer]:
-    from airflow.sdk.io import store
-
-    monkeypatch.setattr(store, "_STORE_CACHE", {})
-    keys = {"auth_type": "AK", "access_key_id": "LTAI-test", "access_key_secret": "oss-test-secret"}
-    with OssServer() as server:
-        connection = {"conn_type": "oss", "extra": keys | {"endpoint": server.endpoint}}
-        monkeypatch.setenv("AIRFLOW_CONN_OSS_DEFAULT", json.dumps(connection))
-        yield server
 
 
 @pytest.fixture

@@ -9,29 +9,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from oss_server import OssServer
+from oss_server import KEYS, OssServer
 from PIL import Image
 
 from airflow_wan.operators.wan import WanImageToVideoOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from airflow_wan.emulator.testing import RunningEmulator
-
-KEYS = {"auth_type": "AK", "access_key_id": "LTAI-test", "access_key_secret": "oss-test-secret"}
-
-
-@pytest.fixture
-def oss(monkeypatch: pytest.MonkeyPatch) -> Iterator[OssServer]:
-    """A store that the connection `oss_default` leads to."""
-    from airflow.sdk.io import store
-
-    monkeypatch.setattr(store, "_STORE_CACHE", {})
-    with OssServer() as server:
-        connection = {"conn_type": "oss", "extra": KEYS | {"endpoint": server.endpoint}}
-        monkeypatch.setenv("AIRFLOW_CONN_OSS_DEFAULT", json.dumps(connection))
-        yield server
 
 
 @pytest.mark.takes_time

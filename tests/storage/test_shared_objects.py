@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
-from oss_server import OssServer
 
 from airflow_wan.exceptions import DestinationError
 from airflow_wan.videos.destination import Destination
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 BUCKET = "films"
-
-
-@pytest.fixture
-def oss(monkeypatch: pytest.MonkeyPatch) -> Iterator[OssServer]:
-    from airflow.sdk.io import store
-
-    monkeypatch.setattr(store, "_STORE_CACHE", {})
-    keys = {"auth_type": "AK", "access_key_id": "LTAI-test", "access_key_secret": "oss-test-secret"}
-    with OssServer() as server:
-        connection = {"conn_type": "oss", "extra": keys | {"endpoint": server.endpoint}}
-        monkeypatch.setenv("AIRFLOW_CONN_OSS_DEFAULT", json.dumps(connection))
-        yield server
 
 
 @pytest.fixture(params=["s3", "oss"])

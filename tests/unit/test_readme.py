@@ -39,6 +39,11 @@ def test_the_readme_is_short() -> None:
     assert len(README.split()) <= 900
 
 
+def test_the_readme_names_the_two_commands_and_the_command_line() -> None:
+    assert re.findall(r"^make (\w+) ", README, re.MULTILINE) == ["demo", "test"]
+    assert "`airflow-wan`" in README
+
+
 def test_the_readme_names_every_error_that_users_meet() -> None:
     assert len(PUBLIC_ERRORS) > 15
     assert table_heads(README) >= PUBLIC_ERRORS

@@ -255,7 +255,7 @@ def test_fetch_needs_an_id_where_no_record_tells_it(line: CommandLine) -> None:
 
 
 def test_fetch_takes_no_other_task_for_the_one_in_the_record(line: CommandLine) -> None:
-    line.emulator.add_fault("poll", "unknown_status", times=None)
+    line.emulator.add_fault("poll", "unknown_status", times=None, word="DREAMING")
     line.generate("--timeout", "1")
 
     assert line.record["state"] == "submitted"

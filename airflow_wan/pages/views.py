@@ -222,7 +222,9 @@ def _kind_of(source: Source) -> str:
 def _failure(row: Row) -> Failure | None:
     if row.status and (left := row.status.failure) and row.status.state == "failed":
         return Failure(left.kind, left.message, left.advice, left.billed, left.code, left.request_id, left.http_status)
-    if row.status is None or row.state not in (VideoState.FAILED, VideoState.SKIPPED):
+    if row.status is None or row.status.state not in ("waiting", "failed"):
+        return None
+    if row.state not in (VideoState.FAILED, VideoState.SKIPPED):
         return None
     wan_task_id = row.status.wan_task_id
     return Failure(

@@ -46,6 +46,8 @@ STATES = {
     "failed, and tried again soon": ("up_for_retry", status_of("failed", failure=failure_of()), VideoState.FAILED),
     "failed": ("failed", status_of("failed", failure=failure_of()), VideoState.FAILED),
     "skipped softly": ("skipped", status_of("failed", failure=failure_of()), VideoState.SKIPPED),
+    "a dry run": ("skipped", status_of("dry_run"), VideoState.DRY_RUN),
+    "skipped by a person when it was done": ("skipped", status_of(), VideoState.SKIPPED),
     "submitted only": ("success", status_of("submitted"), VideoState.SUBMITTED),
     "no word yet": ("running", None, VideoState.UNKNOWN),
 }
@@ -76,6 +78,25 @@ def test_a_task_that_airflow_has_ended_says_so_and_that_it_may_be_billed(pages: 
     assert "Airflow or a person ended the task (state: failed)" in page
     assert "Wan task 0f6c2b1e may be billed" in page
     assert "Perhaps" in page
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_dry_run_says_that_nothing_was_bought(pages: PageServer, language: str) -> None:
+    where = pages.leave("film", state="skipped", wan_status=status_of("dry_run", wan_task_id=None))
+
+    tab = pages.get(f"video/{where}", Cookie=f"wan_language={language}").text
+    tile = pages.get("gallery", Cookie=f"wan_language={language}").text
+
+    for page in (tab, tile):
+        assert {"en": "This was a dry run: nothing was bought.", "zh": "这是试运行"}[language] in page
+    assert "Airflow or a person ended" not in tab + tile
+    assert {"en": "Perhaps", "zh": "可能"}[language] not in tab
+
+
+def test_a_video_that_is_there_is_not_said_to_be_lost_when_its_task_is_marked_as_skipped(pages: PageServer) -> None:
+    where = pages.leave("film", state="skipped", wan_status=status_of(), wan_video=video_of(pages.video()))
+
+    assert "Airflow or a person ended" not in pages.get(f"video/{where}").text
 
 
 def test_pages_follow_each_other_without_a_gap_while_new_videos_come(pages: PageServer, session: Session) -> None:

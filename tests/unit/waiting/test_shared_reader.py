@@ -287,6 +287,38 @@ class TestAListThatCannotBeBelieved:
 
             assert set(await ends_of(waits_for(reader, names))) == {Verdict.SUCCEEDED}
 
+    async def test_a_list_that_may_not_be_read_for_long_leaves_the_waits_to_single_reads(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shared_reader, "COVERED_S", 0.2)
+        async with loop_gateway() as gateway:
+            names, reader = gateway.add(10), reader_of(gateway.account())
+            reader._lists.slow_down(time.monotonic(), 600.0)
+            gateway.finish()
+
+            assert set(await ends_of(waits_for(reader, names))) == {Verdict.SUCCEEDED}
+            assert gateway.counts["list"] == 0
+
+    async def test_a_list_whose_pages_take_long_does_not_stand_for_reads_as_long_as_it_takes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shared_reader, "COVERED_S", 0.1)
+        monkeypatch.setattr(shared_reader, "LONGEST_COVERED_S", 0.3)
+        monkeypatch.setattr(listing, "MAX_PAGES", 3)
+        monkeypatch.setattr(listing, "HANDFUL", 1)
+        async with loop_gateway() as gateway:
+            names, reader = gateway.add(10), reader_of(gateway.account(), Limits(500, 5))
+            others = [{"task_id": f"other-{number}", "status": "RUNNING"} for number in range(1000)]
+            ours = [{"task_id": name, "status": "RUNNING", "gmt_create": int(time.time() * 1000)} for name in names[1:]]
+            pages = iter(others)
+            gateway.on_list = lambda _: (200, {"total": 1000, "data": [*ours, next(pages)]})  # one is always missing
+            waits = waits_for(reader, names)
+            await until(lambda: gateway.counts["list"] > 3)
+
+            assert reader._covered_s <= 0.3
+            gateway.finish()
+            assert set(await ends_of(waits)) == {Verdict.SUCCEEDED}
+
     async def test_a_list_that_stays_behind_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(listing, "LONGEST_LAG_S", 0.1)
         monkeypatch.setattr(shared_reader, "AUDIT_EVERY_S", 0.0)

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
+from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from sqlalchemy import Text, and_, case, cast, func, or_, select, tuple_
@@ -118,6 +119,12 @@ def counts_of_run(session: Session, dag_id: str, run_id: str) -> Counter[VideoSt
     for left, airflow_state, count in session.execute(query):
         counts[_state_of(left, airflow_state)] += count
     return counts
+
+
+def run_goes_on(session: Session, dag_id: str, run_id: str) -> bool:
+    """Return whether a DAG run has not ended."""
+    state = session.scalar(select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+    return state in ("queued", "running")
 
 
 def dags_with_videos(session: Session) -> set[str]:

@@ -194,6 +194,7 @@ class RunSheet:
 
     :param counts: how many videos are in each state.
     :param more: whether there are more videos than `clips`; the sums are of all of them.
+    :param goes_on: whether the run has not ended, so that there may be more soon.
     """
 
     dag_id: str
@@ -203,6 +204,7 @@ class RunSheet:
     seconds: float = 0.0
     cost_usd: float = 0.0
     more: bool = False
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,7 @@ def run_sheet(session: Session, dag_id: str, run_id: str) -> RunSheet:
         seconds=total.seconds,
         cost_usd=total.usd,
         more=len(rows) > database.SHEET_CLIPS,
+        goes_on=database.run_goes_on(session, dag_id, run_id),
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -308,10 +309,17 @@ class TestAListThatCannotBeBelieved:
         monkeypatch.setattr(listing, "HANDFUL", 1)
         async with loop_gateway() as gateway:
             names, reader = gateway.add(10), reader_of(gateway.account(), Limits(500, 5))
-            others = [{"task_id": f"other-{number}", "status": "RUNNING"} for number in range(1000)]
-            ours = [{"task_id": name, "status": "RUNNING", "gmt_create": int(time.time() * 1000)} for name in names[1:]]
-            pages = iter(others)
-            gateway.on_list = lambda _: (200, {"total": 1000, "data": [*ours, next(pages)]})  # one is always missing
+            numbers = count()
+
+            def answer(_query: dict[str, str]) -> tuple[int, Any]:
+                rows = [
+                    {"task_id": name, "status": gateway.states[name]} for name in names[1:]
+                ]  # one is always missing
+                others = [{"task_id": f"other-{next(numbers)}", "status": "RUNNING"}]
+                made = int(time.time() * 1000)
+                return 200, {"total": 1000, "data": [row | {"gmt_create": made} for row in rows + others]}
+
+            gateway.on_list = answer
             waits = waits_for(reader, names)
             await until(lambda: gateway.counts["list"] > 3)
 

@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow_wan.api.arguments import show
 from airflow_wan.api.rules import MB
 from airflow_wan.exceptions import InvalidVideoRequest, NotMediaError
-from airflow_wan.net.stores import STORE_PACKAGES
+from airflow_wan.net.stores import what_to_install
 from airflow_wan.redaction import redact, shareable
 
 if TYPE_CHECKING:
@@ -298,11 +298,8 @@ def _stored_object(reference: MediaReference, scheme: str) -> StoredObject:
             [f"{reference.role}: no such connection: {redact(reference.url)} names one that Airflow does not have."]
         ) from None
     except Exception as error:  # noqa: BLE001 - each store has its own errors
-        extra = STORE_PACKAGES.get(scheme)
-        hint = f" To read {scheme}:// the workers need the package {extra}." if extra else ""
-        raise InvalidVideoRequest(
-            [f"{reference.role}: {redact(reference.url)} cannot be opened ({describe_error(error)}).{hint}"]
-        ) from None
+        problem = f"cannot be opened ({describe_error(error)}).{what_to_install(scheme)}"
+        raise InvalidVideoRequest([f"{reference.role}: {redact(reference.url)} {problem}"]) from None
 
 
 def _require_connection(conn_id: str) -> None:

@@ -23,3 +23,9 @@ STORE_PACKAGES: Mapping[str, str] = {
 These are the schemes that Airflow's providers register. Two are left out, as the file systems behind them do not
 understand them: ``s3n`` (amazon) and ``adl`` (microsoft-azure). No provider registers ``az``.
 """
+
+
+def what_to_install(scheme: str) -> str:
+    """Return a sentence that names the package for a store, with a space before it; empty if it is not known."""
+    package = STORE_PACKAGES.get(scheme.lower())
+    return f" For {scheme}:// the workers need the package {package}." if package else ""

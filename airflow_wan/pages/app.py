@@ -242,7 +242,8 @@ def _details(dag_id: str) -> DagDetails:
 
 def _page(request: Request, template: str, view: object) -> HTMLResponse:
     words = choose_language(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language"))
-    return HTMLResponse(render_html(template, base=request.scope["root_path"], words=words, view=view))
+    html = render_html(template, base=request.scope["root_path"], words=words, view=view)
+    return HTMLResponse(html.encode(errors="replace"))  # an XCom can hold half a character
 
 
 def _say_nothing(_request: Request, error: Exception) -> Response:

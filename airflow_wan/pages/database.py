@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
+from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from sqlalchemy import Text, and_, case, cast, func, or_, select, tuple_
@@ -40,7 +41,7 @@ DAYS = 30
 _KNOWN_WAITS = 60
 """Finished videos by which it is told how long another one may take."""
 
-_LEFT = (VideoState.WAITING, VideoState.SUBMITTED, VideoState.DONE, VideoState.FAILED)
+_LEFT = (VideoState.WAITING, VideoState.SUBMITTED, VideoState.DONE, VideoState.FAILED, VideoState.DRY_RUN)
 """States that a task leaves word of."""
 
 _ENDED = ("success", "failed", "upstream_failed", "skipped", "removed")
@@ -78,7 +79,7 @@ class Row:
 
 def _state_of(left: str | None, airflow_state: str | None) -> VideoState:
     """Return the state of a video by what its task has left, and by Airflow's word for the task's state."""
-    if airflow_state == "skipped":
+    if airflow_state == "skipped" and left != VideoState.DRY_RUN:  # a dry run always ends so
         return VideoState.SKIPPED
     if left == VideoState.WAITING and airflow_state in _ENDED:
         return VideoState.FAILED
@@ -118,6 +119,12 @@ def counts_of_run(session: Session, dag_id: str, run_id: str) -> Counter[VideoSt
     for left, airflow_state, count in session.execute(query):
         counts[_state_of(left, airflow_state)] += count
     return counts
+
+
+def run_goes_on(session: Session, dag_id: str, run_id: str) -> bool:
+    """Return whether a DAG run has not ended."""
+    state = session.scalar(select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+    return state in ("queued", "running")
 
 
 def dags_with_videos(session: Session) -> set[str]:
@@ -389,8 +396,10 @@ def _same_instance(one: Any, other: Any) -> Any:
 
 def _is_in_state(state: VideoState, left: Any, airflow_state: Any) -> Any:
     airflow_state = func.coalesce(airflow_state, "")
-    has_ended, is_skipped = airflow_state.in_(_ENDED), airflow_state == "skipped"
+    is_dry_run = func.coalesce(left, "") == "dry_run"
+    has_ended, is_skipped = airflow_state.in_(_ENDED), and_(airflow_state == "skipped", ~is_dry_run)
     conditions = {
+        VideoState.DRY_RUN: is_dry_run,
         VideoState.SKIPPED: is_skipped,
         VideoState.DONE: and_(left == "done", ~is_skipped),
         VideoState.FAILED: and_(or_(left == "failed", and_(left == "waiting", has_ended)), ~is_skipped),

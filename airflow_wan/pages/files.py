@@ -9,7 +9,7 @@ A path comes from an XCom, and anyone who may edit XComs can have written it. So
 Who cannot read a file does not know its digest, so nobody gets to see a file by writing its path into an XCom. And a
 path at which a later run has put another video shows that video in the later run only.
 
-Nothing is fetched from the web, and no text of a store or of the file system is shown: a problem is one of four words.
+Nothing is fetched from the web, and no text of a store or of the file system is shown: a problem is one of a few words.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Problem = Literal["elsewhere", "not_allowed", "not_found", "not_reachable", "replaced"]
-"""Why a file cannot be shown: at a web address; outside the bases; not there; in a store that cannot be read; or
-another file by now, as far as it can be told."""
+Problem = Literal["elsewhere", "not_allowed", "not_found", "not_reachable", "replaced", "unknown_type"]
+"""Why a file cannot be shown: at a web address; outside the bases; not there; in a store that cannot be read; another
+file by now, as far as it can be told; or of a type or size that is not shown."""
 
 PIECE_BYTES = 1024 * 1024
 """A file is read and sent in pieces of this size. Each is one request to a store."""
@@ -145,7 +145,7 @@ def _checked_type(opened: _Opened, wanted: Wanted) -> str:
     """
     media_type = type_of(_read(opened, 0, 16))
     if media_type is None:
-        raise NotShown("not_allowed")
+        raise NotShown("unknown_type")
     if not _has_digest(opened, wanted):
         raise NotShown("replaced")
     return media_type
@@ -205,9 +205,9 @@ def _allowed(path: str) -> _Allowed:
 
 def _bases() -> Iterator[str]:
     """Yield each base in its one spelling, without a slash at its end."""
-    for base in (config.output_base(), *config.preview_bases()):
+    for base in filter(str.strip, (config.output_base(), *config.preview_bases())):
         try:
-            address = read_address(f"{os.path.expanduser(base).rstrip('/')}/x").removesuffix("/x")  # noqa: PTH111
+            address = read_address(f"{os.path.expanduser(base).rstrip('/') or '/'}/x").removesuffix("/x")  # noqa: PTH111
         except ValueError as problem:
             log.warning("[wan] preview_bases: %s %s.", redact_beginning(base, 200), problem)
             continue
@@ -371,14 +371,14 @@ def _has_digest(opened: _Opened, wanted: Wanted) -> bool:
     if kind != "sha256":
         return False
     if opened.size > MAX_HASHED_BYTES:
-        raise NotShown("not_allowed")
+        raise NotShown("unknown_type")
     return _digests.of(opened) == value
 
 
 def type_of(head: bytes) -> str | None:
     """Return the media type of a file by its first 16 bytes; None if it is nothing that the pages show."""
     if head[4:8] == b"ftyp":
-        return "video/quicktime" if head[8:12] == b"qt  " else "video/mp4"
+        return _BRANDS.get(head[8:12], "video/mp4")
     if head.startswith(b"RIFF"):
         return {b"WAVE": "audio/wav", b"WEBP": "image/webp"}.get(head[8:12])
     for begin, media_type in _BEGINNINGS:
@@ -386,6 +386,14 @@ def type_of(head: bytes) -> str | None:
             return media_type
     return None
 
+
+_BRANDS = {
+    b"qt  ": "video/quicktime",
+    b"M4A ": "audio/mp4",
+    b"avif": "image/avif",
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")),
+}
+"""Brands of the files that begin like an mp4 video and are none; None for pictures that most browsers do not show."""
 
 _BEGINNINGS = (
     (b"\xff\xd8\xff", "image/jpeg"),

@@ -33,6 +33,8 @@ class VideoState(StrEnum):
     FAILED = "failed"
     SUBMITTED = "submitted"
     """The task only submits; the page of the task that waits shows the video."""
+    DRY_RUN = "dry_run"
+    """Nothing was bought."""
     SKIPPED = "skipped"
     UNKNOWN = "unknown"
     """The task has left no facts: it has not begun, or is none of this package's."""
@@ -46,8 +48,8 @@ class ShownFile:
     :param url: where the browser gets it, relative to the page's `base`; None if it cannot be shown.
     :param kind: ``video``, ``image`` or ``audio``; None if that is not known.
     :param problem: why it cannot be shown, and what to set, as a code of the words: ``not_allowed``, ``not_found``,
-        ``not_reachable``, ``replaced`` (by another file), ``elsewhere`` (a web address, which the server never
-        fetches); None if it can be shown.
+        ``not_reachable``, ``replaced`` (by another file), ``unknown_type``, ``elsewhere`` (a web address, which the
+        server never fetches); None if it can be shown.
     :param role: what it was for the request (``first_frame`` …); empty for what came out of it.
     :param sha256: digest of the file, hexadecimal, if the task has left it.
     """
@@ -192,6 +194,7 @@ class RunSheet:
 
     :param counts: how many videos are in each state.
     :param more: whether there are more videos than `clips`; the sums are of all of them.
+    :param goes_on: whether the run has not ended, so that there may be more soon.
     """
 
     dag_id: str
@@ -201,6 +204,7 @@ class RunSheet:
     seconds: float = 0.0
     cost_usd: float = 0.0
     more: bool = False
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)

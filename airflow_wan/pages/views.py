@@ -145,6 +145,7 @@ def run_sheet(session: Session, dag_id: str, run_id: str) -> RunSheet:
         seconds=total.seconds,
         cost_usd=total.usd,
         more=len(rows) > database.SHEET_CLIPS,
+        goes_on=database.run_goes_on(session, dag_id, run_id),
     )
 
 
@@ -222,7 +223,9 @@ def _kind_of(source: Source) -> str:
 def _failure(row: Row) -> Failure | None:
     if row.status and (left := row.status.failure) and row.status.state == "failed":
         return Failure(left.kind, left.message, left.advice, left.billed, left.code, left.request_id, left.http_status)
-    if row.status is None or row.state not in (VideoState.FAILED, VideoState.SKIPPED):
+    if row.status is None or row.status.state not in ("waiting", "failed"):
+        return None
+    if row.state not in (VideoState.FAILED, VideoState.SKIPPED):
         return None
     wan_task_id = row.status.wan_task_id
     return Failure(

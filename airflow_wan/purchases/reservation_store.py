@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_wan.exceptions import LedgerUnreadable
+from airflow_wan.net.stores import what_to_install
 from airflow_wan.net.whole_files import write_out_folder, write_whole
 
 if TYPE_CHECKING:
@@ -121,6 +122,9 @@ def telling_errors(base: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        is_missing = isinstance(error, (ImportError, ValueError))  # the store's package, or a part of it
+        problem = f"{type(error).__name__}: {str(error).rstrip('.')}."
         raise LedgerUnreadable(
-            f"The reservations of the budget at {base} cannot be read or written: {type(error).__name__}: {error}"
+            f"The reservations of the budget at {base} cannot be read or written: {problem}"
+            f"{what_to_install(base.partition('://')[0]) if is_missing else ''}"
         ) from error

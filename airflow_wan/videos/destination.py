@@ -21,7 +21,7 @@ from airflow.providers.common.compat.sdk import BaseHook, ObjectStoragePath
 
 from airflow_wan.exceptions import DestinationError
 from airflow_wan.net.safe_names import safe_name
-from airflow_wan.net.stores import STORE_PACKAGES
+from airflow_wan.net.stores import STORE_PACKAGES, what_to_install
 from airflow_wan.net.whole_files import write_whole
 from airflow_wan.videos.address import MAX_NAME_BYTES, is_object
 from airflow_wan.videos.publishing import publish_file
@@ -334,7 +334,11 @@ class Destination:
         if named:
             BaseHook.get_connection(conn_id)  # Amazon's file system goes on without one that does not exist
         remote = self._remote()
-        fs = remote.fs
+        try:
+            fs = remote.fs
+        except (ImportError, ValueError) as error:  # the store's package is missing, or a part of it
+            problem = f"{type(error).__name__}: {str(error).rstrip('.')}"
+            raise DestinationError(f"{self} cannot be written to: {problem}.{what_to_install(scheme)}") from error
         if scheme not in STORE_PACKAGES:
             self._probe(fs, remote.path)
             return

@@ -58,7 +58,11 @@ MOST_DOUBTFUL_READS = 16
 """Of these, reads of tasks for which the gateway had no answer the last time."""
 
 COVERED_S = 20.0
-"""Seconds for which a row of the list stands for a read of the task."""
+"""Seconds for which a row of the list stands for a read of the task, and for which a new wait is left to the list."""
+
+LONGEST_COVERED_S = 120.0
+"""Seconds to which that grows while the list takes long to read. A list that the gateway makes wait for longer, page by
+page or with a ``Retry-After``, holds up no video."""
 
 AUDIT_EVERY_S = 20.0
 """Seconds after which one of the tasks that the list shows is read all the same, to see whether the list is late."""
@@ -385,11 +389,11 @@ class SharedReader:
         if wait.must_read or now >= wait.deadline or not self._list.serves(len(self._waits), now):
             return False
         self._sweep_wanted = True
-        if wait.joined > self._swept:
-            return True
-        if wait.row_at is None or now - wait.row_at > self._covered_s:
+        is_new = wait.joined > self._swept
+        shown_at = [at for at in (wait.row_at, wait.joined if is_new else None) if at is not None]
+        if not shown_at or now - max(shown_at) > self._covered_s:
             return False
-        if now - self._audited < AUDIT_EVERY_S:
+        if is_new or now - self._audited < AUDIT_EVERY_S:
             return True
         self._audited = now
         return False
@@ -416,7 +420,8 @@ class SharedReader:
                 self._sweep_wanted, self._sweep_began = True, float("-inf")
             else:
                 self._swept = sweep.began
-            self._covered_s = max(COVERED_S, 2 * (time.time() - sweep.began) + SWEEP_EVERY_S)
+            sweep_s = time.time() - sweep.began
+            self._covered_s = max(COVERED_S, min(2 * sweep_s + SWEEP_EVERY_S, LONGEST_COVERED_S))
 
     async def _read_page(self, client: AsyncWanClient, sweep: Sweep) -> ListPage | WanError:
         answer: ListPage | WanError

@@ -140,3 +140,18 @@ def _python(code: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_airflow_that_looks_for_example_dags_logs_no_error_of_this_provider(
+    airflow_db: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from airflow.dag_processing.bundles import manager
+
+    if not hasattr(manager, "_add_provider_example_dags_to_bundle"):
+        pytest.skip("this Airflow looks for none")
+    found: list[Any] = []
+
+    manager._add_provider_example_dags_to_bundle(found)
+
+    assert "airflow_provider_wan" not in caplog.text
+    assert not [one for one in found if "wan" in one.name]

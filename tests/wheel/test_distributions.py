@@ -64,7 +64,7 @@ def test_the_wheel_holds_the_package_its_licence_and_its_types_and_no_more(
     names = set(files["wheel"])
     about = distributions.wheel.name.partition("-py3")[0] + ".dist-info"
 
-    assert {name.partition("/")[0] for name in names} == {"airflow_wan", about}
+    assert {name.partition("/")[0] for name in names} == {"airflow_wan", "airflow_provider_wan", about}
     assert {f"{about}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")} == {
         name for name in names if name.startswith(about)
     }

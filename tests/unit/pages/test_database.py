@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from page_server import NOW, READABLE, RUN, add_rows, failure_of, status_of, video_of
@@ -46,6 +47,8 @@ STATES = {
     "failed, and tried again soon": ("up_for_retry", status_of("failed", failure=failure_of()), VideoState.FAILED),
     "failed": ("failed", status_of("failed", failure=failure_of()), VideoState.FAILED),
     "skipped softly": ("skipped", status_of("failed", failure=failure_of()), VideoState.SKIPPED),
+    "a dry run": ("skipped", status_of("dry_run"), VideoState.DRY_RUN),
+    "skipped by a person when it was done": ("skipped", status_of(), VideoState.SKIPPED),
     "submitted only": ("success", status_of("submitted"), VideoState.SUBMITTED),
     "no word yet": ("running", None, VideoState.UNKNOWN),
 }
@@ -76,6 +79,63 @@ def test_a_task_that_airflow_has_ended_says_so_and_that_it_may_be_billed(pages: 
     assert "Airflow or a person ended the task (state: failed)" in page
     assert "Wan task 0f6c2b1e may be billed" in page
     assert "Perhaps" in page
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_dry_run_says_that_nothing_was_bought(pages: PageServer, language: str) -> None:
+    where = pages.leave("film", state="skipped", wan_status=status_of("dry_run", wan_task_id=None))
+
+    tab = pages.get(f"video/{where}", Cookie=f"wan_language={language}").text
+    tile = pages.get("gallery", Cookie=f"wan_language={language}").text
+
+    for page in (tab, tile):
+        assert {"en": "This was a dry run: nothing was bought.", "zh": "这是试运行"}[language] in page
+    assert "Airflow or a person ended" not in tab + tile
+    assert {"en": "Perhaps", "zh": "可能"}[language] not in tab
+
+
+def test_a_video_that_is_there_is_not_said_to_be_lost_when_its_task_is_marked_as_skipped(pages: PageServer) -> None:
+    where = pages.leave("film", state="skipped", wan_status=status_of(), wan_video=video_of(pages.video()))
+
+    assert "Airflow or a person ended" not in pages.get(f"video/{where}").text
+
+
+@pytest.mark.parametrize(
+    ("airflow_state", "left", "goes_on"),
+    [
+        ("up_for_retry", "failed", True),
+        ("queued", "failed", True),
+        ("running", "done", True),
+        ("deferred", "waiting", True),
+        ("failed", "failed", False),
+        ("success", "done", False),
+        ("skipped", "dry_run", False),
+    ],
+)
+def test_a_tab_is_live_as_long_as_its_task_goes_on(
+    pages: PageServer, airflow_state: str, left: Any, goes_on: bool
+) -> None:
+    where = pages.leave("film", state=airflow_state, wan_status=status_of(left))
+
+    assert f'data-refresh-s="{3 if goes_on else ""}"' in pages.get(f"video/{where}").text
+
+
+@pytest.mark.parametrize(
+    ("run_state", "refresh_s"), [("running", "10"), ("queued", "10"), ("success", ""), ("failed", "")]
+)
+@pytest.mark.parametrize("left", ["done", None])
+def test_a_sheet_is_live_as_long_as_its_run_goes_on_though_no_video_is_waited_for(
+    pages: PageServer, run_state: str, refresh_s: str, left: Any
+) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import update
+
+    pages.leave("film", **({"wan_status": status_of(left)} if left else {}))
+    with create_session() as changed:
+        changed.execute(update(DagRun).values(state=run_state))
+
+    assert f'data-refresh-s="{refresh_s}"' in pages.get(f"sheet/{READABLE}/{quote(RUN, safe='')}").text
 
 
 def test_pages_follow_each_other_without_a_gap_while_new_videos_come(pages: PageServer, session: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
 import os
 import tracemalloc
 from typing import TYPE_CHECKING, Any
@@ -118,6 +119,25 @@ def test_whether_a_file_may_be_shown_is_told_without_a_look_at_it(base: Path, pa
     assert why_not_shown(wanted(path.replace("{base}", str(base)))) == problem
 
 
+@pytest.mark.parametrize("content", [b"GIF89a" + bytes(20), b"II*\x00" + bytes(20), b"\x00\x00\x00\x18ftypheic"])
+def test_a_file_of_a_type_that_is_not_shown_is_not_said_to_be_outside_the_bases(base: Path, content: bytes) -> None:
+    (base / "frame.img").write_bytes(content)
+
+    assert problem_of(wanted(base / "frame.img", content)) == "unknown_type"
+
+
+@pytest.mark.parametrize(("value", "problem"), [([""], "not_allowed"), ([" "], "not_allowed"), (["/"], None)])
+def test_a_preview_base_without_a_name_allows_nothing_and_the_root_allows_all(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: list[str], problem: str | None
+) -> None:
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "clip.mp4").write_bytes(VIDEO)
+    monkeypatch.chdir(tmp_path / "server")
+    monkeypatch.setenv("AIRFLOW__WAN__PREVIEW_BASES", json.dumps(value))
+
+    assert problem_of(wanted(tmp_path / "server" / "clip.mp4")) == problem
+
+
 @pytest.mark.parametrize(("value", "bases"), [("", []), ('["/a", "s3://b/c"]', ["/a", "s3://b/c"])])
 def test_preview_bases(value: str, bases: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__WAN__PREVIEW_BASES", value)
@@ -140,6 +160,11 @@ def test_preview_bases_that_are_no_list_count_as_none(
     [
         (b"\x00\x00\x00\x18ftypisom", "video/mp4"),
         (b"\x00\x00\x00\x18ftypqt  ", "video/quicktime"),
+        (b"\x00\x00\x00\x18ftypM4A ", "audio/mp4"),
+        (b"\x00\x00\x00\x18ftypavif", "image/avif"),
+        (b"\x00\x00\x00\x18ftypheic", None),
+        (b"\x00\x00\x00\x18ftypmif1", None),
+        (b"GIF89a", None),
         (b"\xff\xd8\xff\xe0", "image/jpeg"),
         (b"\x89PNG\r\n\x1a\n", "image/png"),
         (b"RIFF\x00\x00\x00\x00WEBP", "image/webp"),

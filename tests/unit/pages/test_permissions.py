@@ -234,6 +234,7 @@ deep: Any = "x"
 for _ in range(300):
     deep = {"a": deep}
 BROKEN["a request nested deep"] = status_of(request=deep)
+BROKEN["half a character"] = status_of(request={"input": {"negative_prompt": "\ud800"}, "parameters": {"\ud800": 1}})
 
 
 @pytest.mark.parametrize("value", BROKEN.values(), ids=BROKEN)

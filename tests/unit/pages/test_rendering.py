@@ -106,8 +106,9 @@ def test_a_page_of_any_state_asks_for_itself_again_while_something_goes_on(
 
     refreshed = re.search(r'data-refresh-s="(\d*)"', html)
     assert refreshed
-    begins = state is VideoState.UNKNOWN and airflow_state in {None, "deferred", "running", "up_for_retry"}
-    assert bool(refreshed[1]) == (state is VideoState.WAITING or begins)
+    goes_on = airflow_state in {"deferred", "running", "up_for_retry"}
+    begins = state is VideoState.UNKNOWN and airflow_state is None
+    assert bool(refreshed[1]) == (state is VideoState.WAITING or goes_on or begins)
 
 
 @pytest.mark.parametrize("problem", ["not_allowed", "not_found", "not_reachable", "elsewhere"])

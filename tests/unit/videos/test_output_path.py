@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_wan.exceptions import DestinationError, InvalidVideoRequest
+from airflow_wan.exceptions import DestinationError, InvalidVideoRequest, LedgerUnreadable
+from airflow_wan.purchases.reservation_store import open_store
 from airflow_wan.videos.before_buying import check_names
 from airflow_wan.videos.destination import Destination
 from airflow_wan.videos.output_path import destination_for, warn_if_not_shared, why_not_kept
@@ -374,3 +376,18 @@ def test_every_destination_that_is_accepted_can_be_published_to(
     else:
         for path in tmp_path.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("uri", "module", "extra"), [("gs://bucket/x.mp4", "google", "gcs"), ("abfs://bucket/x.mp4", "microsoft", "azure")]
+)
+def test_a_store_whose_package_is_not_installed_is_refused_with_the_name_of_the_extra(
+    airflow_db: Path, uri: str, module: str, extra: str
+) -> None:
+    if find_spec(f"airflow.providers.{module}"):
+        pytest.skip("its package is installed")
+
+    with pytest.raises(DestinationError, match=rf"the workers need the package airflow-provider-wan\[{extra}\]"):
+        Destination(uri).prepare()
+    with pytest.raises(LedgerUnreadable, match=rf"the workers need the package airflow-provider-wan\[{extra}\]"):
+        open_store(uri.removesuffix("/x.mp4"), "2026-11")

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -286,6 +287,45 @@ class TestAListThatCannotBeBelieved:
             gateway.held = {"list"}
 
             assert set(await ends_of(waits_for(reader, names))) == {Verdict.SUCCEEDED}
+
+    async def test_a_list_that_may_not_be_read_for_long_leaves_the_waits_to_single_reads(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shared_reader, "COVERED_S", 0.2)
+        async with loop_gateway() as gateway:
+            names, reader = gateway.add(10), reader_of(gateway.account())
+            reader._lists.slow_down(time.monotonic(), 600.0)
+            gateway.finish()
+
+            assert set(await ends_of(waits_for(reader, names))) == {Verdict.SUCCEEDED}
+            assert gateway.counts["list"] == 0
+
+    async def test_a_list_whose_pages_take_long_does_not_stand_for_reads_as_long_as_it_takes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shared_reader, "COVERED_S", 0.1)
+        monkeypatch.setattr(shared_reader, "LONGEST_COVERED_S", 0.3)
+        monkeypatch.setattr(listing, "MAX_PAGES", 3)
+        monkeypatch.setattr(listing, "HANDFUL", 1)
+        async with loop_gateway() as gateway:
+            names, reader = gateway.add(10), reader_of(gateway.account(), Limits(500, 5))
+            numbers = count()
+
+            def answer(_query: dict[str, str]) -> tuple[int, Any]:
+                rows = [
+                    {"task_id": name, "status": gateway.states[name]} for name in names[1:]
+                ]  # one is always missing
+                others = [{"task_id": f"other-{next(numbers)}", "status": "RUNNING"}]
+                made = int(time.time() * 1000)
+                return 200, {"total": 1000, "data": [row | {"gmt_create": made} for row in rows + others]}
+
+            gateway.on_list = answer
+            waits = waits_for(reader, names)
+            await until(lambda: gateway.counts["list"] > 3)
+
+            assert reader._covered_s <= 0.3
+            gateway.finish()
+            assert set(await ends_of(waits)) == {Verdict.SUCCEEDED}
 
     async def test_a_list_that_stays_behind_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(listing, "LONGEST_LAG_S", 0.1)

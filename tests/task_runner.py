@@ -194,7 +194,7 @@ class TaskInstance:
         return (others if key == "wan_task_id" else []) + found
 
     def get_ti_count(self, dag_id: str, task_ids: list[str], run_ids: list[str]) -> int:
-        return 1 + sum(len(self.others.get(task_id, ())) for task_id in task_ids)
+        return (self.task_id in task_ids) + sum(len(self.others.get(task_id, ())) for task_id in task_ids)
 
 
 class TaskRunner:

@@ -355,7 +355,7 @@ def build_video_request(
     if problems:
         raise InvalidVideoRequest(problems)
     if body["model"] != model:
-        row = find_model(str(body["model"]), gateway.name)
+        row = find_model(body["model"], gateway.name)
     request = VideoRequest(
         body=body,
         warnings=tuple(warnings),
@@ -497,6 +497,8 @@ def _merge(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json_problems(body: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each field that cannot be sent; an author's dict may hold any value."""
+    if not isinstance(body["model"], str):
+        yield f"model must be a model id, got {show(body['model'])} in extra_body."
     fields: dict[str, tuple[object, object]] = {}
     for section, content in body.items():
         if section not in ("input", "parameters"):

@@ -557,13 +557,19 @@ class CapabilityOperator(WanGenerateVideoOperator):
 
     def request_parameters(self) -> Mapping[str, Any]:
         """Return the parameters named by argument, over any given as ``parameters``."""
+        given = {} if is_unset(self.parameters) else self.parameters
+        if not isinstance(given, Mapping):
+            return cast("Mapping[str, Any]", given)  # it is refused with all other problems
         named = {name: getattr(self, name) for name in (*self._SHARED_PARAMETERS, *self.parameter_names)}
-        return {**(self.parameters or {}), **{name: value for name, value in named.items() if not is_unset(value)}}
+        return {**given, **{name: value for name, value in named.items() if not is_unset(value)}}
 
     def request_media(self) -> Sequence[Mapping[str, Any]]:
         """Return the media named by argument, then any given as ``media``."""
+        media = () if self.media is None or is_unset(self.media) else self.media
+        if not is_sequence(media):
+            return media  # it is refused with all other problems
         named = [item for role in self.media_roles for item in _media_items(role, getattr(self, role))]
-        return [*named, *(self.media or ())]
+        return [*named, *media]
 
 
 class WanTextToVideoOperator(CapabilityOperator):

@@ -196,6 +196,42 @@ def test_an_invalid_request_sends_nothing_and_is_not_retried(
     assert runner.store.rows == {}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"first_frame": "/tmp/\0.png"}, "NUL character"),
+        ({"first_frame": "file:///tmp/%00.png"}, "NUL character"),
+        ({"parameters": "{}"}, "parameters must be a dict"),
+        ({"media": "https://your-cdn.com/rap.png"}, "media must be a list"),
+        ({"extra_body": {"model": 7}}, "model must be a model id"),
+        ({"model": "wan9-t2v", "first_frame": None, "parameters": {"duration": 10**15}}, "could not be written down"),
+    ],
+)
+def test_whatever_a_template_makes_of_an_argument_is_refused_in_words(
+    arguments: dict[str, Any], problem: str, film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    if "model" in arguments:
+        arguments = {"duration": None, **arguments}
+    with pytest.raises(AirflowFailException, match=problem):
+        runner.run(film(**arguments))
+
+    assert submitted(gateway) == 0
+    assert runner.store.rows == {}
+
+
+@pytest.mark.parametrize("conn_id", [None, 5, ""])
+def test_what_is_no_connection_id_is_refused_in_words(conn_id: Any, film: Callable[..., Any], runner: Any) -> None:
+    with pytest.raises(WanConnectionError, match="wan_conn_id must be the id of an Airflow connection"):
+        runner.run(film(wan_conn_id=conn_id))
+
+
+@pytest.mark.parametrize("nothing", [None, "None", ""])
+def test_media_and_parameters_that_a_template_renders_to_nothing_count_as_not_given(
+    nothing: Any, film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    assert Path(runner.run(film(media=nothing, parameters=nothing, extra_body=nothing))).exists()
+
+
 def test_a_destination_that_cannot_be_written_to_stops_before_the_submit(
     film: Callable[..., Any], gateway: Any, runner: Any
 ) -> None:

@@ -327,7 +327,7 @@ def resume(
         job = prepare_job(task, context, hook, ledger)
     purchase, seen = job.known_purchase(wan_task_id), event.get("seen") or {}
     if error is not None:
-        log.warning("%s", error.message)
+        log.warning("Wan task %s: this worker waits instead of the triggerer, and holds a slot. %s", wan_task_id, error)
         seen = job.wait_instead(wan_task_id, purchase)
     return job, job.deliver(wan_task_id, seen, purchase)
 

@@ -75,8 +75,9 @@ class Siblings:
         if not rivals:
             return True
         instance = self._instance
-        count: int = instance.get_ti_count(dag_id=instance.dag_id, task_ids=rivals, run_ids=[instance.run_id])
-        return len(self._held(rivals)) >= count - (instance.task_id in rivals)
+        these = {"dag_id": instance.dag_id, "task_ids": rivals, "run_ids": [instance.run_id]}
+        count = instance.get_ti_count(**these) - instance.get_ti_count(**these, states=list(_NEVER_BEGUN))
+        return len(self._held(rivals)) >= int(count) - (instance.task_id in rivals)
 
     def _rivals(self, *, with_picture: bool) -> list[str]:
         """Return the tasks of which another instance may have ordered the same; a task downstream has not begun."""
@@ -115,6 +116,9 @@ _COMPARED = frozenset({"model", "prompt", "first_frame", "media", "resolution", 
 _NOT_ORDERED = frozenset({"output_path"})
 """An argument that changes nothing about the video."""
 
+
+_NEVER_BEGUN = ("skipped", "upstream_failed", "removed")
+"""The states of task instances that have ordered nothing."""
 
 _UNKNOWN = "{{ }}"
 

@@ -25,7 +25,7 @@ _VERSION_NAME = re.compile(r".*version[-_.]?id")
 _SIGNING_NAME = re.compile(
     r"x-[a-z0-9]+-.*|q-.*|signature|sign|sig|expires|ossaccesskeyid|awsaccesskeyid|accesskeyid|googleaccessid|"
     r"security-token|policy|key-pair-id|hdnts|hdnea|__token__|auth_key|authorization|auth|hmac|token|access_token|"
-    r"timestamp|nonce|se|sp|sv|sr|st|spr|sks?|skoid|sktid|skt|ske|skv"
+    r"_upt|rlkey|timestamp|nonce|se|sp|sv|sr|st|spr|sks?|skoid|sktid|skt|ske|skv"
 )
 _FILE_NAME = re.compile(
     r"(?!.*(?:session|request|trace|client|user))(?:(?:.*[-_.])?"
@@ -45,9 +45,11 @@ _WORD = re.compile(r"[a-z]*(?:[A-Z][a-z]{2,})*[A-Z]?\d*|[A-Z]+\d*")
 _NO_LETTER_OR_DIGIT = re.compile(r"[^A-Za-z0-9]+")
 _BETWEEN_PARTS = re.compile(r"[~;,:|=\s]")
 
-# Unix time in s or ms, in s in hexadecimal, or a date and a time (ISO 8601).
+# Unix time in s, ms or µs, in s in hexadecimal, or a date and a time (ISO 8601, with or without signs; RFC 9110).
 _MOMENT = re.compile(
-    r"1[5-9]\d{8}(?:\d{3})?|[23]\d{9}(?:\d{3})?|[5-9a-fA-F][0-9a-fA-F]{7}|20\d\d-?[01]\d-?[0-3]\d(?:T[\d:.]*Z?)?"
+    r"(?:1[5-9]|[23]\d)\d{8}(?:(?:\d{3}){1,2}|\.\d{1,6})?|[5-9a-fA-F][0-9a-fA-F]{7}|"
+    r"20\d\d-?[01]\d-?[0-3]\d(?:[T ]?\d[\d:.]*)?T?(?:Z|[+-]\d\d:?\d\d)?|"
+    r"[A-Z][a-z]{2}, [0-3]?\d [A-Z][a-z]{2} 20\d\d [\d:]{8} GMT"
 )
 
 _WEB_URL = re.compile(r"(https?)://([^/?#\\]*)([^?#]*)(?:\?([^#]*))?", re.IGNORECASE)

@@ -193,8 +193,12 @@ class TaskInstance:
         others = [value for task_id in wanted for value in self.others.get(task_id, ()) if value is not None]
         return (others if key == "wan_task_id" else []) + found
 
-    def get_ti_count(self, dag_id: str, task_ids: list[str], run_ids: list[str]) -> int:
-        return 1 + sum(len(self.others.get(task_id, ())) for task_id in task_ids)
+    def get_ti_count(
+        self, dag_id: str, task_ids: list[str], run_ids: list[str], states: list[str] | None = None
+    ) -> int:
+        if states is not None:
+            return 0  # none of them was skipped
+        return (self.task_id in task_ids) + sum(len(self.others.get(task_id, ())) for task_id in task_ids)
 
 
 class TaskRunner:

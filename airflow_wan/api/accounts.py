@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from airflow_wan.net.addresses import is_loopback
 from airflow_wan.redaction import clean_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 __all__ = ["ConnectionFields", "Flaw", "Remark", "oddities", "read_account"]
 
@@ -104,6 +105,8 @@ def _account(fields: ConnectionFields) -> Account:
     if not _fits_header(api_key):
         raise UnusableError(Flaw.UNFIT_KEY, "has an API key with a space, a line break or a non-ASCII character in it")
     extra = fields.extra
+    if not isinstance(extra, Mapping):
+        raise UnusableError(Flaw.UNFIT_EXTRA, "has an extra that is no JSON object")
     gateway, base_url = read_base_url(
         fields.host or "", scheme=fields.scheme, port=fields.port, gateway=_gateway(extra.get("gateway"))
     )

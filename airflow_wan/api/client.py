@@ -110,8 +110,18 @@ MAX_LIST_PAGES = 20
 
 @functools.cache
 def tls_context() -> ssl.SSLContext:
-    """Return the TLS context that all clients of the process share: to build one takes about 20 ms."""
-    return httpx.create_ssl_context()
+    """Return the TLS context that all clients of the process share: to build one takes about 20 ms.
+
+    :raises WanConnectionError: when the certificates that the environment names cannot be loaded.
+    """
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    raise WanConnectionError(
+        f"The certificates by which the hosts of TLS connections are checked cannot be loaded ({reason}). Check "
+        "SSL_CERT_FILE and SSL_CERT_DIR in the environment of this process."
+    )
 
 
 class WanClient:

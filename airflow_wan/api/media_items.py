@@ -202,11 +202,11 @@ def _url_problem(reference: MediaReference, *, loopback_allowed: bool, http_allo
         return None if is_image else "is not allowed: only images may be base64 data URIs (data:image/png;base64,…)"
     if is_source(url) and kind is not MediaKind.OTHER:
         return None
-    if not url.isascii() or any(character.isspace() for character in url):
+    if not url.isascii() or not url.isprintable() or " " in url:
         return "has characters that must be percent-encoded in a URL (the gateways refuse them)"
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port  # a port that is none raises ValueError
     except ValueError:
         return "is not a valid URL"
     if loopback_allowed and parts.scheme == "http" and is_loopback(host):

@@ -62,7 +62,7 @@ def convert_by_name(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_integer(value: object) -> int | None:
-    """Return the integer that 10, 10.0 and "10" stand for; None for True, 2.5, "2.5", "ten" and anything else."""
+    """Return the integer that 10, 10.0, "10" and "10.0" stand for; None for True, 2.5, "2.5", "ten" and the rest."""
     if isinstance(value, bool):
         return None
     if isinstance(value, float):
@@ -71,7 +71,8 @@ def to_integer(value: object) -> int | None:
         return value
     if not isinstance(value, str) or len(value) >= MAX_DIGITS or not value.isascii():
         return None
-    return int(value) if value.strip().removeprefix("-").isdecimal() else None
+    found = re.fullmatch(r"\s*(-?\d+)(?:\.0+)?\s*", value)
+    return int(found[1]) if found else None
 
 
 def to_boolean(value: object) -> bool | None:

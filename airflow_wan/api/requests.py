@@ -103,7 +103,8 @@ class VideoRequest:
         given = self.parameters.get("duration")
         if given is None:
             return self.row.default_duration_s if self.row else None
-        return given if isinstance(given, (int, float)) and given > 0 else None
+        is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+        return given if is_number and given > 0 else None
 
     @property
     def longest_seconds(self) -> float | None:
@@ -119,8 +120,9 @@ class VideoRequest:
     def billed_resolutions(self) -> tuple[str, ...]:
         """Every resolution that the request names: ``extra_body`` may add another one, and either may count."""
         given, size = self.parameters.get("resolution"), self.parameters.get("size")
-        of_size = nearest_resolution(_pixels(size)) if isinstance(size, str) and self._may_take_size else None
-        named = (of_size, None if given is None else str(given))
+        of_size = nearest_resolution(_pixels(size)) if isinstance(size, str) else None
+        of_name = None if given is None else str(given)
+        named = (of_size, of_name) if self._may_take_size else (of_name, of_size)
         return tuple(dict.fromkeys(resolution for resolution in named if resolution is not None))
 
     @property
@@ -158,7 +160,8 @@ class VideoRequest:
         longest_in_all_s = self.row.longest_in_all_s if self.row else None
         if billed_input_s and longest_in_all_s and self.seconds is None:
             seconds = min(seconds, longest_in_all_s)
-        return seconds
+        # A part of a second may be billed as a whole one. Only ``extra_body`` brings it, or a number of videos.
+        return math.ceil(seconds) * max(1, to_integer(self.parameters.get("n")) or 1)
 
     def _billed_input_seconds(self, clips_s: float | None) -> float | None:
         """Return how much of the input videos can be billed, given how long all of them are, if that is known."""
@@ -355,7 +358,7 @@ def build_video_request(
     if problems:
         raise InvalidVideoRequest(problems)
     if body["model"] != model:
-        row = find_model(str(body["model"]), gateway.name)
+        row = find_model(body["model"], gateway.name)
     request = VideoRequest(
         body=body,
         warnings=tuple(warnings),
@@ -497,6 +500,8 @@ def _merge(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json_problems(body: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each field that cannot be sent; an author's dict may hold any value."""
+    if not isinstance(body["model"], str):
+        yield f"model must be a model id, got {show(body['model'])} in extra_body."
     fields: dict[str, tuple[object, object]] = {}
     for section, content in body.items():
         if section not in ("input", "parameters"):

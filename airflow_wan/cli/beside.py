@@ -78,8 +78,6 @@ class Neighbours:
     :param video: the local path of that video.
     """
 
-    is_mapped = False
-
     def __init__(self, ledger: FileLedger, video: Path) -> None:
         self._ledger = ledger
         self._video = video
@@ -113,6 +111,6 @@ class Neighbours:
                 self._ledger.write(intent)
         return is_ours
 
-    def all_others_hold_one(self) -> bool:
+    def all_rivals_hold_one(self, *, with_picture: bool) -> bool:  # noqa: ARG002 - commands are not told apart by it
         """Return True: the others are other videos, of other words."""
         return True

@@ -79,6 +79,7 @@ class WanHook(BaseHook):
         return self._account_of(connection, connection.extra_dejson)
 
     async def _read_async(self) -> Account | WanConnectionError:
+        self._check_id()
         try:
             connection = await get_async_connection(self.wan_conn_id)
         except AirflowNotFoundException:
@@ -96,11 +97,17 @@ class WanHook(BaseHook):
         return WanConnectionError(how_to_set(self.wan_conn_id, found.text)) if isinstance(found, Remark) else found
 
     def _look_up(self) -> Connection:
+        self._check_id()
         try:
             return self.get_connection(self.wan_conn_id)
         except AirflowNotFoundException as error:
             problem = f"{name_of(self.wan_conn_id)} is not defined."
             raise WanConnectionError(how_to_set(self.wan_conn_id, problem)) from error
+
+    def _check_id(self) -> None:
+        conn_id: object = self.wan_conn_id  # a template may have rendered anything
+        if not isinstance(conn_id, str) or not conn_id:
+            raise WanConnectionError(f"wan_conn_id must be the id of an Airflow connection, got {conn_id!r}.")
 
     def _check(self, found: Account | WanConnectionError) -> Account:
         if isinstance(found, WanConnectionError):

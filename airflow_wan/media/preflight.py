@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from airflow_wan.api.media_items import DURATION_TOLERANCE_S
 from airflow_wan.api.rules import MB, AudioLimits, ClipLimits, ImageLimits, MediaKind, MediaLimits
 from airflow_wan.exceptions import InvalidVideoRequest, NotMediaError
+from airflow_wan.media.containers import BEGINNING_BYTES, is_text, what_it_is
 from airflow_wan.media.probing import (
     AudioFacts,
     ClipFacts,
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from airflow_wan.api.media_items import MediaReference
-
-_BEGINNING_BYTES = 512
-_TEXT = bytes([*b"\t\n\r", *range(0x20, 0x7F), *range(0x80, 0x100)])  # ASCII, and what other scripts are encoded with
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +64,7 @@ def measure(reference: MediaReference, shown: str, file: BinaryIO) -> Measured:
     except NotMediaError as error:
         formats = getattr(reference.limits, "formats", None)
         allowed = f"; {_alternatives(formats)} is allowed" if formats else ""
-        found = _content_in_words(file)
-        return Measured(problems=(f"{reference.role}: {shown} is not {error}{found}{allowed}.",))
+        return Measured(problems=(f"{reference.role}: {shown} is not {_in_words(error, file)}{allowed}.",))
     broken = violations(facts, reference.limits) if reference.limits else ()
     return Measured(facts, tuple(f"{reference.role}: {shown} {violation}." for violation in broken))
 
@@ -102,14 +99,20 @@ def require_media(reference: MediaReference, shown: str, file: BinaryIO) -> None
     try:
         probe(file)
     except NotMediaError as error:
-        raise InvalidVideoRequest([f"{reference.role}: {shown} is not {error}{_content_in_words(file)}."]) from None
+        raise InvalidVideoRequest([f"{reference.role}: {shown} is not {_in_words(error, file)}."]) from None
 
 
-def _content_in_words(file: BinaryIO) -> str:
-    """Return what a file looks like that is no media, as the end of a sentence; its content is not quoted."""
+def _in_words(error: NotMediaError, file: BinaryIO) -> str:
+    """Return what a file is not, and what it looks like, as the end of a sentence; its content is not quoted."""
     file.seek(0)
-    beginning = file.read(_BEGINNING_BYTES)
-    return " (it holds text)" if beginning and not beginning.translate(None, _TEXT) else ""
+    beginning = file.read(BEGINNING_BYTES)
+    wanted = str(error).partition(" (The file is")[0]
+    name = what_it_is(beginning)
+    if name is None and not is_text(beginning):
+        return str(error)
+    if "(" in wanted or (name and name in f"a {wanted}"):
+        return wanted
+    return f"{wanted} ({f'it is {name}' if name else 'it holds text'})"
 
 
 def violations(facts: MediaFacts, limits: MediaLimits) -> Iterator[str]:

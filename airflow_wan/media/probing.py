@@ -12,7 +12,7 @@ from tinytag import TinyTag, UnsupportedFormatError
 from airflow_wan.exceptions import NotAVideoError, NotMediaError
 from airflow_wan.media.mp4 import inspect_file
 from airflow_wan.media.pictures import read_picture
-from airflow_wan.media.sounds import WAV_MAGIC, mpeg_sound, wav_seconds
+from airflow_wan.media.sounds import APE_MAGIC, WAV_MAGIC, mpeg_sound, wav_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +142,7 @@ def _audio_facts(file: BinaryIO) -> AudioFacts:
     head = file.read(12)
     if head[:4] in WAV_MAGIC and head[8:] == b"WAVE":
         return AudioFacts("WAV", wav_seconds(file, size), size)
-    if head.startswith((b"ID3", b"\xff")):
+    if head.startswith((b"ID3", b"\xff", APE_MAGIC)) or not any(head):  # some files begin with zeros
         sound = mpeg_sound(file, size)
         if sound is None:
             raise NotMediaError("a sound file of a known format")  # it begins like an MP3, but no frames follow

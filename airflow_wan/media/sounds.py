@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+APE_MAGIC = b"APETAGEX"
+"""How a tag begins that some programs put before the first frame of an MP3."""
+
 WAV_MAGIC = (b"RIFF", b"RF64", b"BW64")
 """How a WAV begins; the two others are for more than 4 GB (EBU Tech 3306, ITU-R BS.2088)."""
 
@@ -28,10 +31,13 @@ WAV_MAGIC = (b"RIFF", b"RF64", b"BW64")
 
 _MAX_CHUNKS = 100  # before the sound; most files have one or two
 
+_USUAL_CHUNKS = (b"fmt ", b"data", b"fact", b"LIST")
+
 # Formats whose samples have a fixed size: PCM, floating point, A-law, mu-law, and the form that names one of these.
 _PLAIN_FORMATS = frozenset({1, 3, 6, 7, 0xFFFE})
 
 _MP3_IN_WAV = 0x55
+_ALL_ONES = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +70,21 @@ def wav_seconds(file: BinaryIO, size: int) -> float | None:
     :raises NotMediaError: when it holds no format, or no sound.
     """
     found: _WavFormat | None = None
+    long_size = 0
     for kind, at, announced in _wav_chunks(file, size):
-        if kind == b"fmt " and announced >= 16:  # noqa: PLR2004 - the fields that every format has
+        if kind == b"ds64":  # sizes of 64 bits; the chunks' own are then all ones
+            file.seek(at + 8)
+            long_size = int.from_bytes(file.read(8), "little")
+        elif kind == b"fmt " and announced >= 16:  # noqa: PLR2004 - the fields that every format has
             file.seek(at)
             found = _wav_format(file.read(16))
-        elif kind == b"data" and found is not None and (length := _sound_bytes(file, at, announced, size)):
+        elif (
+            kind == b"data"
+            and found is not None
+            and (
+                length := _sound_bytes(file, at, long_size if announced == _ALL_ONES and long_size else announced, size)
+            )
+        ):
             if found.kind == _MP3_IN_WAV and (sound := mpeg_sound(file, at + length, start=at)):
                 return sound.seconds
             return length / found.speed if found.speed else None
@@ -87,7 +103,10 @@ def _wav_chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
             return
         kind, announced = struct.unpack("<4sI", head)
         yield kind, at + 8, announced
-        at += 8 + announced + announced % 2
+        at += 8 + announced
+        if announced % 2:  # a byte more, which some programs forget
+            file.seek(at)
+            at += file.read(4) not in _USUAL_CHUNKS
 
 
 def _wav_format(fields: bytes) -> _WavFormat | None:
@@ -238,10 +257,14 @@ def _next_sync(file: BinaryIO, at: int, size: int) -> int:
 
 
 def _after_tags(file: BinaryIO, at: int) -> int:
-    """Return where the ID3v2 tags end that begin at an offset (ID3v2.4, 3.1)."""
+    """Return where the tags end that begin at an offset: ID3v2 (ID3v2.4, 3.1), or APEv2."""
     for _ in range(_MAX_CHUNKS):
         file.seek(at)
-        head = file.read(10)
+        head = file.read(16)
+        if head.startswith(APE_MAGIC):
+            at += 32 + int.from_bytes(head[12:16], "little")
+            continue
+        head = head[:10]
         if head[:3] != b"ID3" or len(head) < 10:  # noqa: PLR2004 - length of the tag's head
             break
         has_footer = head[5] & 0x10

@@ -278,13 +278,19 @@ def _source_of(reference: MediaReference) -> Source:
         path = Path(unquote(url.partition(":")[2].removeprefix("//").removeprefix("localhost")))
         if not path.is_absolute():
             raise InvalidVideoRequest([f"{reference.role}: {show(url)} names no absolute path; write file:///… ."])
-        return LocalFile(path)
+        return _local_file(path, reference)
     if "://" in url:
         return _stored_object(reference, scheme)
     try:
-        return LocalFile(Path(url).expanduser())
+        return _local_file(Path(url).expanduser(), reference)
     except RuntimeError:
         raise InvalidVideoRequest([f"{reference.role}: the worker has no home folder for {url}."]) from None
+
+
+def _local_file(path: Path, reference: MediaReference) -> LocalFile:
+    if "\0" in str(path):  # no file system has such a name
+        raise InvalidVideoRequest([f"{reference.role}: {show(reference.url)} has a NUL character in it."])
+    return LocalFile(path)
 
 
 def _stored_object(reference: MediaReference, scheme: str) -> StoredObject:

@@ -365,8 +365,9 @@ def _proxy_for(host: str) -> SplitResult | None:
     if proxy is None:
         return None
     if proxy.scheme != "http" or not proxy.hostname:
+        what = f"a proxy of scheme {proxy.scheme!r}" if proxy.scheme else "what is no URL of a proxy"
         raise TransferFailed(
-            f"HTTPS_PROXY or ALL_PROXY names a proxy of scheme {proxy.scheme!r}; files are fetched through http:// "
+            f"HTTPS_PROXY or ALL_PROXY names {what}; files are fetched through http:// "
             "proxies only. Name such a proxy, or the file host in NO_PROXY."
         )
     return proxy

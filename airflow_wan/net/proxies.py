@@ -9,6 +9,8 @@ from urllib.parse import SplitResult, urlsplit
 def environment_proxy(scheme: str, host: str) -> SplitResult | None:
     """Return the proxy that the environment names for a host, if any; it may hold a password.
 
+    One whose URL is malformed has no scheme.
+
     :param scheme: ``https`` or ``http``, the scheme of the URL that is asked for.
     :param host: its host.
     """
@@ -16,4 +18,9 @@ def environment_proxy(scheme: str, host: str) -> SplitResult | None:
     url = proxies.get(scheme) or proxies.get("all")
     if not url or urllib.request.proxy_bypass(host):
         return None
-    return urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        proxy = urlsplit(url if "://" in url else f"http://{url}")
+        _ = proxy.port  # raises ValueError when it is not a number from 0 to 65535
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+    return proxy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, get_args
@@ -37,7 +36,7 @@ from airflow_wan.videos.job import (
     prepare_job,
     resume,
     seconds_of,
-    watch_since,
+    watch_for,
 )
 from airflow_wan.videos.output_path import path_text
 from airflow_wan.videos.wan_status import tell_purchase
@@ -145,7 +144,7 @@ class WanSubmitVideoOperator(BaseOperator):
     fallback_resolution: ClassVar[str | None] = None
     """Sent to a model that is not in the catalogue if the author gives no resolution."""
 
-    _running: tuple[str, WanHook] | None = None
+    running: tuple[str, WanHook] | None = None
     """The Wan task that a kill would leave behind, and the hook that reaches it."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -286,7 +285,7 @@ class WanSubmitVideoOperator(BaseOperator):
                     instead_of=decision.instead_of,
                     longest_s=self.longest_submit_s(),
                 )
-        self._running = purchase.wan_task_id, hook.for_purchase(purchase.intent.wan_conn_id, purchase.intent.base_url)
+        self.running = purchase.wan_task_id, hook.for_purchase(purchase.intent.wan_conn_id, purchase.intent.base_url)
         context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=purchase.wan_task_id)
         return purchase
 
@@ -348,8 +347,8 @@ class WanSubmitVideoOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Cancel the Wan task that the killed task would leave behind, if the gateway can."""
-        if self._running is not None:
-            wan_task_id, hook = self._running
+        if self.running is not None:
+            wan_task_id, hook = self.running
             hook.cancel_task(wan_task_id, wanted=self.cancel_on_kill)
 
     def _do_render_template_fields(self, parent: Any, *args: Any, **kwargs: Any) -> None:
@@ -455,7 +454,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
             watch = self.watch_of(purchase)
             tell_purchase(context, purchase, state="waiting", wait_until=watch.patience.latest)
             job.wait(watch, deferrable=self.deferrable)
-            self._running = None  # it has ended: a kill has nothing to cancel
+            self.running = None  # it has ended: a kill has nothing to cancel
             return self.hand_over(job, job.deliver(purchase.wan_task_id, watch.seen, purchase))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str:
@@ -484,13 +483,8 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         return replace(offer, order=replace(offer.order, found_there=found_there))
 
     def watch_of(self, purchase: Purchase) -> VideoWatch:
-        """Return the wait for a purchase, its time counted from the submit, over all tries.
-
-        An earlier try may have used up the time; the author wants another try, so it gets all of the time again.
-        """
-        now = time.time()
-        started = now if purchase.submitted_at + longest_wait_s(self) <= now else purchase.submitted_at
-        return watch_since(started, self, purchase.wan_task_id, self.poll_interval, order=purchase.order)
+        """Return the wait for a purchase."""
+        return watch_for(self, purchase.wan_task_id, purchase)
 
     def longest_submit_s(self) -> float:
         """Return the seconds for which a gateway that throttles create requests is outlasted."""
@@ -563,13 +557,19 @@ class CapabilityOperator(WanGenerateVideoOperator):
 
     def request_parameters(self) -> Mapping[str, Any]:
         """Return the parameters named by argument, over any given as ``parameters``."""
+        given = {} if is_unset(self.parameters) else self.parameters
+        if not isinstance(given, Mapping):
+            return cast("Mapping[str, Any]", given)  # it is refused with all other problems
         named = {name: getattr(self, name) for name in (*self._SHARED_PARAMETERS, *self.parameter_names)}
-        return {**(self.parameters or {}), **{name: value for name, value in named.items() if not is_unset(value)}}
+        return {**given, **{name: value for name, value in named.items() if not is_unset(value)}}
 
     def request_media(self) -> Sequence[Mapping[str, Any]]:
         """Return the media named by argument, then any given as ``media``."""
+        media = () if self.media is None or is_unset(self.media) else self.media
+        if not is_sequence(media):
+            return media  # it is refused with all other problems
         named = [item for role in self.media_roles for item in _media_items(role, getattr(self, role))]
-        return [*named, *(self.media or ())]
+        return [*named, *media]
 
 
 class WanTextToVideoOperator(CapabilityOperator):

@@ -16,11 +16,18 @@ from typing import TYPE_CHECKING, Protocol
 
 from airflow_wan import config
 from airflow_wan.api.failures import is_throttling
-from airflow_wan.exceptions import LedgerUnreadable, RateLimited, SubmitAmbiguous, SubmitNotSent, WanError
+from airflow_wan.exceptions import (
+    InvalidVideoRequest,
+    LedgerUnreadable,
+    RateLimited,
+    SubmitAmbiguous,
+    SubmitNotSent,
+    WanError,
+)
 from airflow_wan.net.retrying import outlasting, retrying
 from airflow_wan.purchases.budget import Held, reserve
 from airflow_wan.purchases.ledger import take_back
-from airflow_wan.purchases.record import Intent, Order, Purchase, intent_of, is_same, new_nonce
+from airflow_wan.purchases.record import Intent, Order, Purchase, intent_of, is_same, new_nonce, read_record
 from airflow_wan.purchases.this_try import ThisTry
 from airflow_wan.purchases.turns import wait_for_turn
 from airflow_wan.telemetry.metrics import count_submit, count_throttled_submit
@@ -198,6 +205,7 @@ class _Sender:
             order=self.offer.order,
             nonce=new_nonce(),
         )
+        _check_can_be_read(intent)
         ledger.write(intent)
         try:
             self.this_try.check_is_running()
@@ -244,6 +252,17 @@ class _Sender:
             pause_s,
             self._advice,
         )
+
+
+def _check_can_be_read(intent: Intent) -> None:
+    """Return if a later try can read an intent; ``extra_body`` may hold what no record can.
+
+    :raises InvalidVideoRequest: when it cannot.
+    """
+    try:
+        read_record(intent.to_record())
+    except LedgerUnreadable as error:
+        raise InvalidVideoRequest([f"What is ordered could not be written down: {error.message}"]) from None
 
 
 def _check_is_one_of(record: Intent | Purchase | None, expected: tuple[Intent | Purchase | None, ...]) -> None:

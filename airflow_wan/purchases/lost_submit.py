@@ -2,8 +2,9 @@
 
 The gateways have no idempotency key and no label, so a task in the gateway's list is taken for ours only if all of this
 holds: it was created in the minutes after the intent; no other task instance of the DAG run holds it; its model,
-prompt, length and resolution are those of the order; where a first frame was sent, its video begins with that picture;
-and no other task fits as well. Media of other kinds leave no trace that could be compared, so nothing is proven then.
+prompt, length, resolution and shape are those of the order; where a first frame was sent, its video begins with that
+picture; no other task fits as well; and whoever else of the DAG run may have ordered the same holds a task of its own.
+Media of other kinds leave no trace that could be compared, so nothing is proven then.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from airflow_wan.api.client import tls_context
+from airflow_wan.api.requests import DEFAULT_RATIO
 from airflow_wan.api.resolutions import nearest_resolution
 from airflow_wan.api.rules import MB
 from airflow_wan.api.tasks import TaskStatus
@@ -82,6 +84,9 @@ MAX_PICTURE_BYTES = 25 * MB
 
 LENGTH_TOLERANCE_S = 1.0
 """A video whose length differs from the order by this much or more is another one: gateways bill whole seconds."""
+
+SHAPE_TOLERANCE = 0.04
+"""Greatest difference of the width-to-height ratios of a video and its order, as a part: 4:3 is made as 1088x832."""
 
 _ENDED = (TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELED, TaskStatus.UNKNOWN)
 _UNBILLED = (TaskStatus.FAILED, TaskStatus.CANCELED)
@@ -152,8 +157,10 @@ class LostSubmit:
         if fingerprint_of(self.request.body) != self.intent.fingerprint:
             return "The request has changed since, so nothing can be compared with it."
         roles = [reference.role for reference in self.request.media]
+        if obstacle := self._obstacle_of_rivals(with_picture=bool(roles)):
+            return obstacle
         if not roles:
-            return self._obstacle_without_a_picture()
+            return None
         if roles != ["first_frame"]:
             return f"A video does not tell which {' and '.join(sorted(set(roles)))} it was made from."
         if pyav() is None:
@@ -163,15 +170,17 @@ class LostSubmit:
             )
         return None
 
-    def _obstacle_without_a_picture(self) -> str | None:
-        if not self.siblings.is_mapped:
-            return None
+    def _obstacle_of_rivals(self, *, with_picture: bool) -> str | None:
+        """Return why a task may be another one's that has ordered the same, but does not hold a task yet."""
         try:
-            unclaimed = not self.siblings.all_others_hold_one()
+            unclaimed = not self.siblings.all_rivals_hold_one(with_picture=with_picture)
         except Exception as error:  # noqa: BLE001 - XCom back ends raise errors of their own
-            log.warning("It cannot be read which tasks the other mapped instances hold: %s", type(error).__name__)
+            log.warning("It cannot be read which tasks other task instances hold: %s", type(error).__name__)
             unclaimed = True
-        return "Another instance of this mapped task may have ordered the same words." if unclaimed else None
+        if not unclaimed:
+            return None
+        same = "words and picture" if with_picture else "words"
+        return f"Another task of this DAG run, or instance of this mapped task, may have ordered the same {same}."
 
     def _read_until_ended(self, client: WanClient, rows: dict[str, ListedTask]) -> list[WanTask]:
         """Read the tasks until all have ended: only then does a gateway tell their prompts."""
@@ -228,7 +237,8 @@ class LostSubmit:
             return False
         seconds, resolution = _length_told(task.usage), _resolution_told(task.usage)
         fits = seconds is None or order.seconds is None or abs(seconds - order.seconds) < LENGTH_TOLERANCE_S
-        return fits and (resolution is None or order.resolution is None or resolution == order.resolution)
+        fits = fits and (resolution is None or order.resolution is None or resolution == order.resolution)
+        return fits and _has_shape(_shape_told(task.usage), self._shape)
 
     def _is_ours(self, task: WanTask) -> bool:
         """Return whether a video is the one that was ordered; it is fetched where the gateway does not tell enough.
@@ -237,6 +247,7 @@ class LostSubmit:
         :raises GatewayUnavailable: when the video cannot be fetched for now.
         """
         is_told = _length_told(task.usage) is not None and _resolution_told(task.usage) is not None
+        is_told = is_told and (self._shape is None or _shape_told(task.usage) is not None)
         if is_told and not self.request.media:
             return True
         with tempfile.TemporaryDirectory(prefix="wan-") as folder:
@@ -263,7 +274,22 @@ class LostSubmit:
         if order.seconds is not None and abs((facts.duration_s or 0) - order.seconds) >= LENGTH_TOLERANCE_S:
             return False
         pixels = (facts.width or 0) * (facts.height or 0)
+        if self._shape is not None and not (pixels and _has_shape(facts.width / facts.height, self._shape)):
+            return False
         return order.resolution is None or (bool(pixels) and nearest_resolution(pixels) == order.resolution)
+
+    @property
+    def _shape(self) -> float | None:
+        """The width that was ordered, divided by the height; None if that is not known, or follows from the media."""
+        row = self.request.row
+        if self.request.media or row is None:
+            return None
+        parameters = self.intent.order.request.get("parameters") or {}
+        if size := parameters.get("size"):
+            return _quotient(size, "*")
+        ratios = getattr(row.parameters.get("ratio"), "values", ())
+        usual = DEFAULT_RATIO if ratios and "adaptive" not in ratios else None
+        return _quotient(parameters.get("ratio") or usual, ":")
 
     def _begins_with_the_picture(self, task: WanTask, video: Path) -> bool:
         difference = difference_from_first_frame(self._picture(), video)
@@ -369,6 +395,21 @@ def _length_told(usage: Any) -> float | None:
 def _resolution_told(usage: Any) -> str | None:
     lines = positive_number(str(usage.get("SR")).upper().removesuffix("P"))
     return None if lines is None else f"{lines:g}P"
+
+
+def _shape_told(usage: Any) -> float | None:
+    return _quotient(usage.get("ratio"), ":") or _quotient(usage.get("size"), "*")
+
+
+def _quotient(text: object, sign: str) -> float | None:
+    """Return the quotient of two numbers, such as those of ``16:9``; None for any other text."""
+    one, _, other = text.partition(sign) if isinstance(text, str) else ("", "", "")
+    width, height = positive_number(one), positive_number(other)
+    return width / height if width and height else None
+
+
+def _has_shape(shape: float | None, wanted: float | None) -> bool:
+    return shape is None or wanted is None or abs(1 - shape / wanted) <= SHAPE_TOLERANCE
 
 
 def _described(tasks: list[WanTask], rows: dict[str, ListedTask]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -24,18 +25,17 @@ def is_mapped(instance: Any) -> bool:
 class Claims(Protocol):
     """Which Wan tasks are held by others that buy videos, so that no two take one for theirs."""
 
-    @property
-    def is_mapped(self) -> bool:
-        """Whether others may have ordered the same words at the same time."""
-
     def claim(self, wan_task_id: str) -> bool:
         """Hold a Wan task, and return whether nobody else holds it."""
 
     def held(self) -> list[str]:
         """Return the Wan tasks that are held."""
 
-    def all_others_hold_one(self) -> bool:
-        """Return whether each of those that may have ordered the same words holds a Wan task of its own."""
+    def all_rivals_hold_one(self, *, with_picture: bool) -> bool:
+        """Return whether each of those that may have ordered the same holds a Wan task of its own.
+
+        :param with_picture: whether the same picture counts, too, and not the same words alone.
+        """
 
 
 class Siblings:
@@ -47,12 +47,9 @@ class Siblings:
     def __init__(self, context: Context) -> None:
         self._instance: Any = context["ti"]
         task: Any = context["task"]
-        self._task_ids = [node.task_id for node in task.dag.tasks if _buys(node)] if task.has_dag() else []
-
-    @property
-    def is_mapped(self) -> bool:
-        """Whether this task instance is one of several that a mapped task was expanded to."""
-        return is_mapped(self._instance)
+        self._task = task
+        self._buyers = [node for node in task.dag.tasks if _buys(node)] if task.has_dag() else []
+        self._task_ids = [node.task_id for node in self._buyers]
 
     def claim(self, wan_task_id: str) -> bool:
         """Hold a Wan task, and return whether no other task instance holds it.
@@ -69,18 +66,77 @@ class Siblings:
         """Return the Wan tasks that task instances of this DAG run hold."""
         return self._held(self._task_ids)
 
-    def all_others_hold_one(self) -> bool:
-        """Return whether each other instance of this mapped task holds a Wan task of its own."""
+    def all_rivals_hold_one(self, *, with_picture: bool) -> bool:
+        """Return whether each other task instance of this DAG run that may have ordered the same holds a Wan task.
+
+        :param with_picture: whether the same first frame counts, too, and not the same prompt alone.
+        """
+        rivals = self._rivals(with_picture=with_picture)
+        if not rivals:
+            return True
         instance = self._instance
-        count: int = instance.get_ti_count(
-            dag_id=instance.dag_id, task_ids=[instance.task_id], run_ids=[instance.run_id]
-        )
-        return len(self._held([instance.task_id])) >= count - 1
+        these = {"dag_id": instance.dag_id, "task_ids": rivals, "run_ids": [instance.run_id]}
+        count = instance.get_ti_count(**these) - instance.get_ti_count(**these, states=list(_NEVER_BEGUN))
+        return len(self._held(rivals)) >= int(count) - (instance.task_id in rivals)
+
+    def _rivals(self, *, with_picture: bool) -> list[str]:
+        """Return the tasks of which another instance may have ordered the same; a task downstream has not begun."""
+        own = self._instance.task_id
+        names = ("model", "prompt", "first_frame") if with_picture else ("model", "prompt")
+        out_of_question = {own}
+        if self._buyers:
+            out_of_question |= {node.task_id for node in self._task.get_flat_relatives(upstream=False)}
+        rivals = [
+            node.task_id
+            for node in self._buyers
+            if node.task_id not in out_of_question
+            and all(_may_be(getattr(self._task, name, None), _written(node, name)) for name in names)
+        ]
+        if is_mapped(self._instance) and not (with_picture and self._tells_instances_apart()):
+            rivals.append(own)
+        return rivals
+
+    def _tells_instances_apart(self) -> bool:
+        """Return whether the instances of this mapped task differ in prompt or picture, or nobody knows in what."""
+        node = next((node for node in self._buyers if node.task_id == self._instance.task_id), None)
+        expanded = getattr(getattr(node, "expand_input", None), "value", None)
+        items = expanded if isinstance(expanded, Sequence) else [expanded]
+        names = {name for item in items if isinstance(item, Mapping) for name in item} - _NOT_ORDERED
+        return not names or names <= _COMPARED
 
     def _held(self, task_ids: list[str]) -> list[str]:
         if not task_ids:
             return []
         return [str(held) for held in self._instance.xcom_pull(task_ids=task_ids, key=WAN_TASK_ID_KEY) or () if held]
+
+
+_COMPARED = frozenset({"model", "prompt", "first_frame", "media", "resolution", "duration"})
+"""The arguments by which the search for a lost submit tells one video from another."""
+
+_NOT_ORDERED = frozenset({"output_path"})
+"""An argument that changes nothing about the video."""
+
+
+_NEVER_BEGUN = ("skipped", "upstream_failed", "removed")
+"""The states of task instances that have ordered nothing."""
+
+_UNKNOWN = "{{ }}"
+
+
+def _written(node: Any, name: str) -> Any:
+    """Return an argument of a task as its author wrote it; a template if that is not known: it may be mapped over."""
+    arguments = getattr(node, "partial_kwargs", None)
+    if arguments is not None:
+        return arguments.get(name, _UNKNOWN)
+    if hasattr(node, "python_callable"):  # a function returns the arguments
+        return _UNKNOWN
+    return getattr(node, name, None) or (_UNKNOWN if getattr(node, "media", None) else None)
+
+
+def _may_be(rendered: object, written: object) -> bool:
+    """Return whether what an author wrote for another task may render to the same."""
+    is_known = written is None or (isinstance(written, str) and "{{" not in written and "{%" not in written)
+    return not is_known or (rendered or None) == (written or None)
 
 
 def _buys(task: Any) -> bool:

@@ -82,7 +82,7 @@ class WanVideoSensor(BaseSensorOperator):
     ui_color = "#efe6f7"
     operator_extra_links = (VideoLink(),)
 
-    _running: tuple[str, WanHook] | None = None
+    running: tuple[str, WanHook] | None = None
     """The Wan task that a kill would leave behind, and the hook that reaches it."""
 
     _job: VideoJob
@@ -191,7 +191,7 @@ class WanVideoSensor(BaseSensorOperator):
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Ask once; only the end of the Wan task or of the time ends the wait."""
         job, watch = self._job, self._wait.watch
-        self._running = self.wan_task_id, job.hook
+        self.running = self.wan_task_id, job.hook
         with errors_for_airflow(context, self.for_airflow):
             decision = ask(job.hook, self._wait)
             if watch.refused:
@@ -200,7 +200,7 @@ class WanVideoSensor(BaseSensorOperator):
                 end_wait(decision.error, context, ledger=None)
             if decision.verdict is Verdict.WAIT:
                 return False
-            self._running = None  # it has ended: a kill has nothing to cancel
+            self.running = None  # it has ended: a kill has nothing to cancel
             return PokeReturnValue(is_done=True, xcom_value=self.finish(job, watch))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str:
@@ -247,8 +247,8 @@ class WanVideoSensor(BaseSensorOperator):
 
     def on_kill(self) -> None:
         """Cancel the Wan task that the killed sensor waits for, if that is wanted and the gateway can."""
-        if self._running is not None:
-            wan_task_id, hook = self._running
+        if self.running is not None:
+            wan_task_id, hook = self.running
             hook.cancel_task(wan_task_id, wanted=self.cancel_on_kill)
 
     def get_openlineage_facets_on_complete(self, _: Any) -> Any:

@@ -26,6 +26,9 @@ _NOT_WRITABLE = ("http", "https", "data")
 
 # A control character, or half of a character, which UTF-8 cannot hold.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# What is written like a URI, and would otherwise be a folder of that name: "s3 ://bucket/key", also with a wide colon,
+# and "arn:aws:s3:::bucket/key".
+_LIKE_A_URI = re.compile(r"[^/]*[:\uff1a]\s*//|arn:", re.IGNORECASE)
 _SEPARATOR = re.compile(r"[/\\]")
 
 # What file systems allow for each name and S3 for a key, and what the longest name beside the video adds: ".rejected".
@@ -43,6 +46,11 @@ def is_object(address: str) -> bool:
 def is_relative(address: str) -> bool:
     """Return whether an address is a path without its beginning; a mistyped URI is not relative to anything."""
     return not address.startswith("/") and _uri(address) is None
+
+
+def is_like_a_uri(path: str) -> bool:
+    """Return whether a relative path was surely meant as a URI."""
+    return _LIKE_A_URI.match(path) is not None
 
 
 def leads_up(path: str) -> bool:

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowTaskTimeout,
 )
 
-from airflow_wan.exceptions import LedgerUnreadable, WanError
+from airflow_wan.exceptions import DestinationError, LedgerUnreadable, WanError
 from airflow_wan.purchases.record import Purchase
 from airflow_wan.telemetry.metrics import count_failure
 from airflow_wan.videos.wan_status import tell_failure
@@ -97,6 +97,7 @@ def _say_what_is_paid_for(error: WanError, ledger: Ledger) -> None:
     if purchase := _bought(ledger):
         error.wan_task_id = purchase.wan_task_id
         error.billed = None
+        error.retry_can_help = error.retry_can_help or isinstance(error, DestinationError)
         error.advice = (
             f"{error.advice} An earlier try submitted wan task {purchase.wan_task_id}, which stays recorded and may be "
             "billed: clear this task once the cause is mended, or fetch its video with WanVideoSensor within 24 h of "

@@ -122,7 +122,7 @@ class Destination:
         except DestinationError:
             raise
         except Exception as error:  # every store has errors of its own
-            raise DestinationError(f"{self} cannot be written to: {type(error).__name__}: {error}") from error
+            raise self._not_writable(error) from error
 
     def check_name(self) -> None:
         """Check that a file of this name can be where the video is, and that a file that is there can be replaced.
@@ -134,7 +134,14 @@ class Destination:
         try:
             _check_replaceable(local)
         except OSError as error:
-            raise DestinationError(f"{self} cannot be written to: {type(error).__name__}: {error}") from error
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, cause: Exception) -> DestinationError:
+        """Return the error that says so; where a folder has the name, or a file that of a folder, no retry helps."""
+        error = DestinationError(f"{self} cannot be written to: {type(cause).__name__}: {cause}")
+        is_taken = isinstance(cause, (FileExistsError, IsADirectoryError, NotADirectoryError))
+        error.retry_can_help = not (is_taken and self.local_path is not None)
+        return error
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:

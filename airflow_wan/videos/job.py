@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_wan.exceptions import DestinationError, LedgerUnreadable, VideoTaskFailed, WanError, error_from_dict
+from airflow_wan.exceptions import (
+    DestinationError,
+    LedgerUnreadable,
+    VideoTaskFailed,
+    WanConnectionError,
+    WanError,
+    error_from_dict,
+)
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.purchases.budget import give_back, settle
 from airflow_wan.purchases.ledger import clear_purchase
@@ -58,6 +65,8 @@ class WaitingTask(Protocol):
     cancel_on_kill: bool
     execution_timeout: timedelta | None
     executor: str | None
+    poll_interval: float | None
+    running: tuple[str, WanHook] | None
 
     @property
     def timeout(self) -> float:
@@ -110,6 +119,23 @@ class VideoJob:
             end_wait(decision.error, self.context, self.ledger)
         if decision.verdict is Verdict.WAIT:
             self.defer(watch)
+
+    def wait_instead(self, wan_task_id: str, purchase: Purchase | None) -> Mapping[str, float]:
+        """Wait on this worker for a Wan task that the triggerer could not ask for, and return what was seen of it.
+
+        :param wan_task_id: the Wan task.
+        :param purchase: what is known of its submit.
+        :raises WanError: what ended the wait without a video.
+        """
+        watch = watch_for(self.task, wan_task_id, purchase)
+        self.task.running = wan_task_id, self.hook
+        try:
+            self.wait(watch, deferrable=False)
+        except WanConnectionError as error:
+            error.wan_task_id = wan_task_id
+            end_wait(error, self.context, self.ledger)
+        self.task.running = None  # it has ended: a kill has nothing to cancel
+        return watch.seen
 
     def tell_wait(self, watch: VideoWatch, purchase: Purchase | None) -> None:
         """Leave for the pages what is waited for, and what is known of its submit."""
@@ -291,14 +317,19 @@ def resume(
     status = (event or {}).get("status")
     if not event or status not in ("success", "error"):
         raise AirflowException(f"The trigger sent an event that this version does not understand (status {status!r}).")
-    if status == "error":
-        end_wait(error_from_dict(event.get("error") or {}), context, ledger)
+    error = error_from_dict(event.get("error") or {}) if status == "error" else None
+    if error is not None and not isinstance(error, WanConnectionError):
+        end_wait(error, context, ledger)
     # The trigger asked where the Wan task was submitted.
     hook = WanHook(event.get("wan_conn_id") or task.wan_conn_id, base_url=event.get("base_url"))
     wan_task_id = event["wan_task_id"]
     with paid_for(wan_task_id):
         job = prepare_job(task, context, hook, ledger)
-    return job, job.deliver(wan_task_id, event.get("seen") or {}, job.known_purchase(wan_task_id))
+    purchase, seen = job.known_purchase(wan_task_id), event.get("seen") or {}
+    if error is not None:
+        log.warning("Wan task %s: this worker waits instead of the triggerer, and holds a slot. %s", wan_task_id, error)
+        seen = job.wait_instead(wan_task_id, purchase)
+    return job, job.deliver(wan_task_id, seen, purchase)
 
 
 def end_wait(error: WanError, context: Context, ledger: Ledger | None) -> NoReturn:
@@ -374,6 +405,18 @@ def watch_since(
         kind=VideoKind(order.model, order.resolution, order.seconds),
         sees_all=sees_all,
     )
+
+
+def watch_for(task: WaitingTask, wan_task_id: str, purchase: Purchase | None) -> VideoWatch:
+    """Return the wait of a task for a Wan task, its time counted from the submit, if that is known, over all tries.
+
+    An earlier try may have used up the time; the author wants another try, so it gets all of the time again.
+    """
+    started = now = time.time()
+    if purchase is not None and purchase.submitted_at + longest_wait_s(task) > now:
+        started = purchase.submitted_at
+    order = NOTHING_KNOWN if purchase is None else purchase.order
+    return watch_since(started, task, wan_task_id, task.poll_interval, order=order)
 
 
 def _run_began(context: Context) -> float:

@@ -19,7 +19,7 @@ from airflow_wan.config import (
 from airflow_wan.exceptions import InvalidVideoRequest
 from airflow_wan.net.safe_names import safe_name
 from airflow_wan.purchases.siblings import is_mapped
-from airflow_wan.videos.address import is_relative, leads_up, read_address
+from airflow_wan.videos.address import is_like_a_uri, is_relative, leads_up, read_address
 from airflow_wan.videos.destination import Destination
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def _destination_at(path: str) -> Destination:
     path = os.path.expanduser(path)  # noqa: PTH111 - a Path would change a URI
     if not is_relative(path):
         return Destination(read_address(path))
+    if is_like_a_uri(path):
+        raise ValueError("is no path and no URI: a URI begins like s3://")
     if leads_up(path):
         raise ValueError("must not have '..' in it: it would lead out of [wan] output_base")
     return Destination(read_address(f"{_read_base(output_base())}/{path}"))

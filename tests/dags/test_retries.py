@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
 from airflow_wan.exceptions import LedgerUnreadable
 from airflow_wan.operators.wan import WanImageToVideoOperator, WanSubmitVideoOperator, WanTextToVideoOperator
@@ -178,3 +178,41 @@ def test_a_mapped_instance_finds_its_own_video_among_others(run_dag: Any, wan_em
     assert [run.task_state("write", index) for index in (0, 1)] == ["success", "success"]
     videos = [run.xcom("write", "wan_video", index)["wan_task_id"] for index in (0, 1)]
     assert sorted(videos) == sorted(row["task_id"] for row in wan_emulator.ledger())
+
+
+def test_a_take_of_one_picture_is_not_taken_for_another_take(
+    run_dag: Any, wan_emulator: RunningEmulator, media: MediaServer
+) -> None:
+    """One prompt and one picture, two seeds. No create is answered, and the first one is never accepted."""
+    wan_emulator.add_fault("create", "drop_connection", accepted=False)
+    wan_emulator.add_fault("create", "drop_connection", after=1)
+    with DAG("takes", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(0)}) as dag:
+        WanImageToVideoOperator.partial(
+            task_id="take", prompt="a kite", duration=2, first_frame=media.url("rap.png")
+        ).expand(seed=[1, 2])
+
+    run = run_dag(dag)
+
+    assert len(wan_emulator.ledger()) == 1
+    assert [run.task_state("take", index) for index in (0, 1)] == ["failed", "failed"]
+    assert "words and picture" in str(run.error("take"))
+
+
+def test_a_task_that_was_skipped_has_ordered_nothing(run_dag: Any, wan_emulator: RunningEmulator) -> None:
+    wan_emulator.add_fault("create", "drop_connection")
+    with DAG("branches", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(0)}) as dag:
+
+        @task.branch
+        def which() -> str:
+            return "left"
+
+        left, right = (
+            WanTextToVideoOperator(task_id=name, prompt="a kite", duration=2, seed=seed)
+            for seed, name in enumerate(("left", "right"))
+        )
+        which() >> [left, right]
+
+    run = run_dag(dag)
+
+    assert [run.task_state("left"), run.task_state("right")] == ["success", "skipped"]
+    assert len(wan_emulator.ledger()) == 1

@@ -105,3 +105,16 @@ def film(media: MediaServer, tmp_path: Path) -> Callable[..., Any]:
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make retry loops go on without sleeping."""
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _seconds: None))
+
+
+@pytest.fixture
+def without_connection_in_the_triggerer(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Let only the workers have the connection, as environment variables of one process do."""
+    fire = runner._fire
+
+    def fire_without(trigger: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.delenv("AIRFLOW_CONN_WAN_DEFAULT")
+            return fire(trigger)
+
+    monkeypatch.setattr(runner, "_fire", fire_without)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import uuid
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -18,6 +20,7 @@ from airflow_wan.web_urls import file_identity, is_signed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+CHINA = timezone(timedelta(hours=8))
 MOMENT = st.integers(1_600_000_000, 2_200_000_000)
 ISO = st.datetimes().map(lambda moment: f"20{moment.year % 100:02}{moment:%m%dT%H%M%SZ}")
 HEX = st.binary(min_size=16, max_size=32).map(bytes.hex).filter(lambda text: not text.isdigit() and not text.isalpha())
@@ -31,7 +34,8 @@ BASE64 = st.binary(min_size=20, max_size=64).map(lambda raw: base64.b64encode(ra
 URLSAFE = st.binary(min_size=20, max_size=64).map(lambda raw: base64.urlsafe_b64encode(raw).decode()).filter(is_mixed)
 HEX_MOMENT = MOMENT.map("{:x}".format)
 
-# How each vendor signs; "{t}" and "{u}" are moments, "{d}" a date, "{x}" is hexadecimal, "{b}" base64.
+# How each vendor signs; "{t}" and "{u}" are moments, "{c}", "{d}", "{o}" and "{r}" dates, "{x}" is hexadecimal, and
+# "{b}" base64.
 VENDORS = {
     "S3": "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F20261126%2Fus-east-1%2Fs3%2Faws4_request"
     "&X-Amz-Date={d}&X-Amz-Expires=3600&X-Amz-SignedHeaders=host&X-Amz-Security-Token={b}&X-Amz-Signature={x}",
@@ -60,6 +64,8 @@ VENDORS = {
     "Discord": "ex={h}&is={h}&hm={x}",
     "Firebase": "alt=media&token={g}",
     "unknown": "zz={x}&when={t}",
+    "unknown, other moments": "sign={x}&a={c}&b={o}&c={r}",
+    "Upyun": "_upt={h}{t}",
     "unknown, JWT": "a=eyJ{s}.eyJ{s}.{s}",
 }
 
@@ -75,6 +81,9 @@ def rendering(vendor: str) -> st.SearchStrategy[str]:
             "b": BASE64.map(quote),
             "s": URLSAFE,
             "h": HEX_MOMENT,
+            "c": MOMENT.map(lambda moment: f"{datetime.fromtimestamp(moment, UTC):%Y%m%d%H%M%S}"),
+            "o": MOMENT.map(lambda moment: quote(datetime.fromtimestamp(moment, CHINA).isoformat())),
+            "r": MOMENT.map(lambda moment: quote(formatdate(moment, usegmt=True))),
             "g": st.binary(min_size=16, max_size=16).map(lambda raw: uuid.UUID(bytes=raw)),
         }
     )

@@ -33,6 +33,7 @@ def problem_with(name: Any, value: object) -> str:
         ("duration", "10", 10),
         ("duration", " 10 ", 10),
         ("duration", 10.0, 10),
+        ("duration", "10.0", 10),
         ("duration", "0", 0),
         ("seed", "2147483647", 2_147_483_647),
         ("watermark", "True", True),

@@ -507,6 +507,9 @@ def test_an_unknown_model_needs_neither_prompt_nor_media() -> None:
         (DASHSCOPE, "wan2.7-t2v", {"media": None, "extra_body": {"input": {"media": [SCENE]}}}, [], 5, None),
         (DASHSCOPE, "wan2.7-t2v", {"media": None, "extra_body": {"input": {"audio_url": AUDIO}}}, [], 5, 5),
         (DASHSCOPE, "wan2.7-t2v", {"media": None, "extra_body": {"model": "wan3.0-video"}}, [], 5, 5),
+        (DASHSCOPE, "wan2.7-t2v", {"media": None, "extra_body": {"parameters": {"n": 4}}}, [], 5, 20),
+        (DASHSCOPE, "wan2.7-t2v", {"media": None, "extra_body": {"parameters": {"duration": 4.2}}}, [], 4.2, 5),
+        (DASHSCOPE, "wan2.7-t2v", {"media": None, "extra_body": {"parameters": {"duration": True}}}, [], None, 15),
         (DASHSCOPE, "wan2.7-t2v", {"media": None, "extra_body": {"model": "wan9-x2v"}}, [], None, None),
     ],
 )
@@ -522,6 +525,13 @@ def test_a_request_knows_how_long_the_video_must_be_and_what_can_be_billed_at_mo
 
     assert request.expected_seconds(lengths) == expected
     assert request.billed_seconds(lengths) == billed
+
+
+def test_a_size_of_a_model_that_takes_none_may_be_billed_all_the_same() -> None:
+    request = build(gateway=DASHSCOPE, model="wan2.7-t2v", media=None, extra_body={"parameters": {"size": "1920*1080"}})
+
+    assert request.resolution == "720P"
+    assert request.billed_resolutions == ("720P", "1080P")
 
 
 @pytest.mark.parametrize(

@@ -294,6 +294,7 @@ def test_a_missing_connection_says_how_to_set_it(
         ({"host": "https://api.apiyi.com:https"}, "not a URL with a scheme"),
         ({"host": "https://api.apiyi.com:99999"}, "not a URL with a scheme"),
         ({"host": "https://api. apiyi.com"}, "not a URL with a scheme"),
+        ({"extra": [1]}, "has an extra that is no JSON object"),
         ({"extra": {"gateway": "openai"}}, "the gateway 'openai' in its extra; it must be apiyi or dashscope"),
         ({"extra": {"gateway": 7}}, "the gateway 7 in its extra"),
         ({"extra": {"workspace": "ws\n1"}}, "which is not a workspace id"),

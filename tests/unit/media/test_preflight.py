@@ -50,6 +50,23 @@ def test_a_file_within_the_limits_passes(role: str, content: bytes, limits: Medi
 
 
 @pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"\x1aE\xdf\xa3\x9fB\x86\x81\x01B\x82\x84webm", "a WebM"),
+        (b"\x1aE\xdf\xa3\xa3B\x86\x81\x01B\x82\x88matroska", "a Matroska file"),
+        (b"RIFF\0\0\0\0AVI LIST", "an AVI"),
+        (b"G@\x11\x10".ljust(188, b"\xff") + b"G", "an MPEG transport stream"),
+        (b"OggS\0\2" + bytes(50), "an Ogg file"),
+        (tone(2.0), "a WAV"),
+        (png(), "a PNG image"),
+        (b"%PDF-1.7\n\x00", "a PDF"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_by_its_name(content: bytes, name: str) -> None:
+    assert problems("video", content, ClipLimits()) == [f"video: s3://b/file is not an MP4 or MOV clip (it is {name})."]
+
+
+@pytest.mark.parametrize(
     ("role", "content", "limits", "sentence"),
     [
         ("first_frame", png((239, 640)), ImageLimits(), "is 239x640 px; 240 to 8000 px a side are allowed."),
@@ -72,12 +89,17 @@ def test_a_file_within_the_limits_passes(role: str, content: bytes, limits: Medi
             "first_frame",
             tone(1),
             ImageLimits(),
-            "is not an image of a known format; JPEG, PNG, BMP or WEBP is allowed.",
+            "is not an image of a known format (it is a WAV); JPEG, PNG, BMP or WEBP is allowed.",
         ),
         ("first_frame", b"text", None, "is not an image of a known format (it holds text)."),
         ("driving_audio", tone(1.0), AudioLimits(), "lasts 1.00 s; 2 to 30 s are allowed."),
         ("driving_audio", tone(31.0), AudioLimits(), "lasts 31.00 s; 2 to 30 s are allowed."),
-        ("driving_audio", png(), AudioLimits(), "is not a sound file of a known format; WAV or MP3 is allowed."),
+        (
+            "driving_audio",
+            png(),
+            AudioLimits(),
+            "is not a sound file of a known format (it is a PNG image); WAV or MP3 is allowed.",
+        ),
     ],
 )
 def test_a_problem_names_the_role_the_measured_and_the_allowed_value(

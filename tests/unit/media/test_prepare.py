@@ -706,7 +706,8 @@ class TestOnlyMediaAreSent:
             *((empty, "is empty") for empty in ("/proc/self/environ", "empty.png")),
             *((folder, "is a folder") for folder in ("/", "folder", "/proc/self")),
             *((missing, "there is no file") for missing in ("none.png", "dangling", "sur\udcffrogate")),
-            *((odd, "could not be looked at") for odd in ("loop", "a" * 300, "nul\0", "/proc/self/mem")),
+            *((odd, "could not be looked at") for odd in ("loop", "a" * 300, "/proc/self/mem")),
+            ("nul\0", "has a NUL character"),
         ],
     )
     def test_nothing_that_is_no_file(

@@ -67,6 +67,8 @@ VARIABLE = [MP3_320K] * 20 + [MP3_32K] * 400 + [MP3_128K] * 5
         (frames(*VARIABLE) + bytes(5000) + frames(*VARIABLE), 2 * seconds(VARIABLE)),
         (frames(*VARIABLE)[:-200], seconds(VARIABLE)),
         (b"\xff" * 100 + frames(*VARIABLE), seconds(VARIABLE)),
+        (bytes(3000) + frames(*VARIABLE), seconds(VARIABLE)),
+        (b"APETAGEX" + struct.pack("<II", 2000, 90) + bytes(2016) + frames(*VARIABLE), seconds(VARIABLE)),
         (frames(MP3_128K, MP3_128K), 2 * MP3_128K[2]),
     ],
     ids=[
@@ -81,6 +83,8 @@ VARIABLE = [MP3_320K] * 20 + [MP3_32K] * 400 + [MP3_128K] * 5
         "gap",
         "cut",
         "junk first",
+        "zeros first",
+        "tag of another kind first",
         "two frames",
     ],
 )
@@ -179,6 +183,15 @@ def test_the_sound_of_a_stream_goes_on_to_the_end_of_the_file(announced: int) ->
         riff(FMT, chunk(b"data", SOUND), chunk(b"LIST", b"INFO")),
         riff(FMT, chunk(b"data", b""), chunk(b"data", SOUND)),
         riff(chunk(b"ds64", bytes(28)), FMT, chunk(b"data", SOUND, 0xFFFFFFFF), kind=b"RF64", announced=0xFFFFFFFF),
+        riff(
+            chunk(b"ds64", struct.pack("<QQQI", 0, len(SOUND), len(SOUND) // 2, 0)),
+            FMT,
+            chunk(b"data", SOUND, 0xFFFFFFFF),
+            chunk(b"LIST", bytes(64_000)),
+            kind=b"RF64",
+            announced=0xFFFFFFFF,
+        ),
+        riff(FMT, chunk(b"LIST", b"INFOodd")[:-1], chunk(b"data", SOUND)),
         # A byte rate that is wrong; that of PCM follows from the other fields.
         riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 16_000, 1, 2, 16)), chunk(b"data", SOUND)),
         # ADPCM, of which only the byte rate tells the length.
@@ -191,7 +204,17 @@ def test_the_sound_of_a_stream_goes_on_to_the_end_of_the_file(announced: int) ->
         ),
         riff(chunk(b"fmt ", struct.pack("<HHIIHH", 7, 2, 8_000, 16_000, 2, 8)), chunk(b"data", bytes(64_000))),
     ],
-    ids=["chunk behind", "empty chunk before", "rf64", "wrong byte rate", "adpcm", "mp3", "mu-law"],
+    ids=[
+        "chunk behind",
+        "empty chunk before",
+        "rf64",
+        "rf64, chunk behind",
+        "no padding",
+        "wrong byte rate",
+        "adpcm",
+        "mp3",
+        "mu-law",
+    ],
 )
 def test_a_wav_is_measured_by_its_sound(content: bytes) -> None:
     assert probe(content) == AudioFacts("WAV", pytest.approx(4.0, abs=0.01), len(content))

@@ -9,6 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
 
 from airflow_wan import exceptions
+from airflow_wan.api.client import tls_context
 from airflow_wan.exceptions import (
     AuthenticationFailed,
     BalanceExhausted,
@@ -183,17 +184,45 @@ def test_what_fails_after_a_purchase_can_be_retried_and_says_that_the_video_is_p
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-@pytest.mark.parametrize("proxy", ["https://me:p%40ss@proxy.example", "socks5://proxy.example"])
+@pytest.mark.parametrize(
+    ("proxy", "what"),
+    [
+        ("https://me:p%40ss@proxy.example", "a proxy of scheme 'https'"),
+        ("socks5://proxy.example", "a proxy of scheme 'socks5'"),
+        ("http://me:p%40ss@[::1", "what is no URL of a proxy"),
+        ("http://me:p%40ss@proxy.example:99999", "what is no URL of a proxy"),
+    ],
+)
 def test_a_proxy_that_the_download_cannot_use_is_found_before_buying(
-    proxy: str, variable: str, film: Callable[..., Any], gateway: Any, runner: Any, monkeypatch: pytest.MonkeyPatch
+    proxy: str,
+    what: str,
+    variable: str,
+    film: Callable[..., Any],
+    gateway: Any,
+    runner: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("airflow_wan.api.gateways.Account.on_private_network", property(lambda _: False))
     monkeypatch.setenv(variable, proxy)
 
-    with pytest.raises(WanConnectionError, match=r"names a proxy of scheme '(https|socks5)'") as raised:
+    with pytest.raises(WanConnectionError, match=f"names {what}") as raised:
         runner.run(film())
 
     assert "p%40ss" not in str(raised.value)
+    assert gateway.emulator.requests() == []
+
+
+@pytest.mark.parametrize(("path", "why"), [("/nowhere/ca.pem", "No such file"), ("/etc/passwd", "cannot be loaded")])
+def test_certificates_that_cannot_be_loaded_are_told_before_buying(
+    path: str, why: str, film: Callable[..., Any], gateway: Any, runner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", path)
+    tls_context.cache_clear()
+
+    with pytest.raises(WanConnectionError, match=why) as raised:
+        runner.run(film())
+
+    assert "SSL_CERT_FILE" in str(raised.value)
     assert gateway.emulator.requests() == []
 
 

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from PIL import Image
 from task_runner import TaskRunner
 
+from airflow_wan.exceptions import DestinationError, VideoWaitTimeout
 from airflow_wan.operators.wan import WanEditVideoOperator
 from airflow_wan.sensors.wan import WanVideoSensor
 
@@ -158,6 +159,36 @@ def test_what_is_no_regular_file_stays_and_nothing_is_bought(
     refuse(runner, film(poster=True), gateway, "no regular file")
 
     assert (path.lstat().st_mode, path.lstat().st_ino) == (before.st_mode, before.st_ino)
+
+
+@pytest.mark.parametrize("taken", ["a folder at the path", "a file for a folder"])
+def test_a_local_path_that_can_never_work_is_not_tried_again(
+    taken: str, film: Callable[..., Any], gateway: Any, runner: Any, tmp_path: Path
+) -> None:
+    in_the_way = tmp_path / "taken"
+    in_the_way.mkdir() if taken == "a folder at the path" else in_the_way.touch()
+    path = in_the_way if in_the_way.is_dir() else in_the_way / "film.mp4"
+
+    with pytest.raises(AirflowFailException) as raised:
+        runner.run(film(output_path=str(path)))
+
+    assert isinstance(raised.value, DestinationError)
+    assert gateway.emulator.requests() == []
+
+
+@pytest.mark.takes_time
+def test_such_a_path_is_tried_again_for_what_is_bought_already(
+    film: Callable[..., Any], gateway: Any, runner: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(VideoWaitTimeout):
+        runner.run(film(timeout=0.01))
+    (tmp_path / "film.mp4").mkdir()
+
+    with pytest.raises(DestinationError) as raised:
+        runner.run(film())
+
+    assert not isinstance(raised.value, AirflowFailException)
+    assert raised.value.wan_task_id == gateway.emulator.ledger()[0]["task_id"]
 
 
 # Files that come while the video is made -----------------------------------------------------------------------------

@@ -15,9 +15,11 @@ from airflow_wan.exceptions import (
     LedgerUnreadable,
     TransferFailed,
     VideoDownloadFailed,
+    VideoTaskFailed,
     VideoTaskLost,
     VideoWaitTimeout,
     WanConnectionError,
+    WanError,
 )
 from airflow_wan.operators.wan import WanGenerateVideoOperator, WanImageToVideoOperator, WanSubmitVideoOperator
 from airflow_wan.videos.job import VideoJob
@@ -194,6 +196,42 @@ def test_an_invalid_request_sends_nothing_and_is_not_retried(
     assert runner.store.rows == {}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"first_frame": "/tmp/\0.png"}, "NUL character"),
+        ({"first_frame": "file:///tmp/%00.png"}, "NUL character"),
+        ({"parameters": "{}"}, "parameters must be a dict"),
+        ({"media": "https://your-cdn.com/rap.png"}, "media must be a list"),
+        ({"extra_body": {"model": 7}}, "model must be a model id"),
+        ({"model": "wan9-t2v", "first_frame": None, "parameters": {"duration": 10**15}}, "could not be written down"),
+    ],
+)
+def test_whatever_a_template_makes_of_an_argument_is_refused_in_words(
+    arguments: dict[str, Any], problem: str, film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    if "model" in arguments:
+        arguments = {"duration": None, **arguments}
+    with pytest.raises(AirflowFailException, match=problem):
+        runner.run(film(**arguments))
+
+    assert submitted(gateway) == 0
+    assert runner.store.rows == {}
+
+
+@pytest.mark.parametrize("conn_id", [None, 5, ""])
+def test_what_is_no_connection_id_is_refused_in_words(conn_id: Any, film: Callable[..., Any], runner: Any) -> None:
+    with pytest.raises(WanConnectionError, match="wan_conn_id must be the id of an Airflow connection"):
+        runner.run(film(wan_conn_id=conn_id))
+
+
+@pytest.mark.parametrize("nothing", [None, "None", ""])
+def test_media_and_parameters_that_a_template_renders_to_nothing_count_as_not_given(
+    nothing: Any, film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    assert Path(runner.run(film(media=nothing, parameters=nothing, extra_body=nothing))).exists()
+
+
 def test_a_destination_that_cannot_be_written_to_stops_before_the_submit(
     film: Callable[..., Any], gateway: Any, runner: Any
 ) -> None:
@@ -305,6 +343,60 @@ def test_a_forged_record_sends_no_key_to_a_stranger(
         with pytest.raises(BlockingIOError):  # nobody connected
             stranger.accept()
     assert "aws-secret" not in str(raised.value)
+    assert submitted(gateway) == 1
+
+
+@pytest.mark.takes_time
+def test_a_triggerer_without_the_connection_hands_the_wait_back_to_a_worker_in_the_same_try(
+    film: Callable[..., Any], gateway: Any, runner: Any, without_connection_in_the_triggerer: None, caplog: Any
+) -> None:
+    path = runner.run(film(deferrable=True))
+
+    assert runner.events[0]["error"]["kind"] == "WanConnectionError"
+    assert Path(path).exists()
+    assert submitted(gateway) == 1
+    assert runner.instance.try_number == 1
+    assert "The triggerer cannot use the Airflow connection of wan task" in caplog.text
+
+
+@pytest.mark.stays_queued
+def test_a_kill_while_a_worker_waits_instead_of_the_triggerer_cancels_the_wan_task(
+    film: Callable[..., Any],
+    gateway: Any,
+    runner: Any,
+    without_connection_in_the_triggerer: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if gateway.name != "dashscope":
+        pytest.skip("only DashScope can cancel")
+    waiting: list[Any] = []
+    monkeypatch.setattr("airflow_wan.videos.job.time.sleep", lambda _: waiting[0].on_kill())
+    resume = WanGenerateVideoOperator.execute_complete
+    monkeypatch.setattr(
+        WanGenerateVideoOperator,
+        "execute_complete",
+        lambda self, context, event: waiting.append(self) or resume(self, context, event),  # type: ignore[func-returns-value]
+    )
+
+    with pytest.raises(VideoTaskFailed, match="canceled"):
+        runner.run(film(deferrable=True))
+
+
+@pytest.mark.takes_time
+def test_a_worker_that_lacks_the_connection_too_says_so_and_a_retry_brings_the_video_home(
+    film: Callable[..., Any], gateway: Any, runner: Any, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.before_firing = lambda: monkeypatch.delenv("AIRFLOW_CONN_WAN_DEFAULT")
+    with pytest.raises(WanError, match="is not defined") as raised:
+        runner.run(film(deferrable=True))
+    connect(gateway.emulator.base_url, gateway=gateway.name)
+    runner.before_firing = lambda: None
+
+    runner.run(film(deferrable=True))
+
+    assert raised.value.wan_task_id == gateway.emulator.ledger()[0]["task_id"]
+    assert raised.value.retry_can_help
+    assert raised.value.billed is not False
     assert submitted(gateway) == 1
 
 

@@ -368,6 +368,60 @@ def test_an_xcom_back_end_that_is_away_leaves_it_to_a_person(
     assert "other task instances hold" in stopped(gateway, runner, write())
 
 
+@pytest.mark.parametrize("model", ["wan2.7-t2v", "wan2.6-t2v"])
+def test_a_video_of_another_shape_is_not_ours(
+    model: str, gateway: Any, runner: Any, write: Any, somebody_buys: Any
+) -> None:
+    shape = {"parameters": {"size": "720*1280"}} if model == "wan2.6-t2v" else {"ratio": "9:16"}
+    lose_the_answer(gateway, runner, write(model=model), **NOT_ACCEPTED)
+    theirs = somebody_buys(model=model, resolution=None, **{"ratio": None} | shape.pop("parameters", {}) | shape)
+
+    assert theirs in stopped(gateway, runner, write(model=model))
+
+
+@pytest.mark.parametrize("model", ["wan2.7-t2v", "wan2.6-t2v", "wan3.0-video"])
+@pytest.mark.parametrize("ratio", ["9:16", "4:3", None])
+def test_a_video_of_our_shape_is_ours(model: str, ratio: str | None, gateway: Any, runner: Any, write: Any) -> None:
+    task = {"model": model, "ratio": ratio}
+    (ours,) = lose_the_answer(gateway, runner, write(**task), **ACCEPTED)
+
+    runner.run(write(**task))
+
+    assert landed(runner) == ours
+
+
+@pytest.mark.parametrize("prompt", [PROMPT, "{{ params.prompt }}"])
+def test_another_task_of_the_run_may_have_ordered_the_same_words(
+    prompt: str, gateway: Any, runner: Any, write: Any, somebody_buys: Any
+) -> None:
+    lose_the_answer(gateway, runner, write(seed=1), **NOT_ACCEPTED)
+    theirs = somebody_buys(seed=2)
+    runner.instance.others = {"take_2": [None]}
+    task = write(seed=1)
+    WanTextToVideoOperator(task_id="take_2", prompt=prompt, duration=2, seed=2, dag=task.dag)
+
+    message = stopped(gateway, runner, task)
+
+    assert theirs in message
+    assert "Another task of this DAG run" in message
+
+
+def test_other_tasks_of_the_run_are_no_obstacle_if_they_hold_a_task_or_ordered_something_else(
+    gateway: Any, runner: Any, write: Any, somebody_buys: Any
+) -> None:
+    (ours,) = lose_the_answer(gateway, runner, write(), **ACCEPTED)
+    runner.instance.others = {"take_2": [somebody_buys()], "words": [None], "model": [None], "later": [None]}
+    task = write()
+    WanTextToVideoOperator(task_id="take_2", prompt=PROMPT, duration=2, dag=task.dag)
+    WanTextToVideoOperator(task_id="words", prompt="Snow falls.", dag=task.dag)
+    WanTextToVideoOperator(task_id="model", prompt=PROMPT, model="wan2.6-t2v", dag=task.dag)
+    WanTextToVideoOperator(task_id="later", prompt=PROMPT, dag=task.dag).set_upstream(task)
+
+    runner.run(task)
+
+    assert landed(runner) == ours
+
+
 # APIYI, whose list a system token opens -------------------------------------------------------------------------------
 
 

@@ -40,6 +40,16 @@ def sensor(wan_task_id: str, tmp_path: Path, **arguments: Any) -> WanVideoSensor
     return WanVideoSensor(task_id="wait", wan_task_id=wan_task_id, **defaults | arguments)
 
 
+@pytest.mark.takes_time
+def test_a_triggerer_without_the_connection_hands_the_wait_back_to_a_worker(
+    wan_task: Callable[..., str], runner: Any, tmp_path: Path, without_connection_in_the_triggerer: None
+) -> None:
+    path = runner.run(sensor(wan_task(), tmp_path, deferrable=True))
+
+    assert runner.events[0]["error"]["kind"] == "WanConnectionError"
+    assert path == str(tmp_path / "film.mp4")
+
+
 @pytest.mark.parametrize(
     "mode",
     [pytest.param("deferrable", marks=pytest.mark.stays_queued), pytest.param("poke", marks=pytest.mark.takes_time)],
@@ -177,7 +187,7 @@ def test_an_empty_task_id_is_named(nothing: Any, gateway: Any, runner: Any, tmp_
 def test_a_killed_sensor_leaves_the_task_alone(wan_task: Callable[..., str], gateway: Any, tmp_path: Path) -> None:
     wan_task_id = wan_task()
     waiting = sensor(wan_task_id, tmp_path)
-    waiting._running = wan_task_id, WanHook()
+    waiting.running = wan_task_id, WanHook()
 
     waiting.on_kill()
 

@@ -92,6 +92,25 @@ def test_the_key_of_a_connection_goes_to_its_own_host_only(bare: CommandLine, mo
 
 
 @pytest.mark.parametrize(
+    ("key", "base_url"),
+    [
+        ("DASHSCOPE_API_KEY", "https://api.apiyi.com"),
+        ("DASHSCOPE_API_KEY", "vip.apiyi.com/v1"),
+        ("APIYI_API_KEY", "https://dashscope-intl.aliyuncs.com/api/v1"),
+    ],
+)
+def test_a_key_of_one_gateway_is_not_sent_to_the_other(
+    bare: CommandLine, monkeypatch: pytest.MonkeyPatch, key: str, base_url: str
+) -> None:
+    monkeypatch.setenv(key, KEY)
+
+    done = bare.generate("--base-url", base_url)
+
+    assert done.code == 3
+    assert "There is no API key" in done.err
+
+
+@pytest.mark.parametrize(
     "fields", [{"conn_type": "http"}, {"password": ""}, {"host": "https://user:secret@gateway.example"}]
 )
 def test_a_connection_that_cannot_be_used(

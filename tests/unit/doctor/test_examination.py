@@ -685,7 +685,7 @@ def test_a_misspelt_extra(wan_emulator: RunningEmulator, connection: Callable[..
 def test_a_key_is_sent_to_no_gateway_by_a_guess(
     extra: dict[str, str], connection: Callable[..., ConnectionFields]
 ) -> None:
-    """Without a host, the gateway is APIYI; what was likely meant to name another one would send it a stranger's key."""
+    """Without a host, the gateway is APIYI; a field meant to name another one would send it a strange key."""
     found = problem(examine(connection("", **extra)))
 
     assert found.kind is Kind.UNFIT_EXTRA

@@ -190,7 +190,10 @@ def _asked_for(access: Access, gateway: Gateway | None) -> str:
     import getpass  # noqa: PLC0415 - for a person only
 
     place = access.base_url or (gateway or APIYI).title
-    return getpass.getpass(f"API key for {place}: ", stream=sys.stderr)
+    try:
+        return getpass.getpass(f"API key for {place}: ", stream=sys.stderr)
+    except EOFError:  # Ctrl-D
+        raise WanConnectionError(f"No API key was typed. {_HOW}") from None
 
 
 def _of_connection(conn_id: str, access: Access) -> ConnectionFields:

@@ -99,7 +99,10 @@ class Screen:
             elif isinstance(shown, str):
                 self._out.print(self._clean(shown), markup=False, soft_wrap=True)
             else:
-                self._out.print(shown)
+                with self._out.capture() as table:
+                    self._out.print(shown)
+                self._out.file.write(self._clean(table.get()))
+                self._out.file.flush()
 
     def say(self, text: str) -> None:
         """Tell a person something on stderr."""
@@ -184,10 +187,34 @@ def _logs_on(screen: Screen, level: int) -> Iterator[None]:
     root.handlers = [handler]
     ours.setLevel(level)
     try:
-        yield
+        with _airflows_own_logs():
+            yield
     finally:
         root.handlers = handlers
         ours.setLevel(before)
+
+
+@contextlib.contextmanager
+def _airflows_own_logs() -> Iterator[None]:
+    """Let structlog, by which Airflow logs, print nothing itself.
+
+    Airflow sets it up only where it runs its own commands. Otherwise structlog prints each line to stdout, and below an
+    error all variables of the functions that it passed: the password of a connection is one of them.
+    """
+    import structlog  # noqa: PLC0415 - not needed to show the help
+
+    if structlog.is_configured():
+        yield
+        return
+    structlog.configure(
+        processors=[lambda _logger, _method, event: str(event.get("event"))],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
 
 
 class _ScreenHandler(logging.Handler):

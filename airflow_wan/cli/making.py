@@ -115,7 +115,7 @@ class Making:
             request = build_request(wish, account.gateway, account.base_url, self.screen)
             ledger, earlier = work.ledger, work.ledger.read()
             if video := self._find_there(request, earlier, plan):
-                ledger.clear()
+                self._forget(ledger)
                 return video
             purchase = self._buy_once(request, earlier, policy, _Terms(wish, plan), work)
             return self._bring_home(purchase.wan_task_id, purchase, work)
@@ -141,7 +141,7 @@ class Making:
                 if wan_task_id is not None and not isinstance(record, Purchase):
                     self._check_is_known(wan_task_id)
                 return self._bring_home(wanted, purchase, work)
-            work.ledger.clear()
+            self._forget(work.ledger)
             return video
 
     def _check_is_known(self, wan_task_id: str) -> None:
@@ -281,8 +281,15 @@ class Making:
             )
             with paid_for(wan_task_id), hook.get_conn() as client:
                 video = delivery.deliver(client, wan_task_id)
-        work.ledger.clear()
+        self._forget(work.ledger)
         return video
+
+    def _forget(self, ledger: FileLedger) -> None:
+        """Remove the record of a purchase whose video is at its place. One that stays does no harm."""
+        try:
+            ledger.clear()
+        except LedgerUnreadable as error:
+            self.screen.say(f"Warning: {error.message}. The video is at its place all the same.")
 
     def _watch(self, wan_task_id: str, order: Order, purchase: Purchase | None) -> VideoWatch:
         """Return the wait, its time counted from the submit; a command that comes later gets all of it again."""

@@ -229,6 +229,18 @@ def test_killed_before_the_record_is_removed(dashscope: CommandLine, monkeypatch
     assert len(dashscope.bought) == 1
 
 
+def test_a_record_that_cannot_be_removed_does_not_hide_the_video(dashscope: CommandLine) -> None:
+    process = dashscope.start_generate()
+    wait_until(lambda: dashscope.record.get("state") == "submitted", process)
+    (dashscope.folder / ".out.mp4.purchase.json.draft" / "in the way").mkdir(parents=True)
+    dashscope.emulator.advance_clock(2 * A_STAGE_S)
+
+    done = dashscope.end(process)
+
+    assert (done.code, done.json["wan_task_id"]) == (0, dashscope.bought[0])
+    assert "cannot be removed" in done.err
+
+
 def test_a_video_bought_anew_is_bought_once_too(dashscope: CommandLine, finish: Callable[[CommandLine], None]) -> None:
     finish(dashscope)
     process = dashscope.start_generate("--new")

@@ -38,6 +38,15 @@ def pages(stage: Stage) -> dict[str, tuple[str, str, int]]:
     }
 
 
+def still_picture(page: Page) -> bytes:
+    """Return a picture of the page when nothing moves: a player's circle turns on for a moment when all is loaded."""
+    last, now = b"", page.screenshot()
+    while now != last:
+        page.wait_for_timeout(500)
+        last, now = now, page.screenshot()
+    return now
+
+
 @pytest.mark.parametrize("name", ["video", "dark", "failed", "sheet", "gallery"])
 def test_a_picture_is_taken(stage: Stage, look: Callable[..., Page], name: str) -> None:
     address, theme, height = pages(stage)[name]
@@ -45,7 +54,7 @@ def test_a_picture_is_taken(stage: Stage, look: Callable[..., Page], name: str) 
     frame = page.frame_locator("iframe")
     frame.locator("h1").wait_for()
     page.frames[-1].wait_for_function(f"() => [...document.querySelectorAll('video, audio')].every({LOADED})")
-    taken = Image.open(io.BytesIO(page.screenshot()))
+    taken = Image.open(io.BytesIO(still_picture(page)))
 
     target = Path(FOLDER) / f"{name}.png"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -78,6 +78,8 @@ def wan_emulator_settings(request: pytest.FixtureRequest) -> Settings:
 
     if request.node.get_closest_marker("stays_queued"):
         return replace(FAST, pending_s=3600.0)
+    if request.node.get_closest_marker("stays_running"):
+        return replace(FAST, pending_s=0, running_s=3600.0)
     if request.node.get_closest_marker("takes_time"):
         request.getfixturevalue("loaded_package")
         return FAST

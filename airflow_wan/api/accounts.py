@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,11 @@ CONNECTION_TYPE = "wan"
 
 _EXTRAS = tuple(get_provider_info()["connection-types"][0]["conn-fields"])
 _MAX_SHOWN_CHARS = 80
+
+# What people call the field that says where the key goes, slips of the pen in "gateway" among it.
+_NAMES_A_HOST = re.compile(
+    r"g\w?a\w?t\w?e?w\w?a?y|gtw|url|host|endpoint|api_?base|region|server|provider", re.IGNORECASE
+)
 
 # What an extra field counts, and its greatest value: timers and sockets take no number of any size.
 _SECONDS = (86_400.0, "seconds")
@@ -118,6 +124,8 @@ def _account(fields: ConnectionFields) -> Account:
         raise UnusableError(
             Flaw.UNFIT_EXTRA, "has a system_token with a space, a line break or a non-ASCII character in its extra"
         )
+    if not (fields.host or "").strip() and not extra.get("gateway"):
+        _check_is_left_to_us(extra)
     return Account(
         gateway=gateway,
         base_url=base_url,
@@ -130,6 +138,21 @@ def _account(fields: ConnectionFields) -> Account:
         least_speed=_positive(extra, "least_speed", 1024.0, _SPEED),
         warnings=tuple(remark.text for remark in oddities(fields, base_url)),
     )
+
+
+def _check_is_left_to_us(extra: Mapping[str, Any]) -> None:
+    """Check that a connection without a host and a gateway means the usual one: a guess would send it the key.
+
+    :raises UnusableError: when something in its extra is likely meant to name another one.
+    """
+    for name in map(str, extra):
+        if (name == "workspace" and extra[name]) or (name not in _EXTRAS and _NAMES_A_HOST.search(name)):
+            shown = clean_text(name)[:_MAX_SHOWN_CHARS]
+            raise UnusableError(
+                Flaw.UNFIT_EXTRA,
+                f"has {shown!r} in its extra, and neither a host nor the extra 'gateway': which gateway is meant? "
+                "The key is sent nowhere until that is said",
+            )
 
 
 def _fits_header(text: str) -> bool:

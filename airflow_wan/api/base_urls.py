@@ -52,9 +52,13 @@ _SCHEMES_BEFORE_ANOTHER = re.compile(r"^(?:https?://)+(?=https?://)", re.IGNOREC
 # A name in braces, as in https://{WorkspaceId}.cn-beijing.maas.aliyuncs.com, or the name itself.
 _TO_FILL_IN = re.compile(r"[{}<>$]|%7[bd]|\[[a-z_ -]+\]|(?:^|[/.])(?:your[-_]?)?workspace[-_]?id\.", re.IGNORECASE)
 
+# What the keys of both gateways look like; they were put into the wrong field.
+_KEY = re.compile(r"(?:^|/)sk-[\w-]{12,}(?:/|$)")
+
 _ONLY_A_PATH = re.compile(r"/(?!/[^/])")
 _HOST_AND_PORT = re.compile(r"(?:\[[0-9a-f:.]+\]|[\w-]{1,63}(?:\.[\w-]{1,63})*\.?)(?::\d{1,5})?")
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~%!$&'()*+,;=-]*)*", re.ASCII)
+_PORTS = 2**16
 _NO_HOSTS = ("http", "https")
 _PAGES_FOR_PEOPLE = re.compile(r"^(?:docs?|help|www\.alibabacloud|bailian)\.|(?:^|\.)console\.")
 
@@ -88,6 +92,8 @@ def read_base_url(
     gateway = gateway or gateway_of_host(url.geturl())
     url = _without_api_path(url, gateway)
     if port and not url.port:
+        if not 0 < port < _PORTS:
+            raise UnusableError(Flaw.HOST_UNREADABLE, f"has the port {port}, which there cannot be")
         url = url._replace(netloc=f"{url.netloc}:{port}")
     return gateway, url.geturl()
 
@@ -105,6 +111,8 @@ def _read(pasted: str, scheme: str | None) -> SplitResult | None:
         raise UnusableError(
             Flaw.HOST_WITH_SECRET, "has a user, a password or a query in its host, where only a URL may be"
         )
+    if _KEY.search(text):
+        raise UnusableError(Flaw.HOST_WITH_SECRET, "has an API key in its host, where only a URL may be")
     if _TO_FILL_IN.search(text):
         raise UnusableError(
             Flaw.HOST_TO_FILL_IN,

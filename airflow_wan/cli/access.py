@@ -21,7 +21,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from airflow_wan.api.accounts import ConnectionFields, Remark, read_account
-from airflow_wan.api.gateways import APIYI, DASHSCOPE, GATEWAYS, Account, Gateway, GatewayName, gateway_of_host
+from airflow_wan.api.base_urls import UnusableError, read_base_url
+from airflow_wan.api.gateways import APIYI, GATEWAYS, Account, Gateway, GatewayName, is_official
 from airflow_wan.exceptions import InvalidVideoRequest, WanConnectionError
 from airflow_wan.hooks.account import fields_of
 from airflow_wan.hooks.wan import WanHook
@@ -152,8 +153,13 @@ def _gateway(access: Access) -> Gateway | None:
             return GATEWAYS[GatewayName(access.gateway.strip().lower())]
         except ValueError:
             raise InvalidVideoRequest([f"--gateway must be {' or '.join(GATEWAYS)}, got {access.gateway!r}."]) from None
-    # Any other host may be a relay of either.
-    return DASHSCOPE if access.base_url and gateway_of_host(access.base_url) is DASHSCOPE else None
+    if not access.base_url:
+        return None
+    try:
+        named, base_url = read_base_url(access.base_url)
+    except UnusableError:
+        return None  # whoever reads the account says so
+    return named if is_official(base_url) else None  # any other host may be a relay of either
 
 
 def _keys(wanted: Gateway | None) -> Iterator[tuple[str, str, str]]:
@@ -184,7 +190,10 @@ def _asked_for(access: Access, gateway: Gateway | None) -> str:
     import getpass  # noqa: PLC0415 - for a person only
 
     place = access.base_url or (gateway or APIYI).title
-    return getpass.getpass(f"API key for {place}: ", stream=sys.stderr)
+    try:
+        return getpass.getpass(f"API key for {place}: ", stream=sys.stderr)
+    except EOFError:  # Ctrl-D
+        raise WanConnectionError(f"No API key was typed. {_HOW}") from None
 
 
 def _of_connection(conn_id: str, access: Access) -> ConnectionFields:

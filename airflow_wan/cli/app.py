@@ -122,7 +122,9 @@ def cancel(access: Access, talk: Talk, task_id: _TaskId = None, output: _OutputO
 def list_tasks(
     access: Access,
     talk: Talk,
-    folder: Annotated[Path, typer.Argument(help="Whose videos and purchase records are looked at.")] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="Whose videos and purchase records are looked at.")
+    ] = Path(),
     model: Annotated[str | None, typer.Option("--model", "-m", help="Only those of a model.")] = None,
 ) -> None:
     """List the tasks of the account of the last 24 h, and what of them is in a folder."""
@@ -140,7 +142,7 @@ def list_tasks(
             screen.say(
                 f"{hook.account.gateway.title} lists no tasks to an API key: only what is known in {folder.absolute()}."
             )
-        rows = task_rows(listed, list(in_folder(folder)))
+        rows = [row for row in task_rows(listed, list(in_folder(folder))) if model in (None, row["model"])]
         screen.result(rows, tasks_table(rows))
 
 

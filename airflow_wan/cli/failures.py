@@ -54,7 +54,8 @@ _ADVICE: Mapping[type[errors.WanError], str] = {
         "The video is paid for: the same command downloads it again, until 24 h after the submit."
     ),
     errors.VideoRejected: (
-        "The video is paid for: the same command downloads it again, and never generates a new one."
+        "The video is paid for: the same command downloads it again, and never generates a new one. With --acceptance "
+        "warn, it brings the video home although it differs from the request."
     ),
 }
 """What to do at a prompt, for errors whose own advice speaks of Airflow."""

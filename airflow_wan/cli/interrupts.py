@@ -1,6 +1,7 @@
 """Ctrl-C while money is on its way: the answer to a create request is waited for, so that its video is not lost.
 
-At any other time, Ctrl-C stops the command at once; and a second Ctrl-C always does.
+At any other time, Ctrl-C stops the command at once; and a second Ctrl-C always does. The same holds for SIGTERM, and
+for SIGHUP, which comes when the terminal is closed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_wan.purchases.file_ledger import FileLedger
     from airflow_wan.purchases.record import Purchase
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
@@ -35,8 +36,9 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        """Handle the signals."""
-        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        """Handle the signals, but those that are ignored: with nohup, a command outlives its terminal."""
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._handle) for number in heard}
         return self
 
     def __exit__(

@@ -15,18 +15,22 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from airflow_wan import config
 from airflow_wan.api.arguments import show
+from airflow_wan.api.tasks import TaskStatus
 from airflow_wan.cli.beside import Neighbours
 from airflow_wan.cli.failures import Stopped
 from airflow_wan.cli.interrupts import HeldLedger, Interrupts
 from airflow_wan.cli.progress import Stages
-from airflow_wan.cli.wish import build_request
+from airflow_wan.cli.wish import build_request, current_folder
 from airflow_wan.exceptions import (
     CostLimitExceeded,
     DestinationError,
+    GatewayUnavailable,
     InvalidVideoRequest,
     LedgerUnreadable,
+    RateLimited,
     RequestChanged,
     VideoTaskFailed,
+    VideoTaskLost,
 )
 from airflow_wan.purchases.buyer import buy
 from airflow_wan.purchases.decision import Choice, Keep, Policy, Remedies, decide, readable_time
@@ -101,6 +105,8 @@ class Making:
         :raises Stopped: when a signal came; it says what goes on.
         """
         policy = Policy(_checked_choice(plan.on_ambiguous_submit), "resubmit" if plan.new else "fail")
+        if plan.max_cost is not None and not plan.max_cost >= 0:
+            raise InvalidVideoRequest([f"--max-cost must be a non-negative number of USD, got {plan.max_cost:g}."])
         if wish.adapt_media and not plan.preflight:
             raise InvalidVideoRequest(["--adapt-media needs the preflight, which measures the media."])
         self._prepare()
@@ -109,7 +115,7 @@ class Making:
             request = build_request(wish, account.gateway, account.base_url, self.screen)
             ledger, earlier = work.ledger, work.ledger.read()
             if video := self._find_there(request, earlier, plan):
-                ledger.clear()
+                self._forget(ledger)
                 return video
             purchase = self._buy_once(request, earlier, policy, _Terms(wish, plan), work)
             return self._bring_home(purchase.wan_task_id, purchase, work)
@@ -132,9 +138,24 @@ class Making:
             wanted = purchase.wan_task_id if purchase else str(wan_task_id)
             video = self._fetched_before(wanted)
             if video is None:
+                if wan_task_id is not None and not isinstance(record, Purchase):
+                    self._check_is_known(wan_task_id)
                 return self._bring_home(wanted, purchase, work)
-            work.ledger.clear()
+            self._forget(work.ledger)
             return video
+
+    def _check_is_known(self, wan_task_id: str) -> None:
+        """Check that the gateway knows a Wan task that a person has typed: a wait would outlast a slip of the pen.
+
+        :raises WanError: when it does not, or refuses the key; any other trouble is the wait's.
+        """
+        try:
+            with self.hook.get_conn() as client:
+                task = client.get_task(wan_task_id)
+        except (GatewayUnavailable, RateLimited):
+            return
+        if task.status is TaskStatus.UNKNOWN:
+            raise VideoTaskLost("The gateway does not know this Wan task.", code=task.code, wan_task_id=wan_task_id)
 
     def _prepare(self) -> None:
         """Check everything about the destination that can be checked for nothing."""
@@ -228,7 +249,7 @@ class Making:
             self.destination, None, frozenset(), **self._wanted
         )
         if problem:
-            raise DestinationError(f"{problem} Nothing was sent.")
+            raise DestinationError(f"{problem.replace('output_path', '--output')} Nothing was sent.")
         offer = make_offer(
             request,
             client,
@@ -260,8 +281,15 @@ class Making:
             )
             with paid_for(wan_task_id), hook.get_conn() as client:
                 video = delivery.deliver(client, wan_task_id)
-        work.ledger.clear()
+        self._forget(work.ledger)
         return video
+
+    def _forget(self, ledger: FileLedger) -> None:
+        """Remove the record of a purchase whose video is at its place. One that stays does no harm."""
+        try:
+            ledger.clear()
+        except LedgerUnreadable as error:
+            self.screen.say(f"Warning: {error.message}. The video is at its place all the same.")
 
     def _watch(self, wan_task_id: str, order: Order, purchase: Purchase | None) -> VideoWatch:
         """Return the wait, its time counted from the submit; a command that comes later gets all of it again."""
@@ -434,7 +462,7 @@ def local_path(output: str) -> Path:
     """
     path = os.path.expanduser(output.strip())  # noqa: PTH111 - a Path would change a URI, and drop a slash at its end
     if is_relative(path):
-        path = f"{Path.cwd()}/{path}"
+        path = f"{current_folder()}/{path}"
     try:
         address = read_address(path)
         if is_object(address):

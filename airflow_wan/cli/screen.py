@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 
@@ -31,6 +31,42 @@ _WIDE = 240
 """Columns of a table that goes to a file or a pipe."""
 
 
+_UNWRITABLE = (OSError, ValueError, RuntimeError)
+"""What a stream raises that nobody reads, that is closed, or that is being written to while a signal is handled."""
+
+
+class _Unheard:
+    """A stream to a person who may have gone: a pipe that nobody reads, a terminal that was closed, a full disk.
+
+    That must stop no command, least of all while the answer to a create request is awaited.
+
+    :param stream: the stream; None if there is none.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def isatty(self) -> bool:
+        """Return whether somebody may see it."""
+        return self._stream is not None and self._stream.isatty()
+
+    def write(self, text: str) -> int:
+        """Write a text, if it can be written."""
+        if self._stream is not None:
+            with contextlib.suppress(*_UNWRITABLE):
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write out what is held back, if it can be written."""
+        if self._stream is not None:
+            with contextlib.suppress(*_UNWRITABLE):
+                self._stream.flush()
+
+
 class Screen:
     """Prints for one command.
 
@@ -42,9 +78,10 @@ class Screen:
 
         self._as_json = talk.as_json
         self._masks: list[KeyMask] = []
-        self.err: Console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self.err: Console = Console(file=cast("IO[str]", _Unheard(sys.stderr)), highlight=False, soft_wrap=True)
         # A pipe has no width: a table is as wide as its texts there.
-        self._out = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+        is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        self._out = Console(file=sys.stdout, highlight=False, width=None if is_terminal else _WIDE)
 
     def hide(self, *secrets: str) -> None:
         """Print none of these from now on, whatever a text says."""
@@ -56,12 +93,16 @@ class Screen:
         :param document: the result for a script.
         :param shown: the result for a person.
         """
-        if self._as_json:
-            self._print_json(document)
-        elif isinstance(shown, str):
-            self._out.print(self._clean(shown), markup=False, soft_wrap=True)
-        else:
-            self._out.print(shown)
+        with _stdout_errors():
+            if self._as_json:
+                self._print_json(document)
+            elif isinstance(shown, str):
+                self._out.print(self._clean(shown), markup=False, soft_wrap=True)
+            else:
+                with self._out.capture() as table:
+                    self._out.print(shown)
+                self._out.file.write(self._clean(table.get()))
+                self._out.file.flush()
 
     def say(self, text: str) -> None:
         """Tell a person something on stderr."""
@@ -71,16 +112,39 @@ class Screen:
         """Print an error: for a person on stderr, for a script on stdout, too."""
         self.say(in_words(error))
         if self._as_json:
-            self._print_json(as_json(error))
+            with contextlib.suppress(*_UNWRITABLE):
+                self._print_json(as_json(error))
 
     def _print_json(self, document: Any) -> None:
-        sys.stdout.write(self._clean(json.dumps(document, indent=2, ensure_ascii=False)) + "\n")
-        sys.stdout.flush()
+        has_all_letters = str(getattr(sys.stdout, "encoding", "")).lower().startswith("utf")
+        text = self._clean(json.dumps(document, indent=2, ensure_ascii=not has_all_letters))
+        self._out.file.write(f"{text}\n")
+        self._out.file.flush()
 
     def _clean(self, text: str) -> str:
         for mask in self._masks:
             text = mask.hide(text)
         return text
+
+
+@contextlib.contextmanager
+def _stdout_errors() -> Iterator[None]:
+    """Turn what stdout raises into an error that says that the command has done its work.
+
+    :raises WanError: when stdout cannot be written to.
+    """
+    try:
+        yield
+    except (*_UNWRITABLE, SystemExit) as error:  # SystemExit is what rich makes of a pipe that nobody reads
+        raise _unprintable(error) from None
+
+
+def _unprintable(error: BaseException) -> WanError:
+    why = getattr(error, "strerror", None) or "Nobody reads it"
+    problem = WanError(f"The command has done its work, but its result cannot be written to stdout: {why}.")
+    problem.billed = None
+    problem.advice = "If it was to make a video, the video is at its output, and the same command buys nothing more."
+    return problem
 
 
 @contextlib.contextmanager
@@ -123,10 +187,34 @@ def _logs_on(screen: Screen, level: int) -> Iterator[None]:
     root.handlers = [handler]
     ours.setLevel(level)
     try:
-        yield
+        with _airflows_own_logs():
+            yield
     finally:
         root.handlers = handlers
         ours.setLevel(before)
+
+
+@contextlib.contextmanager
+def _airflows_own_logs() -> Iterator[None]:
+    """Let structlog, by which Airflow logs, print nothing itself.
+
+    Airflow sets it up only where it runs its own commands. Otherwise structlog prints each line to stdout, and below an
+    error all variables of the functions that it passed: the password of a connection is one of them.
+    """
+    import structlog  # noqa: PLC0415 - not needed to show the help
+
+    if structlog.is_configured():
+        yield
+        return
+    structlog.configure(
+        processors=[lambda _logger, _method, event: str(event.get("event"))],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
 
 
 class _ScreenHandler(logging.Handler):

@@ -93,4 +93,15 @@ def _pairs(option: str, form: str, given: Sequence[str]) -> Iterator[tuple[str, 
 
 def _located(url: str) -> str:
     """Return a path as an absolute one, for the request is the same wherever the command is run; a URI as it is."""
-    return url if _URI.match(url) else str(Path(url).expanduser().absolute())
+    return url if _URI.match(url) else str(current_folder() / Path(url).expanduser())
+
+
+def current_folder() -> Path:
+    """Return the folder from which relative paths count.
+
+    :raises InvalidVideoRequest: when it was removed.
+    """
+    try:
+        return Path.cwd()
+    except OSError:
+        raise InvalidVideoRequest(["the current folder was removed, so there are no relative paths."]) from None

@@ -168,6 +168,8 @@ class NewVideo:
                 digest = destination.sha256()
                 if digest == self.sha256:
                     return True  # this very video, whose record could not be written yet
+                if digest is None:
+                    return True  # a link to a file that does not exist
                 if digest not in self.ours:
                     return False
         except DestinationError as error:

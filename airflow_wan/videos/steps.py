@@ -54,19 +54,21 @@ def check_poster() -> None:
 
 
 def ask(hook: WanHook, wait: SingleWait) -> Decision:
-    """Read the Wan task of a wait once, and log what is new.
+    """Read the Wan task of a wait once, and log what is new; what is wrong, as a warning.
 
     :raises WanConnectionError: when the connection cannot be used.
     """
     try:
         with hook.get_conn() as client:
             decision = wait.see_task(client.get_task(wait.watch.wan_task_id), time.time())
+        level = logging.WARNING if wait.watch.refused else logging.INFO
     except WanConnectionError:
         raise
     except WanError as error:
         decision = wait.see_error(error, time.time())
+        level = logging.WARNING
     for note in decision.notes:
-        log.info("Wan task %s: %s", wait.watch.wan_task_id, note)
+        log.log(level, "Wan task %s: %s", wait.watch.wan_task_id, note)
     return decision
 
 

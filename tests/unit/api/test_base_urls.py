@@ -153,6 +153,8 @@ def test_any_other_text_is_refused_or_leads_to_the_host_in_it(text: str) -> None
         ("https://me:hunter2@api.apiyi.com", Flaw.HOST_WITH_SECRET),
         ("https://api.apiyi.com/v1?key=hunter2", Flaw.HOST_WITH_SECRET),
         ("https://docs.apiyi.com/en/api-capabilities/wan/overview", Flaw.HOST_FOR_PEOPLE),
+        ("sk-0123456789abcdef0123", Flaw.HOST_WITH_SECRET),
+        ("https://sk-0123456789abcdef0123/v1", Flaw.HOST_WITH_SECRET),
         ("https://help.aliyun.com/zh/model-studio/", Flaw.HOST_FOR_PEOPLE),
         ("https:/api.apiyi.com", Flaw.HOST_UNREADABLE),
         ("/v1/chat/completions", Flaw.HOST_UNREADABLE),

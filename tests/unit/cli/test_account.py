@@ -92,6 +92,25 @@ def test_the_key_of_a_connection_goes_to_its_own_host_only(bare: CommandLine, mo
 
 
 @pytest.mark.parametrize(
+    ("key", "base_url"),
+    [
+        ("DASHSCOPE_API_KEY", "https://api.apiyi.com"),
+        ("DASHSCOPE_API_KEY", "vip.apiyi.com/v1"),
+        ("APIYI_API_KEY", "https://dashscope-intl.aliyuncs.com/api/v1"),
+    ],
+)
+def test_a_key_of_one_gateway_is_not_sent_to_the_other(
+    bare: CommandLine, monkeypatch: pytest.MonkeyPatch, key: str, base_url: str
+) -> None:
+    monkeypatch.setenv(key, KEY)
+
+    done = bare.generate("--base-url", base_url)
+
+    assert done.code == 3
+    assert "There is no API key" in done.err
+
+
+@pytest.mark.parametrize(
     "fields", [{"conn_type": "http"}, {"password": ""}, {"host": "https://user:secret@gateway.example"}]
 )
 def test_a_connection_that_cannot_be_used(
@@ -179,6 +198,42 @@ def test_no_database_and_no_files_of_airflow_are_made(
     assert "is not defined" in unknown.json["error"]["message"]
     assert known.json["path"] == str(bare.video)
     assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("extra", ["gateway=dashscope", "extra=%7Bbad"])
+def test_nothing_is_shown_of_the_key_in_the_uri_of_a_connection(bare: CommandLine, extra: str) -> None:
+    """Airflow logs what of a URI is no JSON, with all variables of the function that read it."""
+    address = bare.emulator.base_url.removeprefix("http://")
+
+    done = run_alone(bare, "doctor", "--conn-id", "uri", "--json", AIRFLOW_CONN_URI=f"wan://:{KEY}@{address}/?{extra}")
+
+    assert isinstance(done.json["good"], bool)
+    assert KEY not in done.out + done.err
+
+
+def test_a_person_who_types_no_key_is_told_so(bare: CommandLine) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "airflow_wan.cli", "status", NO_TASK],
+        stdin=theirs, stdout=theirs, stderr=theirs, cwd=bare.folder, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = ""
+
+    def asked() -> bool:
+        nonlocal shown
+        shown += os.read(ours, 1000).decode()
+        return "API key for" in shown
+
+    wait_until(asked)
+    os.write(ours, b"\x04")  # Ctrl-D
+    while piece := _read(ours):
+        shown += piece
+    process.wait(timeout=30)
+    os.close(ours)
+
+    assert process.returncode == 3
+    assert "No API key was typed" in shown
 
 
 def test_a_connection_in_the_database_of_airflow(bare: CommandLine, airflow_db: Path) -> None:

@@ -333,6 +333,17 @@ def test_list_shows_the_folder_where_the_gateway_has_no_list(apiyi: CommandLine)
 # estimate, check, models ---------------------------------------------------------------------------------------------
 
 
+def test_list_takes_no_folder_that_is_not_there(line: CommandLine) -> None:
+    assert line.run("list", str(line.folder / "nowhere")).code == 2
+
+
+def test_list_shows_those_of_a_model(line: CommandLine) -> None:
+    line.generate()
+
+    assert len(line.run("list", str(line.folder), "--model", "wan2.7-t2v", "--json").json) == 1
+    assert line.run("list", str(line.folder), "--model", "wan2.7-i2v", "--json").json == []
+
+
 def test_estimate_needs_no_key_and_sends_nothing(dashscope: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAN_API_KEY")
     wish = ("-m", "wan2.7-t2v", "-p", "x", "--duration", "10", "--resolution", "1080P", "--gateway", "dashscope")

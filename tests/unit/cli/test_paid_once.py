@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from command_lines import wait_until
+from command_lines import LONGEST_WAIT_S, TEXT_TO_VIDEO, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from command_lines import CommandLine, Done, Started
 
@@ -84,15 +87,48 @@ def asked(line: CommandLine) -> Started:
     return process
 
 
-def test_an_interrupt_waits_for_the_answer_to_the_create_request(line: CommandLine, asked: Started) -> None:
-    asked.signal(STOP)
+@pytest.mark.parametrize("number", [STOP, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_waits_for_the_answer_to_the_create_request(
+    line: CommandLine, asked: Started, number: signal.Signals
+) -> None:
+    asked.signal(number)
     wait_until(lambda: "Waiting for the gateway's answer" in asked.err, asked)
     line.emulator.release_faults()
 
-    assert_told(line, line.end(asked), STOP)
+    assert_told(line, line.end(asked), number)
 
     line.emulator.advance_clock(2 * A_STAGE_S)
     assert_goes_on(line)
+
+
+def test_an_interrupt_whose_reader_has_gone_waits_for_the_answer_too(
+    apiyi: CommandLine, command_process: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    """As behind `2>&1 | tee log`, which Ctrl-C ends first: what cannot be said stops nothing."""
+    apiyi.emulator.add_fault("create", "hold")
+    process = command_process("generate", *TEXT_TO_VIDEO, "-o", str(apiyi.video))
+    wait_until(lambda: apiyi.emulator.faults()[0]["holding"])
+    assert process.stdout is not None
+    process.stdout.close()
+
+    process.send_signal(STOP)
+    apiyi.emulator.release_faults()
+
+    assert process.wait(LONGEST_WAIT_S) == 128 + STOP
+    assert apiyi.record["wan_task_id"] == apiyi.bought[0]
+
+
+def test_a_command_outlives_its_terminal_with_nohup(
+    apiyi: CommandLine, command_process: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    process = command_process("generate", *TEXT_TO_VIDEO, "-o", str(apiyi.video), preexec_fn=ignore_hangups)
+    wait_until(lambda: polls(apiyi))
+
+    process.send_signal(signal.SIGHUP)
+    apiyi.emulator.advance_clock(2 * A_STAGE_S)
+
+    assert process.wait(LONGEST_WAIT_S) == 0
+    assert apiyi.video.exists()
 
 
 @pytest.mark.parametrize("number", [STOP, KILL])
@@ -193,6 +229,18 @@ def test_killed_before_the_record_is_removed(dashscope: CommandLine, monkeypatch
     assert len(dashscope.bought) == 1
 
 
+def test_a_record_that_cannot_be_removed_does_not_hide_the_video(dashscope: CommandLine) -> None:
+    process = dashscope.start_generate()
+    wait_until(lambda: dashscope.record.get("state") == "submitted", process)
+    (dashscope.folder / ".out.mp4.purchase.json.draft" / "in the way").mkdir(parents=True)
+    dashscope.emulator.advance_clock(2 * A_STAGE_S)
+
+    done = dashscope.end(process)
+
+    assert (done.code, done.json["wan_task_id"]) == (0, dashscope.bought[0])
+    assert "cannot be removed" in done.err
+
+
 def test_a_video_bought_anew_is_bought_once_too(dashscope: CommandLine, finish: Callable[[CommandLine], None]) -> None:
     finish(dashscope)
     process = dashscope.start_generate("--new")
@@ -205,6 +253,29 @@ def test_a_video_bought_anew_is_bought_once_too(dashscope: CommandLine, finish: 
     assert done.code == 0
     assert done.json["wan_task_id"] == dashscope.bought[1]
     assert len(dashscope.bought) == 2
+
+
+def ignore_hangups() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+@pytest.fixture
+def command_process() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Return a function that starts a command whose stdout and stderr are one pipe."""
+    with contextlib.ExitStack() as ends:
+
+        def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "airflow_wan.cli", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                **options,
+            )
+            ends.enter_context(process)
+            ends.callback(process.kill)
+            return process
+
+        yield start
 
 
 @pytest.fixture

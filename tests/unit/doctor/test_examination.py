@@ -671,6 +671,28 @@ def test_a_misspelt_extra(wan_emulator: RunningEmulator, connection: Callable[..
     assert "did you mean 'gateway'?" in findings[0].title
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"gatway": "dashscope"},
+        {"Gateway": "dashscope"},
+        {"extra__wan__gateway": "dashscope"},
+        {"base_url": "https://dashscope.aliyuncs.com"},
+        {"region": "singapore"},
+        {"workspace": "ws-0123456789"},
+    ],
+)
+def test_a_key_is_sent_to_no_gateway_by_a_guess(
+    extra: dict[str, str], connection: Callable[..., ConnectionFields]
+) -> None:
+    """Without a host, the gateway is APIYI; a field meant to name another one would send it a strange key."""
+    found = problem(examine(connection("", **extra)))
+
+    assert found.kind is Kind.UNFIT_EXTRA
+    assert f"{next(iter(extra))!r} in its extra" in found.title
+    assert "sent nowhere" in found.title
+
+
 @produces(Kind.NOT_ENCRYPTED)
 def test_a_key_that_goes_unencrypted(
     wan_emulator: RunningEmulator, connection: Callable[..., ConnectionFields], names: dict[str, list[list[str]]]

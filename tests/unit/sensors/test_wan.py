@@ -116,7 +116,7 @@ def test_a_task_the_gateway_does_not_know_is_asked_for_until_the_timeout(
         runner.run(sensor("00000000-0000-4000-8000-00000000dead", tmp_path, deferrable=deferrable, timeout=0.3))
 
 
-@pytest.mark.takes_time
+@pytest.mark.stays_running
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_a_timeout_is_a_sensors_timeout(
     deferrable: bool, wan_task: Callable[..., str], runner: Any, tmp_path: Path
@@ -125,16 +125,15 @@ def test_a_timeout_is_a_sensors_timeout(
         runner.run(sensor(wan_task(), tmp_path, deferrable=deferrable, timeout=0.01))
 
 
-@pytest.mark.takes_time
+@pytest.mark.stays_running
 def test_soft_fail_skips_on_a_timeout(wan_task: Callable[..., str], runner: Any, tmp_path: Path) -> None:
     with pytest.raises(AirflowSkipException):
         runner.run(sensor(wan_task(), tmp_path, deferrable=False, timeout=0.01, soft_fail=True))
 
 
-@pytest.mark.takes_time
 @pytest.mark.parametrize("deferrable", [True, False])
 @pytest.mark.parametrize("switch", ["soft_fail", "never_fail"])
-@pytest.mark.parametrize("end", ["failed", "timed out", "empty id"])
+@pytest.mark.parametrize("end", ["failed", pytest.param("timed out", marks=pytest.mark.stays_running), "empty id"])
 def test_soft_fail_and_never_fail_skip_in_every_mode(
     end: str, switch: str, deferrable: bool, wan_task: Callable[..., str], runner: Any, tmp_path: Path
 ) -> None:
@@ -162,7 +161,7 @@ def test_never_fail_skips_for_what_a_retry_might_mend(gateway: Any, runner: Any,
         runner.run(sensor("x", tmp_path, wan_conn_id="nowhere", deferrable=True, soft_fail=True))
 
 
-@pytest.mark.takes_time
+@pytest.mark.stays_running
 def test_a_timeout_is_of_both_classes_and_promises_no_retry(
     wan_task: Callable[..., str], runner: Any, tmp_path: Path
 ) -> None:

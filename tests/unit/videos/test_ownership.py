@@ -45,6 +45,12 @@ def test_the_video_of_the_last_run_is_replaced_if_it_was_there_before_the_order(
     assert not may_replace(tmp_path / "film.mp4", ours=OLD, ordered_at=time.time() - 60)
 
 
+def test_a_link_to_nowhere_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").symlink_to(tmp_path / "nowhere")
+
+    assert may_replace(tmp_path / "film.mp4", ours=OLD, ordered_at=time.time() - 60)
+
+
 def test_a_file_that_nobody_knows_stays(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(FOREIGN)
 

@@ -59,6 +59,7 @@ _ONLY_A_PATH = re.compile(r"/(?!/[^/])")
 _HOST_AND_PORT = re.compile(r"(?:\[[0-9a-f:.]+\]|[\w-]{1,63}(?:\.[\w-]{1,63})*\.?)(?::\d{1,5})?")
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~%!$&'()*+,;=-]*)*", re.ASCII)
 _PORTS = 2**16
+_USUAL_PORTS = {"http": 80, "https": 443}
 _NO_HOSTS = ("http", "https")
 _PAGES_FOR_PEOPLE = re.compile(r"^(?:docs?|help|www\.alibabacloud|bailian)\.|(?:^|\.)console\.")
 
@@ -95,6 +96,8 @@ def read_base_url(
         if not 0 < port < _PORTS:
             raise UnusableError(Flaw.HOST_UNREADABLE, f"has the port {port}, which there cannot be")
         url = url._replace(netloc=f"{url.netloc}:{port}")
+    if url.port == _USUAL_PORTS[url.scheme]:  # with and without it, this is one account
+        url = url._replace(netloc=url.netloc.rpartition(":")[0])
     return gateway, url.geturl()
 
 

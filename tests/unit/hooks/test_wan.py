@@ -128,6 +128,10 @@ def test_the_gateway_is_as_named_else_told_from_the_host(
     ("host", "port", "base_url"),
     [
         ("https://proxy.example", 8443, "https://proxy.example:8443"),
+        ("https://proxy.example", 443, "https://proxy.example"),
+        ("https://proxy.example:443/wan", None, "https://proxy.example/wan"),
+        ("http://127.0.0.1", 80, "http://127.0.0.1"),
+        ("https://[2001:db8::1]:443", None, "https://[2001:db8::1]"),
         ("https://proxy.example:9443", 8443, "https://proxy.example:9443"),
         ("https://proxy.example/wan", 8443, "https://proxy.example:8443/wan"),
         ("https://proxy.example//", None, "https://proxy.example"),

@@ -118,16 +118,20 @@ class VideoRequest:
 
     @property
     def billed_resolutions(self) -> tuple[str, ...]:
-        """Every resolution that the request names: ``extra_body`` may add another one, and either may count."""
+        """Every resolution that the request names: ``extra_body`` may add another one, and either may count.
+
+        A model of the catalogue may ignore what it does not take, so a ``size`` or ``resolution`` alone tells nothing
+        then. A model that is replaced by ``extra_body`` gets the one that the other model takes.
+        """
         given, size = self.parameters.get("resolution"), self.parameters.get("size")
         of_size = nearest_resolution(_pixels(size)) if isinstance(size, str) else None
         of_name = None if given is None else str(given)
-        named = (of_size, of_name) if self._may_take_size else (of_name, of_size)
+        named = (of_size, of_name)
+        if self.row is not None:
+            takes_size = self.row.legacy is not None and self.row.legacy.takes_size
+            taken, other = named if takes_size else (of_name, of_size)
+            named = (None, None) if taken is None else (taken, other)
         return tuple(dict.fromkeys(resolution for resolution in named if resolution is not None))
-
-    @property
-    def _may_take_size(self) -> bool:
-        return self.row is None or (self.row.legacy is not None and self.row.legacy.takes_size)
 
     def expected_seconds(self, lengths: Sequence[float | None]) -> float | None:
         """Return the length that the video must have, in seconds; None if its source or the model decides.

@@ -527,6 +527,14 @@ def test_a_request_knows_how_long_the_video_must_be_and_what_can_be_billed_at_mo
     assert request.billed_seconds(lengths) == billed
 
 
+@pytest.mark.parametrize(("model", "instead"), [("wan2.2-t2v-plus", "wan2.7-t2v"), ("wan2.7-t2v", "wan2.2-t2v-plus")])
+def test_a_model_that_extra_body_replaces_may_ignore_the_resolution_of_the_other(model: str, instead: str) -> None:
+    request = build(gateway=DASHSCOPE, model=model, media=None, extra_body={"model": instead})
+
+    assert request.billed_resolutions == ()
+    assert request.resolution is None
+
+
 def test_a_size_of_a_model_that_takes_none_may_be_billed_all_the_same() -> None:
     request = build(gateway=DASHSCOPE, model="wan2.7-t2v", media=None, extra_body={"parameters": {"size": "1920*1080"}})
 

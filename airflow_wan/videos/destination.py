@@ -347,6 +347,8 @@ class Destination:
             problem = f"{type(error).__name__}: {str(error).rstrip('.')}"
             raise DestinationError(f"{self} cannot be written to: {problem}.{what_to_install(scheme)}") from error
         if scheme not in STORE_PACKAGES:
+            if not remote.path.endswith(key[-1:]):  # a "?" or "#" at the end of a key is dropped
+                raise ValueError(f"it would be taken for {remote.path}")
             self._probe(fs, remote.path)
             return
         if getattr(fs, "anon", False) is True:

@@ -354,6 +354,8 @@ PIECES += ["deep/" * 100]
 @example(beginning="{here}/", pieces=["deep/" * 100] * 8)
 @example(beginning="{here}/", pieces=["x" * 246, "/", "x" * 246])
 @example(beginning="s3://bucket", pieces=[])
+@example(beginning="memory://bucket/", pieces=["?"])
+@example(beginning="memory://bucket/clip", pieces=[".mp4", "#"])
 def test_every_destination_that_is_accepted_can_be_published_to(
     beginning: str, pieces: list[str], bucket: MemoryFileSystem, tmp_path: Path
 ) -> None:

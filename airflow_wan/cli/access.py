@@ -223,9 +223,12 @@ def _look_up(conn_id: str) -> Any:
 
     if get_base_airflow_version_tuple() < (3, 2) and getattr(settings, "engine", None) is None:
         # There, connections need its logging and all of its models; but the logs stay where they are.
-        handlers = logging.getLogger().handlers[:]
+        import structlog  # noqa: PLC0415 - likewise
+
+        handlers, structure = logging.getLogger().handlers[:], structlog.get_config()
         settings.initialize()
         logging.getLogger().handlers = handlers
+        structlog.configure(**structure)
     for backend in ensure_secrets_loaded():
         kind = type(backend).__name__
         if kind == "MetastoreBackend" and not _open_database():

@@ -198,23 +198,25 @@ def _logs_on(screen: Screen, level: int) -> Iterator[None]:
 def _airflows_own_logs() -> Iterator[None]:
     """Let structlog, by which Airflow logs, print nothing itself.
 
-    Airflow sets it up only where it runs its own commands. Otherwise structlog prints each line to stdout, and below an
-    error all variables of the functions that it passed: the password of a connection is one of them.
+    Where nobody has set it up, it prints each line to stdout, and below an error all variables of the functions that it
+    passed: the password of a connection is one of them. Airflow's own commands set it up to print to stdout, too.
     """
     import structlog  # noqa: PLC0415 - not needed to show the help
 
-    if structlog.is_configured():
-        yield
-        return
+    before = structlog.get_config() if structlog.is_configured() else None
     structlog.configure(
         processors=[lambda _logger, _method, event: str(event.get("event"))],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
     )
     try:
         yield
     finally:
-        structlog.reset_defaults()
+        if before is None:
+            structlog.reset_defaults()
+        else:
+            structlog.configure(**before)
 
 
 class _ScreenHandler(logging.Handler):

@@ -26,6 +26,8 @@ MODES: dict[str, dict[str, Any]] = {
     "poke": {"deferrable": False, "mode": "poke"},
     "reschedule": {"deferrable": False, "mode": "reschedule"},
 }
+if AIRFLOW < (3, 1):  # whose dag.test() gives any sensor the date of its first reschedule as text
+    del MODES["reschedule"]
 
 
 @pytest.mark.takes_time
@@ -169,16 +171,14 @@ def test_a_task_nobody_knows_is_asked_for_until_the_timeout_which_ends_every_mod
     run_dag: Any, wan_emulator: RunningEmulator
 ) -> None:
     arguments = {"retries": 2, "retry_delay": timedelta(0)}
-    # In Airflow 3.0, `dag.test()` gives a rescheduled sensor its first time as text, which fails in Airflow itself.
-    modes = {name: mode for name, mode in MODES.items() if name != "reschedule" or AIRFLOW >= (3, 1)}
     with DAG("lost", schedule=None, default_args=arguments) as dag:
-        for name, mode in modes.items():
+        for name, mode in MODES.items():
             WanVideoSensor(task_id=name, wan_task_id="11111111-2222-4333-8444-555555555555", timeout=1, **mode)
 
     run = run_dag(dag)
 
     assert run.state == "failed"
-    for name in modes:
+    for name in MODES:
         assert isinstance(run.error(name), AirflowSensorTimeout)
         assert isinstance(run.error(name), VideoWaitTimeout)
         assert "11111111-2222-4333-8444-555555555555" in str(run.error(name))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import pty
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -48,6 +50,35 @@ class Done:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+def on_a_terminal(folder: Path, *arguments: str, question: str = "", answer: str = "", **environment: str) -> Done:
+    """Run a command on a terminal of its own, and return all that stands there.
+
+    :param question: the text after which somebody types the answer.
+    """
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "airflow_wan.cli", *arguments],
+        stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env={**os.environ, **environment},
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    while piece := _read(ours):
+        shown += piece
+        if answer and question.encode() in shown:
+            os.write(ours, answer.encode())
+            answer = ""
+    os.close(ours)
+    return Done(process.wait(timeout=30), shown.decode(), "")
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:  # the other end is closed
+        return b""
 
 
 @dataclass

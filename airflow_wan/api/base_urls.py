@@ -94,7 +94,7 @@ def read_base_url(
     url = _without_api_path(url, gateway)
     if port and not url.port:
         if not 0 < port < _PORTS:
-            raise UnusableError(Flaw.HOST_UNREADABLE, f"has the port {port}, which there cannot be")
+            raise UnusableError(Flaw.HOST_UNREADABLE, f"has the port {port}; ports are numbers from 1 to {_PORTS - 1}")
         url = url._replace(netloc=f"{url.netloc}:{port}")
     if url.port == _USUAL_PORTS[url.scheme]:  # with and without it, this is one account
         url = url._replace(netloc=url.netloc.rpartition(":")[0])

@@ -120,17 +120,16 @@ class VideoRequest:
     def billed_resolutions(self) -> tuple[str, ...]:
         """Every resolution that the request names: ``extra_body`` may add another one, and either may count.
 
-        A model of the catalogue may ignore what it does not take, so a ``size`` or ``resolution`` alone tells nothing
-        then. A model that is replaced by ``extra_body`` gets the one that the other model takes.
+        It may also bring a ``size`` to a model that takes a ``resolution``, or the other way round. If that is all that
+        is named, the model may ignore it, and its resolution is not known.
         """
         given, size = self.parameters.get("resolution"), self.parameters.get("size")
         of_size = nearest_resolution(_pixels(size)) if isinstance(size, str) else None
         of_name = None if given is None else str(given)
-        named = (of_size, of_name)
-        if self.row is not None:
-            takes_size = self.row.legacy is not None and self.row.legacy.takes_size
-            taken, other = named if takes_size else (of_name, of_size)
-            named = (None, None) if taken is None else (taken, other)
+        takes_size = self.row is None or (self.row.legacy is not None and self.row.legacy.takes_size)
+        named = (of_size, of_name) if takes_size else (of_name, of_size)
+        if self.row is not None and named[0] is None:
+            return ()
         return tuple(dict.fromkeys(resolution for resolution in named if resolution is not None))
 
     def expected_seconds(self, lengths: Sequence[float | None]) -> float | None:
@@ -164,7 +163,7 @@ class VideoRequest:
         longest_in_all_s = self.row.longest_in_all_s if self.row else None
         if billed_input_s and longest_in_all_s and self.seconds is None:
             seconds = min(seconds, longest_in_all_s)
-        # A part of a second may be billed as a whole one. Only ``extra_body`` brings it, or a number of videos.
+        # ``extra_body`` can ask for a part of a second, which may be billed as a whole one, and for several videos.
         return math.ceil(seconds) * max(1, to_integer(self.parameters.get("n")) or 1)
 
     def _billed_input_seconds(self, clips_s: float | None) -> float | None:

@@ -249,7 +249,7 @@ class Making:
             self.destination, None, frozenset(), **self._wanted
         )
         if problem:
-            raise DestinationError(f"{problem.replace('output_path', '--output')} Nothing was sent.")
+            raise DestinationError(f"{problem} Nothing was sent.")
         offer = make_offer(
             request,
             client,

@@ -9,6 +9,7 @@ from airflow.providers.common.compat.connection import get_async_connection, get
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
 from airflow_wan.api.accounts import Remark, read_account
+from airflow_wan.api.arguments import show
 from airflow_wan.doctor.findings import Finding, Kind, Severity, has_problem
 from airflow_wan.exceptions import WanConnectionError
 from airflow_wan.get_provider_info import get_provider_info
@@ -107,7 +108,7 @@ class WanHook(BaseHook):
     def _check_id(self) -> None:
         conn_id: object = self.wan_conn_id  # a template may have rendered anything
         if not isinstance(conn_id, str) or not conn_id:
-            raise WanConnectionError(f"wan_conn_id must be the id of an Airflow connection, got {conn_id!r}.")
+            raise WanConnectionError(f"wan_conn_id must be the id of an Airflow connection, got {show(conn_id)}.")
 
     def _check(self, found: Account | WanConnectionError) -> Account:
         if isinstance(found, WanConnectionError):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-BEGINNING_BYTES = 512
-"""How many bytes of a file's beginning tell what it is."""
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+_BEGINNING_BYTES = 512
 
 _TEXT = bytes([*b"\t\n\r", *range(0x20, 0x7F), *range(0x80, 0x100)])  # ASCII, and what other scripts are encoded with
 
@@ -44,13 +48,22 @@ _KINDS = (
 )
 
 
-def what_it_is(beginning: bytes) -> str | None:
-    """Return what a file is in words, such as ``a WebM``; None if its first bytes do not tell, or it is an MP4 or MOV.
+def what_it_is(file: BinaryIO) -> str | None:
+    """Return what a file is, such as ``it is a WebM`` or ``it holds text``; its content is not quoted.
 
-    Nothing of the file is quoted.
+    None if its first bytes do not tell, or it is an MP4 or MOV.
 
-    :param beginning: its first bytes, `BEGINNING_BYTES` of them if it has so many.
+    :param file: a seekable file. Errors of reading it are not caught.
     """
+    file.seek(0)
+    beginning = file.read(_BEGINNING_BYTES)
+    name = _name_of(beginning)
+    if name is not None:
+        return f"it is {name}"
+    return "it holds text" if beginning and not beginning.translate(None, _TEXT) else None
+
+
+def _name_of(beginning: bytes) -> str | None:
     if beginning.startswith(_EBML):
         return "a WebM" if b"webm" in beginning[:64] else "a Matroska file"
     for magic, inner, name in _KINDS:
@@ -59,11 +72,3 @@ def what_it_is(beginning: bytes) -> str | None:
     if beginning[:1] == b"G" and beginning[_TRANSPORT_STREAM_BYTES : _TRANSPORT_STREAM_BYTES + 1] == b"G":
         return "an MPEG transport stream"
     return None
-
-
-def is_text(beginning: bytes) -> bool:
-    """Return whether a file looks like text.
-
-    :param beginning: its first bytes.
-    """
-    return bool(beginning) and not beginning.translate(None, _TEXT)

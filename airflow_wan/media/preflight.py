@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from airflow_wan.api.media_items import DURATION_TOLERANCE_S
 from airflow_wan.api.rules import MB, AudioLimits, ClipLimits, ImageLimits, MediaKind, MediaLimits
 from airflow_wan.exceptions import InvalidVideoRequest, NotMediaError
-from airflow_wan.media.containers import BEGINNING_BYTES, is_text, what_it_is
+from airflow_wan.media.containers import what_it_is
 from airflow_wan.media.probing import (
     AudioFacts,
     ClipFacts,
@@ -103,16 +103,11 @@ def require_media(reference: MediaReference, shown: str, file: BinaryIO) -> None
 
 
 def _in_words(error: NotMediaError, file: BinaryIO) -> str:
-    """Return what a file is not, and what it looks like, as the end of a sentence; its content is not quoted."""
-    file.seek(0)
-    beginning = file.read(BEGINNING_BYTES)
-    wanted = str(error).partition(" (The file is")[0]
-    name = what_it_is(beginning)
-    if name is None and not is_text(beginning):
-        return str(error)
-    if "(" in wanted or (name and name in f"a {wanted}"):
-        return wanted
-    return f"{wanted} ({f'it is {name}' if name else 'it holds text'})"
+    """Return what a file is not, and what it is instead, if the error does not say it already."""
+    expected, found = str(error), what_it_is(file)
+    if found is None or "(" in expected or found.removeprefix("it is ") in expected:
+        return expected
+    return f"{expected} ({found})"
 
 
 def violations(facts: MediaFacts, limits: MediaLimits) -> Iterator[str]:

@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from tinytag import TinyTag, UnsupportedFormatError
 
 from airflow_wan.exceptions import NotAVideoError, NotMediaError
+from airflow_wan.media.containers import what_it_is
 from airflow_wan.media.mp4 import inspect_file
 from airflow_wan.media.pictures import read_picture
 from airflow_wan.media.sounds import APE_MAGIC, WAV_MAGIC, mpeg_sound, wav_seconds
@@ -113,7 +114,7 @@ def probe_clip(file: BinaryIO) -> ClipFacts:
     except NotAVideoError as error:
         if kind in _OLD_QUICKTIME:
             raise OSError("it is an old kind of QuickTime file") from None
-        raise NotMediaError(f"an MP4 or MOV clip ({error})") from None
+        raise NotMediaError(f"an MP4 or MOV clip ({what_it_is(file) or error})") from None
     if not facts.width or not facts.height:
         raise NotMediaError("an MP4 or MOV clip (it has no picture track)")
     return ClipFacts(facts.duration_s, facts.width, facts.height, size)

@@ -37,7 +37,9 @@ _USUAL_CHUNKS = (b"fmt ", b"data", b"fact", b"LIST")
 _PLAIN_FORMATS = frozenset({1, 3, 6, 7, 0xFFFE})
 
 _MP3_IN_WAV = 0x55
-_ALL_ONES = 0xFFFF_FFFF
+
+_IN_DS64 = 0xFFFF_FFFF
+"""The size of a chunk whose size of 64 bits stands in the chunk ``ds64`` (EBU Tech 3306)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +74,17 @@ def wav_seconds(file: BinaryIO, size: int) -> float | None:
     found: _WavFormat | None = None
     long_size = 0
     for kind, at, announced in _wav_chunks(file, size):
-        if kind == b"ds64":  # sizes of 64 bits; the chunks' own are then all ones
+        if kind == b"ds64":
             file.seek(at + 8)
             long_size = int.from_bytes(file.read(8), "little")
         elif kind == b"fmt " and announced >= 16:  # noqa: PLR2004 - the fields that every format has
             file.seek(at)
             found = _wav_format(file.read(16))
-        elif (
-            kind == b"data"
-            and found is not None
-            and (
-                length := _sound_bytes(file, at, long_size if announced == _ALL_ONES and long_size else announced, size)
-            )
-        ):
+        elif kind == b"data" and found is not None:
+            told = long_size if announced == _IN_DS64 and long_size else announced
+            length = _sound_bytes(file, at, told, size)
+            if not length:
+                continue
             if found.kind == _MP3_IN_WAV and (sound := mpeg_sound(file, at + length, start=at)):
                 return sound.seconds
             return length / found.speed if found.speed else None

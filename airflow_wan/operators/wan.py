@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from airflow_wan.purchases.ledger import Ledger
     from airflow_wan.videos.acceptance import Strictness
     from airflow_wan.videos.wan_video import FinishedVideo
-    from airflow_wan.waiting.watch import VideoWatch
 
 __all__ = [
     "WanEditVideoOperator",
@@ -451,7 +450,7 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
             self._job = job
             purchase = self.buy_once(context, request, job.hook, ledger, earlier)
             job = job.for_purchase(purchase)
-            watch = self.watch_of(purchase)
+            watch = watch_for(self, purchase.wan_task_id, purchase)
             tell_purchase(context, purchase, state="waiting", wait_until=watch.patience.latest)
             job.wait(watch, deferrable=self.deferrable)
             self.running = None  # it has ended: a kill has nothing to cancel
@@ -481,10 +480,6 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
         self._job.check_before_buying(request)
         offer = super().make_offer(request, client, hook)
         return replace(offer, order=replace(offer.order, found_there=found_there))
-
-    def watch_of(self, purchase: Purchase) -> VideoWatch:
-        """Return the wait for a purchase."""
-        return watch_for(self, purchase.wan_task_id, purchase)
 
     def longest_submit_s(self) -> float:
         """Return the seconds for which a gateway that throttles create requests is outlasted."""

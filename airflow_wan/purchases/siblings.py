@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ class Siblings:
     """
 
     def __init__(self, context: Context) -> None:
+        self._context = context
         self._instance: Any = context["ti"]
         task: Any = context["task"]
         self._task = task
         self._buyers = [node for node in task.dag.tasks if _buys(node)] if task.has_dag() else []
-        self._task_ids = [node.task_id for node in self._buyers]
 
     def claim(self, wan_task_id: str) -> bool:
         """Hold a Wan task, and return whether no other task instance holds it.
@@ -57,14 +57,14 @@ class Siblings:
         It is first held and then asked for: of two instances that claim one Wan task, at least one sees the other.
         """
         self._instance.xcom_push(key=WAN_TASK_ID_KEY, value=wan_task_id)
-        if not self._task_ids or self._held(self._task_ids).count(wan_task_id) == 1:
+        if not self._buyers or self.held().count(wan_task_id) == 1:
             return True
         self._instance.xcom_push(key=WAN_TASK_ID_KEY, value="")
         return False
 
     def held(self) -> list[str]:
         """Return the Wan tasks that task instances of this DAG run hold."""
-        return self._held(self._task_ids)
+        return self._held([node.task_id for node in self._buyers])
 
     def all_rivals_hold_one(self, *, with_picture: bool) -> bool:
         """Return whether each other task instance of this DAG run that may have ordered the same holds a Wan task.
@@ -97,12 +97,16 @@ class Siblings:
         return rivals
 
     def _tells_instances_apart(self) -> bool:
-        """Return whether the instances of this mapped task differ in prompt or picture, or nobody knows in what."""
+        """Return whether the instances of this mapped task surely differ in nothing but what the search compares."""
         node = next((node for node in self._buyers if node.task_id == self._instance.task_id), None)
-        expanded = getattr(getattr(node, "expand_input", None), "value", None)
-        items = expanded if isinstance(expanded, Sequence) else [expanded]
+        expanded: Any = self._resolve(getattr(getattr(node, "expand_input", None), "value", None))
+        items = [expanded] if isinstance(expanded, Mapping) else [self._resolve(item) for item in expanded or ()]
         names = {name for item in items if isinstance(item, Mapping) for name in item} - _NOT_ORDERED
-        return not names or names <= _COMPARED
+        return bool(names) and names <= _COMPARED
+
+    def _resolve(self, value: Any) -> Any:
+        """Return what another task has returned, if a value stands for that."""
+        return value.resolve(self._context) if hasattr(value, "resolve") else value
 
     def _held(self, task_ids: list[str]) -> list[str]:
         if not task_ids:
@@ -115,7 +119,6 @@ _COMPARED = frozenset({"model", "prompt", "first_frame", "media", "resolution", 
 
 _NOT_ORDERED = frozenset({"output_path"})
 """An argument that changes nothing about the video."""
-
 
 _NEVER_BEGUN = ("skipped", "upstream_failed", "removed")
 """The states of task instances that have ordered nothing."""

@@ -165,7 +165,7 @@ class WanVideoTrigger(BaseTrigger):
         except WanConnectionError as error:
             return WanConnectionError(
                 f"The triggerer cannot use the Airflow connection of wan task {self.wan_task_id}, which is paid for: "
-                f"{error.message}",
+                + error.message,
                 wan_task_id=self.wan_task_id,
             )
         except Exception as error:  # noqa: BLE001 - Airflow's own API may be away for a while; the video is not

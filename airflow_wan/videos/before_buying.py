@@ -40,7 +40,7 @@ def overwritten_source(destination: Destination, request: VideoRequest, *, sidec
             if place.place in _places_of(source) or _is_same_file(place, source):
                 return (
                     f"The {what} would go to {place}, which is a source of this request ({getattr(source, 'shown', '')}"
-                    "). Give another output_path."
+                    "). Choose another path for the video."
                 )
     return None
 

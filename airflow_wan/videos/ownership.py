@@ -106,14 +106,14 @@ def why_not_ours(
         if not is_one_of(destination, known):
             return (
                 f"At {destination} is a file that this task is not known to have made{_changed(record)}, and it would "
-                "be replaced. Move it away or delete it, or give another output_path."
+                "be replaced. Move it away or delete it, or choose another path for the video."
             )
     if sidecar and not is_record_or_unknown(destination):
         return f"At {destination.sidecar} is a file that is no record of this package, and it would be replaced."
     if poster and not _is_free(destination.poster) and not is_one_of(destination.poster, known):
         return (
             f"At {destination.poster} is a file that is not known to be a poster of this task, and it would be "
-            "replaced. Move it away or delete it, or give another output_path."
+            "replaced. Move it away or delete it, or choose another path for the video."
         )
     return None
 

@@ -180,22 +180,55 @@ def test_a_mapped_instance_finds_its_own_video_among_others(run_dag: Any, wan_em
     assert sorted(videos) == sorted(row["task_id"] for row in wan_emulator.ledger())
 
 
+@pytest.mark.parametrize(
+    ("named", "takes"),
+    [("seeds", {"seed": [1, 2]}), ("paths", {"output_path": ["1.mp4", "2.mp4"]}), ("by_another_task", None)],
+)
 def test_a_take_of_one_picture_is_not_taken_for_another_take(
-    run_dag: Any, wan_emulator: RunningEmulator, media: MediaServer
+    named: str, takes: dict[str, list[Any]] | None, run_dag: Any, wan_emulator: RunningEmulator, media: MediaServer
 ) -> None:
-    """One prompt and one picture, two seeds. No create is answered, and the first one is never accepted."""
+    """One prompt and one picture, twice. No create is answered, and the first one is never accepted."""
     wan_emulator.add_fault("create", "drop_connection", accepted=False)
     wan_emulator.add_fault("create", "drop_connection", after=1)
-    with DAG("takes", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(0)}) as dag:
-        WanImageToVideoOperator.partial(
+    with DAG(f"takes_{named}", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(0)}) as dag:
+
+        @task
+        def two_seeds() -> list[dict[str, int]]:
+            return [{"seed": 1}, {"seed": 2}]
+
+        take = WanImageToVideoOperator.partial(
             task_id="take", prompt="a kite", duration=2, first_frame=media.url("rap.png")
-        ).expand(seed=[1, 2])
+        )
+        take.expand(**takes) if takes else take.expand_kwargs(two_seeds())
 
     run = run_dag(dag)
 
     assert len(wan_emulator.ledger()) == 1
     assert [run.task_state("take", index) for index in (0, 1)] == ["failed", "failed"]
     assert "words and picture" in str(run.error("take"))
+
+
+def test_pictures_that_another_task_has_listed_tell_their_videos_apart(
+    run_dag: Any, wan_emulator: RunningEmulator, media: MediaServer
+) -> None:
+    """One prompt, two pictures. No create is answered, and the second one is never accepted."""
+    wan_emulator.add_fault("create", "drop_connection")
+    wan_emulator.add_fault("create", "drop_connection", after=1, accepted=False)
+    with DAG("listed", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(0)}) as dag:
+
+        @task
+        def pictures() -> list[dict[str, str]]:
+            names = ("rap.png", "products/mug.png")
+            return [{"first_frame": media.url(name), "output_path": f"{name}.mp4"} for name in names]
+
+        WanImageToVideoOperator.partial(task_id="animate", prompt="a kite", duration=2).expand_kwargs(pictures())
+
+    run = run_dag(dag)
+
+    (bill,) = wan_emulator.ledger()
+    states = {run.task_state("animate", index): index for index in (0, 1)}
+    assert states.keys() == {"success", "failed"}
+    assert run.xcom("animate", "wan_video", states["success"])["wan_task_id"] == bill["task_id"]
 
 
 def test_a_task_that_was_skipped_has_ordered_nothing(run_dag: Any, wan_emulator: RunningEmulator) -> None:

@@ -196,7 +196,7 @@ def test_a_retry_sends_no_file_anew_for_what_is_bought(
     talk: Callable[..., Any], s3: Any, runner: Any, wan_emulator: RunningEmulator
 ) -> None:
     with pytest.raises(Exception, match="No result within"):
-        runner.run(talk(timeout=0.01))
+        runner.run(talk(timeout=0.01, queue_timeout=0.01))  # PENDING or RUNNING
     uploaded = len(wan_emulator.uploads())
     s3.delete_object(Bucket=BUCKET, Key="in/frame.png")  # it is not asked for again
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command_lines import KEY, TEXT_TO_VIDEO, Done, wait_until
+from command_lines import KEY, TEXT_TO_VIDEO, Done, on_a_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,36 +138,15 @@ def test_another_account_does_not_touch_a_purchase(
 
 
 def test_a_person_is_asked_for_the_key_and_nothing_of_it_is_shown(bare: CommandLine) -> None:
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "airflow_wan.cli", "status", NO_TASK, "--base-url", bare.emulator.base_url],
-        stdin=theirs, stdout=theirs, stderr=theirs, cwd=bare.folder, start_new_session=True,
+    done = on_a_terminal(
+        bare.folder, "status", NO_TASK, "--base-url", bare.emulator.base_url,
+        question="API key for", answer=f"{KEY}\n",
     )  # fmt: skip
-    os.close(theirs)
-    shown = ""
-
-    def asked() -> bool:
-        nonlocal shown
-        shown += os.read(ours, 1000).decode()
-        return "API key for" in shown
-
-    wait_until(asked)
-    os.write(ours, f"{KEY}\n".encode())
-    while piece := _read(ours):
-        shown += piece
-    process.wait(timeout=30)
-    os.close(ours)
 
     assert bare.emulator.counts()["poll"]["requests"] == 1
-    assert KEY not in shown
-    bare.printed.append(shown)
-
-
-def _read(descriptor: int) -> str:
-    try:
-        return os.read(descriptor, 1000).decode()
-    except OSError:  # the other end is closed
-        return ""
+    assert "API key for" in done.out
+    assert KEY not in done.out
+    bare.printed.append(done.out)
 
 
 def run_alone(line: CommandLine, *arguments: str, **environment: str) -> Done:
@@ -212,28 +190,10 @@ def test_nothing_is_shown_of_the_key_in_the_uri_of_a_connection(bare: CommandLin
 
 
 def test_a_person_who_types_no_key_is_told_so(bare: CommandLine) -> None:
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "airflow_wan.cli", "status", NO_TASK],
-        stdin=theirs, stdout=theirs, stderr=theirs, cwd=bare.folder, start_new_session=True,
-    )  # fmt: skip
-    os.close(theirs)
-    shown = ""
+    done = on_a_terminal(bare.folder, "status", NO_TASK, question="API key for", answer="\x04")  # Ctrl-D
 
-    def asked() -> bool:
-        nonlocal shown
-        shown += os.read(ours, 1000).decode()
-        return "API key for" in shown
-
-    wait_until(asked)
-    os.write(ours, b"\x04")  # Ctrl-D
-    while piece := _read(ours):
-        shown += piece
-    process.wait(timeout=30)
-    os.close(ours)
-
-    assert process.returncode == 3
-    assert "No API key was typed" in shown
+    assert done.code == 3
+    assert "No API key was typed" in done.out
 
 
 def test_a_connection_in_the_database_of_airflow(bare: CommandLine, airflow_db: Path) -> None:

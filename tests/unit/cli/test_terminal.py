@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import shlex
 import subprocess
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import airflow
 import pytest
-from command_lines import KEY, TEXT_TO_VIDEO, wait_until
+from command_lines import KEY, TEXT_TO_VIDEO, on_a_terminal, wait_until
 from packaging.version import Version
 from PIL import Image
 from terminal_screen import lines_of
@@ -23,29 +22,6 @@ if TYPE_CHECKING:
     from command_lines import CommandLine
 
 PAGE = (Path(__file__).parents[3] / "docs" / "command_line.md").read_text()
-
-
-def on_a_terminal(folder: Path, *arguments: str) -> list[str]:
-    """Return what stands on a terminal at the end of a command."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "airflow_wan.cli", *arguments],
-        stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env={**os.environ, "COLUMNS": "110"},
-    )  # fmt: skip
-    os.close(theirs)
-    shown = b""
-    while piece := _read(ours):
-        shown += piece
-    os.close(ours)
-    assert process.wait(timeout=30) == 0
-    return lines_of(shown.decode())
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 4096)
-    except OSError:  # the other end is closed
-        return b""
 
 
 def shape(line: str) -> str:
@@ -66,7 +42,9 @@ def test_the_recording_in_the_documentation_is_what_a_terminal_shows(dashscope: 
     Image.linear_gradient("L").resize((1280, 720)).convert("RGB").save(dashscope.folder / "mug.png")
     (command,) = set(re.findall(r"^\$ (airflow-wan generate .*)$", PAGE, re.MULTILINE))
 
-    shown = on_a_terminal(dashscope.folder, *shlex.split(command)[1:])
+    done = on_a_terminal(dashscope.folder, *shlex.split(command)[1:], COLUMNS="110")
+    assert done.code == 0
+    shown = lines_of(done.out)
 
     dashscope.printed += shown
     assert [shape(line) for line in shown] == [shape(line) for line in recorded(command)]

@@ -497,17 +497,10 @@ def test_a_killed_worker_cancels_a_queued_task_where_it_was_submitted(
         pass
 
     task = film(deferrable=False)
-    running: list[Any] = []
-    watch_of = WanGenerateVideoOperator.watch_of
-    monkeypatch.setattr(
-        WanGenerateVideoOperator,
-        "watch_of",
-        lambda self, purchase: running.append(self) or watch_of(self, purchase),  # type: ignore[func-returns-value]
-    )
 
-    def terminate(*_: Any, **__: Any) -> None:
+    def terminate(job: Any, *_: Any, **__: Any) -> None:
         connect("http://127.0.0.1:9", gateway="dashscope")  # nobody listens there
-        running[0].on_kill()
+        job.task.on_kill()
         raise Terminated
 
     monkeypatch.setattr(VideoJob, "wait", terminate)

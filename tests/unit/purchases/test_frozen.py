@@ -101,7 +101,7 @@ class Stage:
         try:
             with pytest.MonkeyPatch.context() as patch:
                 if killed_after_buying:
-                    patch.setattr(WanImageToVideoOperator, "watch_of", _die)
+                    patch.setattr("airflow_wan.operators.wan.watch_for", _die)
                 self.runner.run(task)
             self.outcomes.append("success")
         except Killed:

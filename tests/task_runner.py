@@ -11,6 +11,7 @@ import copy
 import json
 import os
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,21 @@ import pytest
 from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from airflow_wan.emulator.testing import RunningEmulator
 
 HAS_STATE_STORE = get_base_airflow_version_tuple() >= (3, 3)
 API_KEY = "sk-unit-tests-0123456789"
+
+
+@contextmanager
+def out_of_time(emulator: RunningEmulator) -> Iterator[pytest.ExceptionInfo[Exception]]:
+    """In this block, every video is still being made, so a task's `timeout` passes; afterwards, it is finished."""
+    emulator.add_fault("poll", "unknown_status", word="RUNNING", times=None)
+    with pytest.raises(Exception, match="No result within") as raised:
+        yield raised
+    emulator.clear_faults()
 
 
 class StateStore:

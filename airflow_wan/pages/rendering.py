@@ -38,13 +38,18 @@ def render_html(template: str, *, base: str, words: Words, **values: Any) -> str
 
 def path_of(instance: Instance) -> str:
     """Return the part of an address that names a task instance."""
-    names = (instance.dag_id, instance.run_id, instance.task_id, str(instance.map_index))
-    return "/".join(quote(name, safe="") for name in names)
+    return _path(instance.dag_id, instance.run_id, instance.task_id, str(instance.map_index))
 
 
 def run_path_of(run: Instance | RunSheet) -> str:
     """Return the part of an address that names a DAG run."""
-    return f"{quote(run.dag_id, safe='')}/{quote(run.run_id, safe='')}"
+    return _path(run.dag_id, run.run_id)
+
+
+def _path(*names: str) -> str:
+    # Airflow's page writes the address of the page in its frame into its own, as browsers write addresses. If that is
+    # another spelling than ours, such as ":" for "%3A", Airflow loads the page in the frame once more.
+    return "/".join(quote(name, safe="!$&'()*+,;=:@") for name in names)
 
 
 def airflow_path_of(what: Instance | RunSheet) -> str:

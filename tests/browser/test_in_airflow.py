@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from page_stage import HOSTILE
@@ -74,6 +75,8 @@ def test_airflow_shows_the_tab_of_a_mapped_task(stage: Stage, look: Callable[...
 
 def test_links_lead_from_the_menu_to_a_run_and_to_its_task_in_airflow(stage: Stage, look: Callable[..., Page]) -> None:
     page = look("/")
+    loads: list[str] = []
+    page.on("request", lambda one: loads.append(one.url) if one.is_navigation_request() else None)
     page.get_by_role("button", name="Browse").click()
     page.get_by_role("menuitem", name="Videos").click()
     frame = page.frame_locator("iframe")
@@ -85,6 +88,8 @@ def test_links_lead_from_the_menu_to_a_run_and_to_its_task_in_airflow(stage: Sta
     page.wait_for_url(f"**{stage.runs['mapped'].in_airflow}")
     page.get_by_role("link", name="Videos", exact=True).click()
     expect(page.frame_locator("iframe").locator(".tile")).to_have_count(3)
+    kinds = [urlsplit(address).path.split("/")[2] for address in loads if urlsplit(address).path.startswith("/wan/")]
+    assert kinds == ["gallery", "video", "sheet", "sheet"]  # each is loaded once
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

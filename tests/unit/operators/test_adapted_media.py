@@ -15,9 +15,10 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from media_files import encoded_tone, image, noise, tone
 from PIL import Image
+from task_runner import out_of_time
 
 from airflow_wan.api.rules import ImageLimits
-from airflow_wan.exceptions import CostLimitExceeded, InvalidVideoRequest, SubmitAmbiguous, VideoWaitTimeout
+from airflow_wan.exceptions import CostLimitExceeded, InvalidVideoRequest, SubmitAmbiguous
 from airflow_wan.media import fitted_pictures
 from airflow_wan.media.fitted_pictures import CannotFitError, fit_picture
 
@@ -337,12 +338,11 @@ def test_both_roles_of_one_file_get_the_same_copy(
 # One wish is paid for once -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.takes_time
 def test_a_retry_sees_the_same_wish_even_if_its_pillow_makes_another_copy(
     film: Callable[..., Any], apiyi: Any, runner: Any, keep: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wish = {"first_frame": keep("noise.tiff", noise((640, 360), "TIFF")), "adapt_media": True}
-    with pytest.raises(VideoWaitTimeout):
+    with out_of_time(apiyi):
         runner.run(film(**wish, timeout=0.01))
     monkeypatch.setattr(fitted_pictures, "_WITHOUT_LOSS", frozenset())
 

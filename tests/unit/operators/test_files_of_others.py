@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from PIL import Image
-from task_runner import TaskRunner
+from task_runner import TaskRunner, out_of_time
 
-from airflow_wan.exceptions import DestinationError, VideoWaitTimeout
+from airflow_wan.exceptions import DestinationError
 from airflow_wan.operators.wan import WanEditVideoOperator
 from airflow_wan.sensors.wan import WanVideoSensor
 
@@ -176,11 +176,10 @@ def test_a_local_path_that_can_never_work_is_not_tried_again(
     assert gateway.emulator.requests() == []
 
 
-@pytest.mark.takes_time
 def test_such_a_path_is_tried_again_for_what_is_bought_already(
     film: Callable[..., Any], gateway: Any, runner: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(VideoWaitTimeout):
+    with out_of_time(gateway.emulator):
         runner.run(film(timeout=0.01))
     (tmp_path / "film.mp4").mkdir()
 
@@ -338,11 +337,10 @@ def test_no_video_is_bought_for_a_folder_of_one_machine(
     assert len(gateway.emulator.ledger()) == 2
 
 
-@pytest.mark.takes_time
 def test_what_is_bought_already_is_brought_home_to_a_folder_of_one_machine(
     film: Callable[..., Any], gateway: Any, runner: Any, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    with pytest.raises(Exception, match="No result within"):
+    with out_of_time(gateway.emulator):
         runner.run(film(output_path=None, timeout=0.01))
     request.getfixturevalue("on_several_machines")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from task_runner import out_of_time
 
 from airflow_wan.exceptions import (
     DestinationError,
@@ -96,11 +97,10 @@ def test_a_worker_killed_after_the_download_does_not_buy_again(
     assert path == str(tmp_path / "film.mp4")
 
 
-@pytest.mark.takes_time
 def test_a_timeout_is_waited_out_by_the_retry_with_a_fresh_budget(
     film: Callable[..., Any], gateway: Any, runner: Any
 ) -> None:
-    with pytest.raises(VideoWaitTimeout) as raised:
+    with out_of_time(gateway.emulator) as raised:
         runner.run(film(timeout=0.01))
     runner.run(film())
 
@@ -264,9 +264,8 @@ def test_a_path_that_can_never_work_is_found_before_anything_is_sent(
     assert gateway.emulator.requests() == []
 
 
-@pytest.mark.takes_time
 def test_a_changed_request_is_not_bought_by_a_retry(film: Callable[..., Any], gateway: Any, runner: Any) -> None:
-    with pytest.raises(VideoWaitTimeout):
+    with out_of_time(gateway.emulator):
         runner.run(film(timeout=0.01))
     with pytest.raises(AirflowFailException, match="on_changed_request='resubmit'"):
         runner.run(film(prompt="Snow falls."))
@@ -274,33 +273,30 @@ def test_a_changed_request_is_not_bought_by_a_retry(film: Callable[..., Any], ga
     assert submitted(gateway) == 1
 
 
-@pytest.mark.takes_time
 def test_a_changed_request_is_bought_where_the_author_says_so(
     film: Callable[..., Any], gateway: Any, runner: Any
 ) -> None:
-    with pytest.raises(VideoWaitTimeout):
+    with out_of_time(gateway.emulator):
         runner.run(film(timeout=0.01))
     runner.run(film(prompt="Snow falls.", on_changed_request="resubmit"))
 
     assert submitted(gateway) == 2
 
 
-@pytest.mark.takes_time
 def test_a_url_signed_anew_is_no_changed_request(
     film: Callable[..., Any], gateway: Any, runner: Any, media: MediaServer
 ) -> None:
-    with pytest.raises(VideoWaitTimeout):
+    with out_of_time(gateway.emulator):
         runner.run(film(timeout=0.01, first_frame=media.url("frame.png?X-Amz-Signature=1&v=2")))
     runner.run(film(first_frame=media.url("frame.png?v=2&X-Amz-Signature=2")))
 
     assert submitted(gateway) == 1
 
 
-@pytest.mark.takes_time
 def test_a_connection_that_moved_sends_its_key_nowhere_and_the_video_lands_once_it_is_set_back(
     film: Callable[..., Any], gateway: Any, runner: Any, connect: Callable[..., None]
 ) -> None:
-    with pytest.raises(VideoWaitTimeout):
+    with out_of_time(gateway.emulator):
         runner.run(film(timeout=0.01))
     connect("http://127.0.0.1:9", gateway=gateway.name)  # nobody listens there
 
@@ -313,7 +309,6 @@ def test_a_connection_that_moved_sends_its_key_nowhere_and_the_video_lands_once_
     assert submitted(gateway) == 1
 
 
-@pytest.mark.takes_time
 @pytest.mark.parametrize("forged", [{"base_url": "http://127.0.0.1:{port}"}, {"wan_conn_id": "aws_prod"}], ids=str)
 def test_a_forged_record_sends_no_key_to_a_stranger(
     forged: dict[str, str],
@@ -327,7 +322,7 @@ def test_a_forged_record_sends_no_key_to_a_stranger(
         "AIRFLOW_CONN_AWS_PROD",
         json.dumps({"conn_type": "aws", "password": "aws-secret-0123456789", "host": gateway.emulator.base_url}),
     )
-    with pytest.raises(VideoWaitTimeout):
+    with out_of_time(gateway.emulator):
         runner.run(film(timeout=0.01))
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
@@ -400,11 +395,10 @@ def test_a_worker_that_lacks_the_connection_too_says_so_and_a_retry_brings_the_v
     assert submitted(gateway) == 1
 
 
-@pytest.mark.takes_time
 def test_a_task_that_the_gateway_no_longer_knows_stops_with_its_id(
     film: Callable[..., Any], gateway: Any, runner: Any
 ) -> None:
-    with pytest.raises(VideoWaitTimeout):
+    with out_of_time(gateway.emulator):
         runner.run(film(timeout=0.01))
     gateway.emulator.advance_clock(25 * 3600)
     with pytest.raises(VideoWaitTimeout):  # by our own clock, the gateway must still keep it: it is asked for
@@ -533,11 +527,10 @@ def test_senseless_arguments_are_refused_when_the_dag_is_read(arguments: dict[st
         WanGenerateVideoOperator(task_id="x", model="wan2.7-i2v", **arguments)
 
 
-@pytest.mark.takes_time
 def test_a_replacement_that_cannot_be_sent_leaves_what_is_bought_alone(
     film: Callable[..., Any], gateway: Any, runner: Any
 ) -> None:
-    with pytest.raises(VideoWaitTimeout):
+    with out_of_time(gateway.emulator):
         runner.run(film(timeout=0.01))
     with pytest.raises(AirflowFailException, match="max_cost"):
         runner.run(film(prompt="Snow falls.", on_changed_request="resubmit", max_cost=0))

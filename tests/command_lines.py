@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -207,6 +208,7 @@ PRELOADED = [
 
 def _run(folder: str, arguments: tuple[str, ...], environment: dict[str, str], out: str, err: str) -> None:
     """Run a command as `python -m airflow_wan.cli` does."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # where the tests run under nohup, it would be ignored here too
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -55,7 +55,7 @@ def test_who_may_read_the_dag_sees_everything(pages: PageServer, route: str, use
 
     assert answer.status_code == 200, answer.text
     if route.startswith(("video", "sheet", "gallery")):
-        assert f"file/{PATH}/video?v={DIGEST[:16]}" in answer.text
+        assert f"file/{READABLE}/{RUN}/film/-1/video?v={DIGEST[:16]}" in answer.text
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if PATH.partition("/")[0] in route])

@@ -17,7 +17,8 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_wan import config
-from airflow_wan.api.arguments import is_unset
+from airflow_wan.api.answers import is_task_id
+from airflow_wan.api.arguments import is_unset, show
 from airflow_wan.exceptions import InvalidVideoRequest, VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.purchases.record import NOTHING_KNOWN
@@ -165,6 +166,9 @@ class WanVideoSensor(BaseSensorOperator):
                 f"wan_task_id is a {type(self.wan_task_id).__name__}, not one id. If the submit is mapped, map the "
                 "sensor too: WanVideoSensor.partial(task_id=…).expand(wan_task_id=submit.output)."
             )
+        self.wan_task_id = self.wan_task_id.strip()  # a template of several lines
+        if not is_task_id(self.wan_task_id):
+            return f"No Wan task can have the id {show(self.wan_task_id)}: give the output of WanSubmitVideoOperator."
         return ""
 
     def _poke_until_done(self, context: Context) -> Any:

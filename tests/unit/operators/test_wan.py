@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,19 @@ def test_a_timeout_is_waited_out_by_the_retry_with_a_fresh_budget(
 
     assert submitted(gateway) == 1
     assert raised.value.wan_task_id == gateway.emulator.ledger()[0]["task_id"]
+
+
+@pytest.mark.parametrize("without_end", [float("inf"), 1e15, timedelta.max])
+@pytest.mark.parametrize("name", ["timeout", "queue_timeout"])
+def test_a_time_without_end_brings_the_video_home_too(
+    name: str, without_end: Any, film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    gateway.emulator.add_fault("poll", "unknown_status", word="RUNNING", times=1)  # so that the task defers
+
+    assert Path(runner.run(film(**{name: without_end}))).exists()
+
+    (kwargs,) = runner.trigger_kwargs
+    assert all(datetime.fromtimestamp(kwargs[moment], UTC) for moment in ("deadline", "queue_deadline", "latest"))
 
 
 def test_a_failed_download_is_followed_by_a_download_only(

@@ -183,6 +183,26 @@ def test_an_empty_task_id_is_named(nothing: Any, gateway: Any, runner: Any, tmp_
 
 
 @pytest.mark.stays_queued
+@pytest.mark.parametrize("impossible", ["two words", "half\ud83d", "x" * 70_000, ".."])
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_an_id_that_no_task_can_have_is_not_waited_for(
+    deferrable: bool, impossible: str, gateway: Any, runner: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(AirflowFailException, match="No Wan task can have the id"):
+        runner.run(sensor(impossible, tmp_path, deferrable=deferrable, timeout=1))
+
+    assert gateway.emulator.requests() == []
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_what_a_template_of_several_lines_puts_around_the_id_does_not_count(
+    deferrable: bool, wan_task: Callable[..., str], runner: Any, tmp_path: Path
+) -> None:
+    path = runner.run(sensor(f"\n  {wan_task()}\n", tmp_path, deferrable=deferrable, timeout=60))
+
+    assert path == str(tmp_path / "film.mp4")
+
+
 def test_a_killed_sensor_leaves_the_task_alone(wan_task: Callable[..., str], gateway: Any, tmp_path: Path) -> None:
     wan_task_id = wan_task()
     waiting = sensor(wan_task_id, tmp_path)

@@ -137,7 +137,9 @@ class WanVideoSensor(BaseSensorOperator):
             watch = self._watch(job, purchase)
             job.tell_wait(watch, purchase)
             if self.deferrable:
+                self.running = self.wan_task_id, job.hook
                 job.wait(watch, deferrable=True)
+                self.running = None  # it has ended: a kill has nothing to cancel
                 return self.finish(job, watch)
         self._job, self._wait = job, SingleWait(watch, time.time())
         with self._skipping():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -516,6 +518,37 @@ def test_a_killed_worker_cancels_a_queued_task_where_it_was_submitted(
         runner.run(task)
 
     assert gateway.emulator.ledger()[0]["status"] == "CANCELED"
+
+
+@pytest.mark.stays_queued
+@pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_kill_while_the_create_request_is_under_way_cancels_what_it_has_made(
+    deferrable: bool, film: Callable[..., Any], gateway: Any, runner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buying: list[Any] = []
+    buy_once = WanGenerateVideoOperator.buy_once
+    monkeypatch.setattr(
+        WanGenerateVideoOperator,
+        "buy_once",
+        lambda self, *args: buying.append(self) or buy_once(self, *args),  # type: ignore[func-returns-value]
+    )
+    gateway.emulator.add_fault("create", "hold")
+
+    def kill() -> None:
+        until = time.monotonic() + 60
+        while not gateway.emulator.faults()[0]["holding"] and time.monotonic() < until:
+            time.sleep(0.01)
+        buying[0].on_kill()
+        gateway.emulator.clear_faults()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(VideoTaskFailed, match="canceled"):
+        runner.run(film(deferrable=deferrable))
+    killer.join()
+
+    assert [row["status"] for row in gateway.emulator.ledger()] == ["CANCELED"]
 
 
 def test_media_and_parameters_by_argument_come_before_those_by_dict() -> None:

@@ -464,8 +464,9 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str:
         """Resume on a worker: bring the video home, or raise what ended the wait."""
-        with errors_for_airflow(context):
-            return self.hand_over(*resume(self, context, event, open_ledger(context)))
+        ledger = open_ledger(context)
+        with errors_for_airflow(context, ledger=ledger):
+            return self.hand_over(*resume(self, context, event, ledger))
 
     def find_finished(
         self, job: VideoJob, request: VideoRequest, earlier: Intent | Purchase | None

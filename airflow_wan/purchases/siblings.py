@@ -51,6 +51,7 @@ class Siblings:
         task: Any = context["task"]
         self._task = task
         self._buyers = [node for node in task.dag.tasks if _buys(node)] if task.has_dag() else []
+        self._is_inner = task.has_dag() and self._instance.task_id not in {node.task_id for node in self._buyers}
 
     def claim(self, wan_task_id: str) -> bool:
         """Hold a Wan task, and return whether no other task instance holds it.
@@ -72,6 +73,8 @@ class Siblings:
 
         :param with_picture: whether the same first frame counts, too, and not the same prompt alone.
         """
+        if self._is_inner:  # a function calls an operator: so may other functions, of which nothing is known
+            return False
         return all(self._each_holds_one(task_id) for task_id in self._rivals(with_picture=with_picture))
 
     def _each_holds_one(self, task_id: str) -> bool:

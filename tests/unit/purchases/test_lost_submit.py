@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 from airflow.sdk import DAG, task_group
 from media_files import tone
 from PIL import Image, ImageEnhance
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import SimpleNamespace
+
+    from airflow.providers.common.compat.sdk import Context
 
 PROMPT = "The clouds drift."
 NOT_ACCEPTED = {"kind": "drop_connection", "accepted": False}
@@ -510,6 +512,24 @@ def test_what_an_instance_holds_that_the_run_leaves_out_by_now_stands_for_no_oth
     theirs = somebody_buys()
 
     assert theirs in stopped(gateway, runner, write())
+
+
+@pytest.mark.parametrize("map_index", [-1, 1])
+def test_an_operator_that_a_function_calls_leaves_it_to_a_person(
+    map_index: int, gateway: Any, runner: Any, write: Any, somebody_buys: Any
+) -> None:
+    class Function(BaseOperator):
+        def execute(self, context: Context) -> Any:
+            return write().execute(context)
+
+    with DAG("films", schedule=None):
+        function: Any = Function(task_id="animate")
+    runner.instance.map_index = map_index
+    lose_the_answer(gateway, runner, function, **NOT_ACCEPTED)
+    theirs = somebody_buys()
+    runner.instance.others = {"animate": [theirs]} if map_index >= 0 else {}
+
+    assert theirs in stopped(gateway, runner, function)
 
 
 # APIYI, whose list a system token opens -------------------------------------------------------------------------------

@@ -121,9 +121,9 @@ class SupervisorComms:
         return OKResponse(ok=True)
 
 
-def _states(message: Any) -> dict[str, dict[str, str]]:
+def _states(message: Any) -> dict[str, dict[str, str | None]]:
     """What Airflow says of the state of a task instance: the names of mapped ones end with their index."""
-    states: dict[str, dict[str, str]] = {}
+    states: dict[str, dict[str, str | None]] = {}
     for runner in _RUNNERS:
         instance, is_mapped = runner.instance, runner.instance.map_index >= 0
         asked_for = instance.dag_id == message.dag_id and instance.task_id in message.task_ids
@@ -229,7 +229,12 @@ class TaskInstance:
 
     def get_task_states(self, *, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, dict[str, Any]]:
         """Return the states of task instances of this run, as Airflow names them."""
-        states = {(self.task_id, self.map_index): "running"} if self.task_id in task_ids else {}
+        states: dict[tuple[str, int], str | None] = {
+            (runner.instance.task_id, runner.instance.map_index): runner.state
+            for runner in _RUNNERS
+            if (runner.instance.dag_id, runner.instance.run_id) == (dag_id, self.run_id)
+            and runner.instance.task_id in task_ids
+        }
         for task_id in task_ids:
             indexes = self._others_of(task_id)
             states |= {(task_id, index): state for index, state in zip(indexes, self._states_of(task_id), strict=True)}
@@ -250,7 +255,7 @@ class TaskRunner:
         self.has_state_store = has_state_store
         self.store = StateStore()
         self.instance = TaskInstance()
-        self.state = "running"
+        self.state: str | None = "running"
         _RUNNERS.append(self)
         self.events: list[dict[str, Any]] = []
         self.before_firing: Callable[[], object] = lambda: None

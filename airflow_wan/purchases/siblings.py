@@ -23,6 +23,27 @@ def is_mapped(instance: Any) -> bool:
     return map_index_of(instance) >= 0
 
 
+NEVER_BEGUN = ("skipped", "upstream_failed", "removed")
+"""The states of task instances that have ordered nothing, unless it was before their DAG run was cleared."""
+
+NOT_BEGUN_YET = (None, "scheduled", "queued")
+"""The states of task instances that are still to run, or to run again."""
+
+
+def states_of_instances(instance: Any, task_id: str) -> dict[int, str | None]:
+    """Return the states of the instances of a task, by map index.
+
+    :param instance: the running task instance, in whose DAG run they are.
+    :param task_id: the task.
+    """
+    states = instance.get_task_states(dag_id=instance.dag_id, task_ids=[task_id], run_ids=[instance.run_id])
+    # Of a mapped task, Airflow adds the map index to the name.
+    return {
+        -1 if name == task_id else int(name.removeprefix(f"{task_id}_")): None if state is None else str(state)
+        for name, state in states.get(instance.run_id, {}).items()
+    }
+
+
 class Claims(Protocol):
     """Which Wan tasks are held by others that buy videos, so that no two take one for theirs."""
 
@@ -80,13 +101,8 @@ class Siblings:
     def _each_holds_one(self, task_id: str) -> bool:
         """Return whether each other instance of a task holds a Wan task, as far as it may have ordered one."""
         own = self._instance
-        idle_states = (*_NEVER_BEGUN, *(_NOT_BEGUN_YET if task_id in self._downstream else ()))
-        states = own.get_task_states(dag_id=own.dag_id, task_ids=[task_id], run_ids=[own.run_id])
-        # Of a mapped task, Airflow adds the map index to the name.
-        indexes = {
-            -1 if name == task_id else int(name.removeprefix(f"{task_id}_")): None if state is None else str(state)
-            for name, state in states.get(own.run_id, {}).items()
-        }
+        idle_states = (*NEVER_BEGUN, *(NOT_BEGUN_YET if task_id in self._downstream else ()))
+        indexes = states_of_instances(own, task_id)
         if task_id == own.task_id:
             indexes.pop(map_index_of(own), None)
         idle = [index for index, state in indexes.items() if state in idle_states]
@@ -140,12 +156,6 @@ class Siblings:
 
 _COMPARED = ("model", "prompt", "first_frame", "media", "resolution", "duration")
 """The arguments by which the search for a lost submit tells one video from another."""
-
-_NEVER_BEGUN = ("skipped", "upstream_failed", "removed")
-"""The states of task instances that have ordered nothing."""
-
-_NOT_BEGUN_YET = (None, "scheduled", "queued")
-"""The states of task instances downstream that have ordered nothing yet."""
 
 _UNKNOWN = "{{ }}"
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from airflow_wan.purchases.siblings import is_mapped
+from airflow_wan.exceptions import DestinationError
+from airflow_wan.purchases.siblings import NEVER_BEGUN, NOT_BEGUN_YET, is_mapped, states_of_instances
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -36,15 +37,27 @@ def find_sibling(context: Context, destination: Destination) -> int | None:
 
     :param context: the running task's context.
     :param destination: where the video of this instance goes.
+    :raises DestinationError: when such an instance is still to run again. If the run was cleared since, the list that
+        the task is mapped over may have changed, and with it that instance's path.
     """
     instance = context["ti"]
     if not is_mapped(instance):
         return None
-    for told in instance.xcom_pull(task_ids=[instance.task_id], key=WAN_PATH_KEY) or ():
-        if (
-            isinstance(told, Mapping)
-            and told.get("map_index") != instance.map_index
-            and told.get("place") == destination.place
-        ):
-            return int(told["map_index"])
+    same = [
+        int(told["map_index"])
+        for told in instance.xcom_pull(task_ids=[instance.task_id], key=WAN_PATH_KEY) or ()
+        if isinstance(told, Mapping)
+        and told.get("map_index") != instance.map_index
+        and told.get("place") == destination.place
+    ]
+    states = states_of_instances(instance, instance.task_id) if same else {}
+    same = [index for index in same if states.get(index, "running") not in NEVER_BEGUN]
+    for index in same:
+        if states.get(index, "running") not in NOT_BEGUN_YET:
+            return index
+    if same:
+        raise DestinationError(
+            f"Map index {same[0]} of this task, which is to run again, has told that it writes to {destination}, too. "
+            "A retry looks again."
+        )
     return None

@@ -11,6 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from task_runner import TaskRunner, out_of_time
 
+from airflow_wan.exceptions import DestinationError
 from airflow_wan.operators.wan import WanSubmitVideoOperator
 from airflow_wan.sensors.wan import WanVideoSensor
 from airflow_wan.videos import told_paths
@@ -200,6 +201,27 @@ def test_mapped_instances_that_look_at_the_same_moment_do_not_both_buy(runner: T
     assert told_paths.find_sibling(contexts[0], destination) == 1
     assert told_paths.find_sibling(contexts[1], same) == 0
     assert told_paths.find_sibling(contexts[2], Destination(str(tmp_path / "own.mp4"))) is None
+
+
+@pytest.mark.parametrize("state", ["removed", "skipped", None, "scheduled", "queued", "running", "up_for_retry"])
+def test_a_path_that_an_instance_had_before_the_run_was_cleared_is_not_refused_for_good(
+    state: str | None, runner: TaskRunner, tmp_path: Path
+) -> None:
+    """The list that a task is mapped over has lost its first item since: each instance has another path now."""
+    destination = Destination(str(tmp_path / "film.mp4"))
+    first, second = instance(runner), instance(runner, map_index=1)
+    told_paths.tell_path({"ti": second.instance}, destination)  # type: ignore[typeddict-item]
+    second.state = state
+    context: Any = {"ti": first.instance}
+
+    if state in ("removed", "skipped"):
+        assert told_paths.find_sibling(context, destination) is None
+    elif state in ("running", "up_for_retry"):
+        assert told_paths.find_sibling(context, destination) == 1
+    else:
+        with pytest.raises(DestinationError, match="A retry looks again") as raised:
+            told_paths.find_sibling(context, destination)
+        assert raised.value.retry_can_help
 
 
 @pytest.mark.parametrize("other", [name for name in OTHERS if name not in NEXT_RUNS])

@@ -72,9 +72,9 @@ class PageServer:
         at: datetime = NOW,
         **xcoms: Any,
     ) -> str:
-        """Put a task instance and its XComs into the database, and return its part of an address."""
+        """Put a task instance and its XComs into the database, and return its part of an address, as pages write it."""
         add_rows([(dag_id, run_id, task_id, map_index, state, label, at, xcoms)])
-        return f"{dag_id}/{quote(run_id, safe='')}/{task_id}/{map_index}"
+        return f"{dag_id}/{quote(run_id, safe=':+')}/{task_id}/{map_index}"
 
 
 def token_of(user: str) -> str:

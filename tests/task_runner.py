@@ -183,34 +183,61 @@ class TaskInstance:
     others: dict[str, list[Any]] = field(default_factory=dict)
     """The ``wan_task_id`` that each other instance of a task of the DAG run holds; None for one that holds none."""
 
+    states: dict[str, list[str | None]] = field(default_factory=dict)
+    """Their states, in the same order, if they are not all running."""
+
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = json.loads(json.dumps(value))
         self.all_xcoms.rows[self.run_id, self.task_id, self.map_index, key] = self.xcoms[key]
 
     def xcom_pull(
-        self, *, task_ids: str | list[str], key: str, map_indexes: int | None = None, include_prior_dates: bool = False
+        self,
+        *,
+        task_ids: str | list[str],
+        key: str,
+        map_indexes: int | list[int] | None = None,
+        include_prior_dates: bool = False,
     ) -> Any:
         """Return the latest value of one task and map index, or, for a list of tasks, all values of this run."""
         wanted = [task_ids] if isinstance(task_ids, str) else task_ids
+        indexes = [map_indexes] if isinstance(map_indexes, int) else map_indexes
         found = [
             value
             for (run_id, task_id, map_index, its_key), value in self.all_xcoms.rows.items()
             if task_id in wanted
             and its_key == key
             and (include_prior_dates or run_id == self.run_id)
-            and map_indexes in (None, map_index)
+            and (indexes is None or map_index in indexes)
         ]
         if isinstance(task_ids, str):
             return found[-1] if found else None
-        others = [value for task_id in wanted for value in self.others.get(task_id, ()) if value is not None]
+        others = [
+            value
+            for task_id in wanted
+            for map_index, value in self._others_of(task_id).items()
+            if value is not None and (indexes is None or map_index in indexes)
+        ]
         return (others if key == "wan_task_id" else []) + found
 
-    def get_ti_count(
-        self, dag_id: str, task_ids: list[str], run_ids: list[str], states: list[str] | None = None
-    ) -> int:
-        if states is not None:
-            return 0  # none of them was skipped
-        return (self.task_id in task_ids) + sum(len(self.others.get(task_id, ())) for task_id in task_ids)
+    def _others_of(self, task_id: str) -> dict[int, Any]:
+        """Return what the other instances of a task hold, by map index."""
+        others = self.others.get(task_id, [])
+        if task_id != self.task_id and len(others) == 1:
+            return {-1: others[0]}
+        free = (index for index in range(len(others) + 1) if (task_id, index) != (self.task_id, self.map_index))
+        return dict(zip(free, others, strict=False))
+
+    def get_task_states(self, *, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, dict[str, Any]]:
+        """Return the states of task instances of this run, as Airflow names them."""
+        states = {(self.task_id, self.map_index): "running"} if self.task_id in task_ids else {}
+        for task_id in task_ids:
+            indexes = self._others_of(task_id)
+            states |= {(task_id, index): state for index, state in zip(indexes, self._states_of(task_id), strict=True)}
+        named = {name if index < 0 else f"{name}_{index}": state for (name, index), state in states.items()}
+        return {run_id: named for run_id in run_ids if run_id == self.run_id and dag_id == self.dag_id}
+
+    def _states_of(self, task_id: str) -> list[str | None]:
+        return self.states.get(task_id) or ["running"] * len(self.others.get(task_id, ()))
 
 
 class TaskRunner:

@@ -146,6 +146,9 @@ class WanSubmitVideoOperator(BaseOperator):
     running: tuple[str, WanHook] | None = None
     """The Wan task that a kill would leave behind, and the hook that reaches it."""
 
+    is_killed: bool = False
+    """Whether this task is being killed: Airflow lets it go on for some seconds after it has called `on_kill`."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """List the arguments of the base classes in the docstring, too, so that ``help()`` shows all of them."""
         super().__init_subclass__(**kwargs)
@@ -285,6 +288,8 @@ class WanSubmitVideoOperator(BaseOperator):
                     longest_s=self.longest_submit_s(),
                 )
         self.running = purchase.wan_task_id, hook.for_purchase(purchase.intent.wan_conn_id, purchase.intent.base_url)
+        if self.is_killed:  # while the create request was under way
+            self.on_kill()
         context["ti"].xcom_push(key=WAN_TASK_ID_KEY, value=purchase.wan_task_id)
         return purchase
 
@@ -346,6 +351,7 @@ class WanSubmitVideoOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Cancel the Wan task that the killed task would leave behind, if the gateway can."""
+        self.is_killed = True
         if self.running is not None:
             wan_task_id, hook = self.running
             hook.cancel_task(wan_task_id, wanted=self.cancel_on_kill)
@@ -458,8 +464,9 @@ class WanGenerateVideoOperator(WanSubmitVideoOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str:
         """Resume on a worker: bring the video home, or raise what ended the wait."""
-        with errors_for_airflow(context):
-            return self.hand_over(*resume(self, context, event, open_ledger(context)))
+        ledger = open_ledger(context)
+        with errors_for_airflow(context, ledger=ledger):
+            return self.hand_over(*resume(self, context, event, ledger))
 
     def find_finished(
         self, job: VideoJob, request: VideoRequest, earlier: Intent | Purchase | None

@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
 from airflow_wan import config
 from airflow_wan.api.failures import is_throttling
 from airflow_wan.exceptions import (
@@ -109,6 +111,7 @@ def buy(
     """
     held = _reserve(offer, this_try, seen, instead_of)
     offer = replace(offer, order=replace(offer.order, reservations=held.places))
+    sender = _Sender(offer, client, hook, ledger, this_try, seen, time.monotonic() + longest_s)
     try:
         if instead_of is not None:
             _check_is_one_of(ledger.read(), (seen,))
@@ -117,12 +120,12 @@ def buy(
         for warning in hook.account.warnings:
             log.warning(warning)
         log.info("Submitting %s to %s", offer.request, hook.account.gateway.title)
-        sender = _Sender(offer, client, hook, ledger, this_try, seen, time.monotonic() + longest_s)
         purchase = sender.send()
     except SubmitAmbiguous:
         raise
-    except WanError:
-        held.give_back()
+    except (Exception, AirflowTaskTimeout) as error:
+        if isinstance(error, WanError) or not sender.may_have_sent:
+            held.give_back()
         raise
     log.info("Submitted as wan task %s (request id %s)", purchase.wan_task_id, purchase.request_id)
     write_down(purchase, ledger)
@@ -168,6 +171,7 @@ class _Sender:
     until: float
     began: float = field(default_factory=time.monotonic)
     requests: int = 0
+    may_have_sent: bool = False
     told_at_s: float = 0.0
 
     def send(self) -> Purchase:
@@ -206,6 +210,7 @@ class _Sender:
             nonce=new_nonce(),
         )
         _check_can_be_read(intent)
+        self.may_have_sent = True
         ledger.write(intent)
         try:
             self.this_try.check_is_running()
@@ -216,6 +221,7 @@ class _Sender:
             raise
         except WanError:
             _keep_trying()(take_back, ledger, intent)
+            self.may_have_sent = False
             raise
         return Purchase(intent, task.wan_task_id, task.request_id, submitted_at=time.time())
 

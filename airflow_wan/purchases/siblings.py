@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -71,75 +72,114 @@ class Siblings:
 
         :param with_picture: whether the same first frame counts, too, and not the same prompt alone.
         """
-        rivals = self._rivals(with_picture=with_picture)
-        if not rivals:
-            return True
-        instance = self._instance
-        these = {"dag_id": instance.dag_id, "task_ids": rivals, "run_ids": [instance.run_id]}
-        count = instance.get_ti_count(**these) - instance.get_ti_count(**these, states=list(_NEVER_BEGUN))
-        return len(self._held(rivals)) >= int(count) - (instance.task_id in rivals)
+        return all(self._each_holds_one(task_id) for task_id in self._rivals(with_picture=with_picture))
+
+    def _each_holds_one(self, task_id: str) -> bool:
+        """Return whether each other instance of a task holds a Wan task, as far as it may have ordered one."""
+        own = self._instance
+        idle_states = (*_NEVER_BEGUN, *(_NOT_BEGUN_YET if task_id in self._downstream else ()))
+        states = own.get_task_states(dag_id=own.dag_id, task_ids=[task_id], run_ids=[own.run_id])
+        # Of a mapped task, Airflow adds the map index to the name.
+        indexes = {
+            -1 if name == task_id else int(name.removeprefix(f"{task_id}_")): None if state is None else str(state)
+            for name, state in states.get(own.run_id, {}).items()
+        }
+        if task_id == own.task_id:
+            indexes.pop(map_index_of(own), None)
+        idle = [index for index, state in indexes.items() if state in idle_states]
+        # An idle instance may still hold what it has ordered before the run was cleared.
+        held = len(self._held([task_id])) - (len(self._held([task_id], idle)) if idle else 0)
+        return held >= len(indexes) - len(idle)
 
     def _rivals(self, *, with_picture: bool) -> list[str]:
-        """Return the tasks of which another instance may have ordered the same; a task downstream has not begun."""
+        """Return the tasks of which another instance may have ordered the same."""
         own = self._instance.task_id
         names = ("model", "prompt", "first_frame") if with_picture else ("model", "prompt")
-        out_of_question = {own}
-        if self._buyers:
-            out_of_question |= {node.task_id for node in self._task.get_flat_relatives(upstream=False)}
+        is_known = not getattr(self._task, "extra_body", None)
         rivals = [
             node.task_id
             for node in self._buyers
-            if node.task_id not in out_of_question
-            and all(_may_be(getattr(self._task, name, None), _written(node, name)) for name in names)
+            if node.task_id != own
+            and all(not is_known or _may_be(getattr(self._task, name, None), _written(node, name)) for name in names)
         ]
         if is_mapped(self._instance) and not (with_picture and self._tells_instances_apart()):
             rivals.append(own)
         return rivals
 
+    @property
+    def _downstream(self) -> set[str]:
+        """The tasks that follow this one: they begin later, unless their trigger rule or a task group lets them."""
+        if not self._buyers:
+            return set()
+        return {node.task_id for node in self._task.get_flat_relatives(upstream=False)}
+
     def _tells_instances_apart(self) -> bool:
-        """Return whether the instances of this mapped task surely differ in nothing but what the search compares."""
+        """Return whether no two instances of this mapped task are the same in all that the search compares."""
         node = next((node for node in self._buyers if node.task_id == self._instance.task_id), None)
-        expanded: Any = self._resolve(getattr(getattr(node, "expand_input", None), "value", None))
-        items = [expanded] if isinstance(expanded, Mapping) else [self._resolve(item) for item in expanded or ()]
-        names = {name for item in items if isinstance(item, Mapping) for name in item} - _NOT_ORDERED
-        return bool(names) and names <= _COMPARED
+        given: Any = self._resolve(getattr(getattr(node, "expand_input", None), "value", None)) or ()
+        if isinstance(given, Mapping):
+            lists = [[*self._resolve(values)] for values in given.values()]
+            given = [dict(zip(given, values, strict=True)) for values in product(*lists)]
+        compared = [_compared(self._resolve(instance)) for instance in given]
+        return len(set(compared)) == len(compared) > 0
 
     def _resolve(self, value: Any) -> Any:
         """Return what another task has returned, if a value stands for that."""
         return value.resolve(self._context) if hasattr(value, "resolve") else value
 
-    def _held(self, task_ids: list[str]) -> list[str]:
+    def _held(self, task_ids: list[str], map_indexes: list[int] | None = None) -> list[str]:
         if not task_ids:
             return []
-        return [str(held) for held in self._instance.xcom_pull(task_ids=task_ids, key=WAN_TASK_ID_KEY) or () if held]
+        wanted = {} if map_indexes is None else {"map_indexes": map_indexes}
+        held = self._instance.xcom_pull(task_ids=task_ids, key=WAN_TASK_ID_KEY, **wanted)
+        return [str(one) for one in held or () if one]
 
 
-_COMPARED = frozenset({"model", "prompt", "first_frame", "media", "resolution", "duration"})
+_COMPARED = ("model", "prompt", "first_frame", "media", "resolution", "duration")
 """The arguments by which the search for a lost submit tells one video from another."""
-
-_NOT_ORDERED = frozenset({"output_path"})
-"""An argument that changes nothing about the video."""
 
 _NEVER_BEGUN = ("skipped", "upstream_failed", "removed")
 """The states of task instances that have ordered nothing."""
 
+_NOT_BEGUN_YET = (None, "scheduled", "queued")
+"""The states of task instances downstream that have ordered nothing yet."""
+
 _UNKNOWN = "{{ }}"
+
+_REPLACING = frozenset({"python_callable", "extra_body"})
+"""What may replace any other argument of a task: what a function returns, and what is merged into the request."""
+
+
+def _compared(given: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(repr(given.get(name)) for name in _COMPARED)
 
 
 def _written(node: Any, name: str) -> Any:
     """Return an argument of a task as its author wrote it; a template if that is not known: it may be mapped over."""
     arguments = getattr(node, "partial_kwargs", None)
     if arguments is not None:
-        return arguments.get(name, _UNKNOWN)
-    if hasattr(node, "python_callable"):  # a function returns the arguments
+        expanded = getattr(node.expand_input, "value", None)
+        is_replaced = not _REPLACING.isdisjoint({*arguments, *(expanded if isinstance(expanded, Mapping) else ())})
+        return _UNKNOWN if is_replaced else arguments.get(name, _UNKNOWN)
+    if any(getattr(node, replacing, None) for replacing in _REPLACING):
         return _UNKNOWN
     return getattr(node, name, None) or (_UNKNOWN if getattr(node, "media", None) else None)
 
 
 def _may_be(rendered: object, written: object) -> bool:
     """Return whether what an author wrote for another task may render to the same."""
-    is_known = written is None or (isinstance(written, str) and "{{" not in written and "{%" not in written)
-    return not is_known or (rendered or None) == (written or None)
+    is_known = written is None or (isinstance(written, str) and not _is_template(written))
+    return not is_known or _lines(rendered) == _lines(written)
+
+
+def _is_template(value: object) -> bool:
+    """Return whether a value, or a text in it, may render to something else."""
+    return any(sign in str(value) for sign in ("{{", "{%", "{#"))
+
+
+def _lines(text: Any) -> list[str]:
+    """Return the lines of a text, if any: rendering drops the end of the last one."""
+    return text.splitlines() if isinstance(text, str) else [] if text is None else [text]
 
 
 def _buys(task: Any) -> bool:

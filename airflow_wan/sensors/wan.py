@@ -17,7 +17,8 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_wan import config
-from airflow_wan.api.arguments import is_unset
+from airflow_wan.api.answers import is_task_id
+from airflow_wan.api.arguments import is_unset, show
 from airflow_wan.exceptions import InvalidVideoRequest, VideoTaskFailed, VideoWaitTimeout, WanError
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.purchases.record import NOTHING_KNOWN
@@ -136,7 +137,9 @@ class WanVideoSensor(BaseSensorOperator):
             watch = self._watch(job, purchase)
             job.tell_wait(watch, purchase)
             if self.deferrable:
+                self.running = self.wan_task_id, job.hook
                 job.wait(watch, deferrable=True)
+                self.running = None  # it has ended: a kill has nothing to cancel
                 return self.finish(job, watch)
         self._job, self._wait = job, SingleWait(watch, time.time())
         with self._skipping():
@@ -165,6 +168,9 @@ class WanVideoSensor(BaseSensorOperator):
                 f"wan_task_id is a {type(self.wan_task_id).__name__}, not one id. If the submit is mapped, map the "
                 "sensor too: WanVideoSensor.partial(task_id=…).expand(wan_task_id=submit.output)."
             )
+        self.wan_task_id = self.wan_task_id.strip()  # a template of several lines
+        if not is_task_id(self.wan_task_id):
+            return f"No Wan task can have the id {show(self.wan_task_id)}: give the output of WanSubmitVideoOperator."
         return ""
 
     def _poke_until_done(self, context: Context) -> Any:

@@ -45,6 +45,11 @@ LONGEST_KILL_S = 25.0
 """Seconds for which a killed trigger waits until its Wan task is canceled, so that its log tells what came of it.
 Airflow's own `[triggerer] on_kill_timeout` is 30 s."""
 
+_UNKNOWN_TO_AIRFLOW = "unknown to Airflow"
+
+_ENDED = ("success", "failed", "skipped", "upstream_failed", "removed", _UNKNOWN_TO_AIRFLOW)
+"""The states of a task instance whose video nobody wants any more."""
+
 _endings: set[asyncio.Task[None]] = set()
 """What goes on after the trigger that began it: the event loop itself keeps no task alive."""
 
@@ -206,7 +211,8 @@ class WanVideoTrigger(BaseTrigger):
         """Cancel the Wan task of a deferred task that a user ended, if that is wanted and the gateway can.
 
         Airflow 3.3.0 to 3.3.2 also call this when the trigger merely moves to another triggerer. The task instance is
-        still deferred then, and its video still wanted.
+        still deferred then, and its video still wanted. So it is after the task was cleared: its next try continues
+        with the same Wan task.
 
         They also cancel a trigger again each second until it has ended, and so this method too. So the work is a task
         of its own, and a further cancellation only makes the trigger go on waiting for it.
@@ -238,8 +244,10 @@ class WanVideoTrigger(BaseTrigger):
         hook = self._hook()
         try:
             if self.cancel_on_kill:
-                if await self._is_still_deferred():
-                    self.log.info("Wan task %s goes on: its Airflow task is still deferred.", self.wan_task_id)
+                state = await self._state_of_task()
+                if state not in _ENDED:
+                    what = "still deferred" if state == "deferred" else f"{state}, and its next try continues with it"
+                    self.log.info("Wan task %s goes on: its Airflow task is %s.", self.wan_task_id, what)
                     return
                 await hook.get_async_account()  # the thread below then needs nothing of this event loop
         except Exception as error:  # noqa: BLE001 - whatever fails, the trigger ends
@@ -252,20 +260,22 @@ class WanVideoTrigger(BaseTrigger):
         # In a thread, so that worker and triggerer share one kill handler.
         await asyncio.to_thread(hook.cancel_task, self.wan_task_id, wanted=self.cancel_on_kill)
 
-    async def _is_still_deferred(self) -> bool:
+    async def _state_of_task(self) -> str:
         instance = self.task_instance
         if instance is None:
-            return False
+            return _UNKNOWN_TO_AIRFLOW
         return await asyncio.to_thread(
-            is_deferred, instance.dag_id, instance.run_id, instance.task_id, instance.map_index
+            state_of_task, instance.dag_id, instance.run_id, instance.task_id, instance.map_index
         )
 
 
-def is_deferred(dag_id: str, run_id: str, task_id: str, map_index: int) -> bool:
-    """Return whether Airflow still has a task instance down as deferred. Blocks: it asks the execution API."""
+def state_of_task(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
+    """Return the state of a task instance in whatever try. Blocks: it asks the execution API."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415 - heavy, and rarely needed
 
     states = RuntimeTaskInstance.get_task_states(
         dag_id=dag_id, run_ids=[run_id], task_ids=[task_id], map_index=map_index
     )
-    return "deferred" in states.get(run_id, {}).values()
+    for state in states.get(run_id, {}).values():
+        return "to be scheduled" if state is None else str(state)
+    return _UNKNOWN_TO_AIRFLOW

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_wan.purchases.ledger import Ledger
+    from airflow_wan.purchases.record import Intent
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ def errors_for_airflow(
 
     :param context: the running task's context, in which the error is left for the pages.
     :param convert: returns what to raise for an error.
-    :param ledger: the record of a task that buys. If an earlier try bought a video, no error leaves that unsaid.
+    :param ledger: the record of a task that buys. If a video was bought, or may have been, no error leaves that
+        unsaid.
     """
     try:
         yield
@@ -84,31 +86,44 @@ def errors_for_airflow(
         raise
 
 
+_UNANSWERED = (
+    "create request of this task was sent, or was about to be sent, and got no answer: a video may be in the making, "
+    "and may be billed. That stays recorded: a retry, or clearing the task, looks for the video, and never buys "
+    "another one unless on_ambiguous_submit says so."
+)
+
+
 def _warn_of_what_is_paid_for(ledger: Ledger | None) -> None:
-    if ledger is not None and (purchase := _bought(ledger)):
+    record = None if ledger is None else _read(ledger)
+    if isinstance(record, Purchase):
         log.warning(
             "This task has submitted wan task %s, which stays recorded and may be billed: a retry, or clearing the "
             "task, continues with it. WanVideoSensor can fetch its video within 24 h of the submit.",
-            purchase.wan_task_id,
+            record.wan_task_id,
         )
+    elif record is not None:
+        log.warning("A %s", _UNANSWERED)
 
 
 def _say_what_is_paid_for(error: WanError, ledger: Ledger) -> None:
-    if purchase := _bought(ledger):
-        error.wan_task_id = purchase.wan_task_id
+    record = _read(ledger)
+    if isinstance(record, Purchase):
+        error.wan_task_id = record.wan_task_id
         error.billed = None
         error.retry_can_help = error.retry_can_help or isinstance(error, DestinationError)
         error.advice = (
-            f"{error.advice} An earlier try submitted wan task {purchase.wan_task_id}, which stays recorded and may be "
+            f"{error.advice} An earlier try submitted wan task {record.wan_task_id}, which stays recorded and may be "
             "billed: clear this task once the cause is mended, or fetch its video with WanVideoSensor within 24 h of "
             "the submit."
         ).strip()
+    elif record is not None and error.billed is False:
+        error.billed = None
+        error.advice = f"{error.advice} Before that, a {_UNANSWERED}".strip()
 
 
-def _bought(ledger: Ledger) -> Purchase | None:
-    """Return what an earlier try bought, as far as that can be read."""
+def _read(ledger: Ledger) -> Intent | Purchase | None:
+    """Return what the task has bought, or may have bought, as far as that can be read."""
     try:
-        record = ledger.read()
+        return ledger.read()
     except LedgerUnreadable:
         return None
-    return record if isinstance(record, Purchase) else None

@@ -53,6 +53,10 @@ BACKSTOP_MARGIN_S = 120.0
 """Seconds by which Airflow's own timeout of the deferral is later than the trigger's deadline. It only ends a wait
 whose triggerer is down."""
 
+LONGEST_WAIT_S = 365 * 24 * 3600.0
+"""What a longer time counts as, in seconds, an infinite one too: Airflow's database must be able to tell its end. No
+gateway keeps a task for so long."""
+
 
 class WaitingTask(Protocol):
     """What a job needs to know of the operator or sensor that owns it."""
@@ -352,12 +356,13 @@ def seconds_of(name: str, value: timedelta | float) -> float:
 
     :param name: the argument that it was given as.
     :param value: the length of time, s or timedelta.
+    :returns: that time, at most `LONGEST_WAIT_S`.
     :raises ValueError: when it is not positive.
     """
     seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
     if not seconds > 0:
         raise ValueError(f"{name} must be a positive number of seconds, got {value!r}")
-    return seconds
+    return min(seconds, LONGEST_WAIT_S)
 
 
 def longest_wait_s(task: WaitingTask) -> float:
@@ -374,6 +379,7 @@ def longest_wait_in_all_s(task: WaitingTask) -> float:
 
 
 def _within_execution_timeout(task: WaitingTask, seconds: float) -> float:
+    seconds = min(seconds, LONGEST_WAIT_S)
     return seconds if task.execution_timeout is None else min(seconds, task.execution_timeout.total_seconds())
 
 

@@ -73,6 +73,9 @@ LONGEST_PAGE_S = 20.0
 RESTART_S = 5.0
 """Seconds after which the reader begins again after an error of its own."""
 
+SET_BACK_S = 5.0
+"""Seconds by which the clock goes back when it has been set back."""
+
 LONGEST_PAUSE_S = 60.0
 """Seconds after which the reader looks at the clock again, whatever it waits for."""
 
@@ -113,7 +116,7 @@ class SharedReader:
         self._under_way: set[asyncio.Task[None]] = set()
         self._doubtful_reads = 0
         self._sweeping = self._sweep_wanted = False
-        self._sweep_began = self._swept = self._audited = float("-inf")
+        self._sweep_began = self._swept = self._audited = self._now = float("-inf")
         self._covered_s = COVERED_S
         self._row_cost_s = READ_COST_S
         self._running: asyncio.Task[None] | None = None
@@ -222,6 +225,7 @@ class SharedReader:
     def _start_what_is_due(self, client: AsyncWanClient) -> float:
         """Start the calls that are due and allowed; return the seconds until there may be more to do."""
         now, tick = time.time(), time.monotonic()
+        self._note_time(now)
         pause_s = LONGEST_PAUSE_S
         for _ in range(_STARTS_IN_A_ROW):
             if len(self._under_way) >= MOST_READS:
@@ -247,6 +251,15 @@ class SharedReader:
         else:
             pause_s = 0.0
         return min(max(pause_s, 0.0), self._sweep_if_due(client, now))
+
+    def _note_time(self, now: float) -> None:
+        """Begin again with the list when the clock has been set back: what was noted of it would lie in the future."""
+        if now < self._now - SET_BACK_S:
+            self._sweep_began = self._swept = self._audited = float("-inf")
+            for wait in self._waits:
+                wait.row_at = None
+                wait.joined, wait.held_until = min(wait.joined, now), min(wait.held_until, now)
+        self._now = now
 
     def _sweep_if_due(self, client: AsyncWanClient, now: float) -> float:
         """Read the list if that is wanted and due; return the seconds until it may be, or `LONGEST_PAUSE_S`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, task, task_group
 
 from airflow_wan.exceptions import LedgerUnreadable
 from airflow_wan.operators.wan import WanImageToVideoOperator, WanSubmitVideoOperator, WanTextToVideoOperator
@@ -182,7 +182,13 @@ def test_a_mapped_instance_finds_its_own_video_among_others(run_dag: Any, wan_em
 
 @pytest.mark.parametrize(
     ("named", "takes"),
-    [("seeds", {"seed": [1, 2]}), ("paths", {"output_path": ["1.mp4", "2.mp4"]}), ("by_another_task", None)],
+    [
+        ("seeds", {"seed": [1, 2]}),
+        ("paths", {"output_path": ["1.mp4", "2.mp4"]}),
+        ("paths_and_a_model", {"output_path": ["1.mp4", "2.mp4"], "model": ["wan2.7-i2v"]}),
+        ("twice", {"duration": [2, 2]}),
+        ("by_another_task", None),
+    ],
 )
 def test_a_take_of_one_picture_is_not_taken_for_another_take(
     named: str, takes: dict[str, list[Any]] | None, run_dag: Any, wan_emulator: RunningEmulator, media: MediaServer
@@ -194,10 +200,11 @@ def test_a_take_of_one_picture_is_not_taken_for_another_take(
 
         @task
         def two_seeds() -> list[dict[str, int]]:
-            return [{"seed": 1}, {"seed": 2}]
+            return [{"seed": 1, "duration": 2}, {"seed": 2, "duration": 2}]
 
+        shared = {"duration": 2} if takes and "duration" not in takes else {}
         take = WanImageToVideoOperator.partial(
-            task_id="take", prompt="a kite", duration=2, first_frame=media.url("rap.png")
+            task_id="take", prompt="a kite", first_frame=media.url("rap.png"), **shared
         )
         take.expand(**takes) if takes else take.expand_kwargs(two_seeds())
 
@@ -229,6 +236,30 @@ def test_pictures_that_another_task_has_listed_tell_their_videos_apart(
     states = {run.task_state("animate", index): index for index in (0, 1)}
     assert states.keys() == {"success", "failed"}
     assert run.xcom("animate", "wan_video", states["success"])["wan_task_id"] == bill["task_id"]
+
+
+def test_in_a_mapped_task_group_the_tasks_that_follow_are_no_obstacle(
+    run_dag: Any, wan_emulator: RunningEmulator
+) -> None:
+    wan_emulator.add_fault("create", "drop_connection", after=1)
+    with DAG("group", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(0)}) as dag:
+
+        @task_group
+        def clip(seed: int) -> None:
+            first, second = (
+                WanTextToVideoOperator(task_id=name, prompt="a kite", duration=2, seed=seed)
+                for name in ("first", "second")
+            )
+            first >> second
+
+        clip.expand(seed=[1, 2])
+
+    run = run_dag(dag)
+
+    tasks = [(name, index) for name in ("clip.first", "clip.second") for index in (0, 1)]
+    assert [run.task_state(*one) for one in tasks] == ["success"] * 4
+    videos = {run.xcom(name, "wan_video", index)["wan_task_id"] for name, index in tasks}
+    assert videos == {row["task_id"] for row in wan_emulator.ledger()}
 
 
 def test_a_task_that_was_skipped_has_ordered_nothing(run_dag: Any, wan_emulator: RunningEmulator) -> None:

@@ -94,7 +94,7 @@ def test_a_cleared_task_at_apiyi_waits_for_the_video_that_it_has_bought(
 
 
 def test_a_cleared_task_on_dashscope_pays_for_one_video(stage: Stage, waiting_at: Callable[..., Journey]) -> None:
-    """Clearing cancels the queued video unless the next try already waits for it. Airflow decides which comes first."""
+    """Clearing ends the trigger, which leaves the queued video to the next try, whether that has begun or not."""
     journey = waiting_at("dashscope", "cleared while waiting")
 
     journey.clear()

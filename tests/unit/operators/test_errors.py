@@ -6,22 +6,24 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout
 
 from airflow_wan import exceptions
-from airflow_wan.api.client import tls_context
+from airflow_wan.api.client import WanClient, tls_context
 from airflow_wan.exceptions import (
     AuthenticationFailed,
     BalanceExhausted,
     CostLimitExceeded,
     InvalidVideoRequest,
     RequestChanged,
+    SubmitAmbiguous,
     VideoDownloadFailed,
     VideoTaskFailed,
     VideoTaskLost,
     WanConnectionError,
     WanError,
 )
+from airflow_wan.videos import delivery
 from airflow_wan.videos.airflow_errors import as_airflow_error, errors_for_airflow, fail_for_good
 
 if TYPE_CHECKING:
@@ -134,6 +136,61 @@ def test_a_later_try_that_fails_says_what_an_earlier_one_bought(
     assert raised.value.billed is not False
     assert "WanVideoSensor" in str(raised.value)
     assert len(gateway.emulator.ledger()) == 1
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("change", ["request", "connection", "destination"])
+def test_a_later_try_that_fails_says_that_a_create_request_got_no_answer(
+    change: str, film: Callable[..., Any], gateway: Any, runner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.emulator.add_fault("create", "drop_connection")
+    with pytest.raises(SubmitAmbiguous):
+        runner.run(film())
+    if change == "connection":
+        monkeypatch.delenv("AIRFLOW_CONN_WAN_DEFAULT")
+    changed = {"request": {"duration": 99}, "destination": {"output_path": "s3:///no-bucket.mp4"}}.get(change, {})
+
+    with pytest.raises(WanError, match="a video may be in the making, and may be billed") as raised:
+        runner.run(film(**changed))
+
+    assert raised.value.billed is None
+    assert len(gateway.emulator.ledger()) == 1
+
+
+def test_a_timeout_during_the_create_request_says_that_a_video_may_be_billed(
+    film: Callable[..., Any],
+    gateway: Any,
+    runner: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def times_out(*_: Any) -> None:
+        raise AirflowTaskTimeout("Timeout")
+
+    monkeypatch.setattr(WanClient, "create", times_out)
+    with pytest.raises(AirflowTaskTimeout):
+        runner.run(film())
+
+    assert "a video may be in the making, and may be billed" in caplog.text
+
+
+def test_a_timeout_during_the_download_says_that_the_video_is_paid_for(
+    film: Callable[..., Any],
+    gateway: Any,
+    runner: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def times_out(*_: Any, **__: Any) -> None:
+        raise AirflowTaskTimeout("Timeout")
+
+    monkeypatch.setattr(delivery, "download", times_out)
+    gateway.emulator.add_fault("poll", "unknown_status", word="RUNNING", times=1)  # so that the task defers
+    with pytest.raises(AirflowTaskTimeout):
+        runner.run(film(deferrable=True))
+
+    (bought,) = gateway.emulator.ledger()
+    assert f"This task has submitted wan task {bought['task_id']}, which stays recorded" in caplog.text
 
 
 def test_a_first_try_that_fails_says_nothing_of_a_purchase(film: Callable[..., Any], gateway: Any, runner: Any) -> None:

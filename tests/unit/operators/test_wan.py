@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +109,19 @@ def test_a_timeout_is_waited_out_by_the_retry_with_a_fresh_budget(
 
     assert submitted(gateway) == 1
     assert raised.value.wan_task_id == gateway.emulator.ledger()[0]["task_id"]
+
+
+@pytest.mark.parametrize("without_end", [float("inf"), 1e15, timedelta.max])
+@pytest.mark.parametrize("name", ["timeout", "queue_timeout"])
+def test_a_time_without_end_brings_the_video_home_too(
+    name: str, without_end: Any, film: Callable[..., Any], gateway: Any, runner: Any
+) -> None:
+    gateway.emulator.add_fault("poll", "unknown_status", word="RUNNING", times=1)  # so that the task defers
+
+    assert Path(runner.run(film(**{name: without_end}))).exists()
+
+    (kwargs,) = runner.trigger_kwargs
+    assert all(datetime.fromtimestamp(kwargs[moment], UTC) for moment in ("deadline", "queue_deadline", "latest"))
 
 
 def test_a_failed_download_is_followed_by_a_download_only(
@@ -502,6 +518,37 @@ def test_a_killed_worker_cancels_a_queued_task_where_it_was_submitted(
         runner.run(task)
 
     assert gateway.emulator.ledger()[0]["status"] == "CANCELED"
+
+
+@pytest.mark.stays_queued
+@pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_kill_while_the_create_request_is_under_way_cancels_what_it_has_made(
+    deferrable: bool, film: Callable[..., Any], gateway: Any, runner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buying: list[Any] = []
+    buy_once = WanGenerateVideoOperator.buy_once
+    monkeypatch.setattr(
+        WanGenerateVideoOperator,
+        "buy_once",
+        lambda self, *args: buying.append(self) or buy_once(self, *args),  # type: ignore[func-returns-value]
+    )
+    gateway.emulator.add_fault("create", "hold")
+
+    def kill() -> None:
+        until = time.monotonic() + 60
+        while not gateway.emulator.faults()[0]["holding"] and time.monotonic() < until:
+            time.sleep(0.01)
+        buying[0].on_kill()
+        gateway.emulator.clear_faults()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(VideoTaskFailed, match="canceled"):
+        runner.run(film(deferrable=deferrable))
+    killer.join()
+
+    assert [row["status"] for row in gateway.emulator.ledger()] == ["CANCELED"]
 
 
 def test_media_and_parameters_by_argument_come_before_those_by_dict() -> None:

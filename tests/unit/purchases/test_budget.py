@@ -10,13 +10,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import submitting_processes
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 from task_runner import HAS_STATE_STORE, TaskRunner
 
+from airflow_wan.api.client import WanClient
 from airflow_wan.emulator.testing import AT_ONCE
 from airflow_wan.exceptions import (
     BudgetExceeded,
@@ -307,6 +309,36 @@ def test_a_refused_create_request_gives_its_reservation_back(
 
     assert reserved(base) == []
     runner.run(film())
+
+
+@pytest.mark.parametrize("where", ["in a line", "while the gateway throttles", "during the create request"])
+def test_airflows_own_timeout_gives_the_reservation_back_if_nothing_was_sent(
+    where: str,
+    film: Callable[..., Any],
+    gateway: Any,
+    runner: Any,
+    run_budget: Callable[[float], None],
+    base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Airflow raises it wherever the task is, from a signal handler."""
+
+    def time_out(*_: Any) -> None:
+        raise AirflowTaskTimeout("Timeout")
+
+    if where == "in a line":
+        monkeypatch.setattr(buyer, "wait_for_turn", lambda *_, **__: time_out())
+    elif where == "while the gateway throttles":
+        gateway.emulator.add_fault(on="create", kind="throttled", times=None)
+        monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=time_out))
+    else:
+        monkeypatch.setattr(WanClient, "create", time_out)
+    run_budget(A_VIDEO)
+
+    with pytest.raises(AirflowTaskTimeout):
+        runner.run(film())
+
+    assert [stage for stage, _ in reserved(base)] == ([Stage.GRANTED] if where == "during the create request" else [])
 
 
 def test_a_lost_answer_counts_as_spent(

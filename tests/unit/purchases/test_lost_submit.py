@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task_group
 from media_files import tone
 from PIL import Image, ImageEnhance
 
@@ -416,10 +416,100 @@ def test_other_tasks_of_the_run_are_no_obstacle_if_they_hold_a_task_or_ordered_s
     WanTextToVideoOperator(task_id="words", prompt="Snow falls.", dag=task.dag)
     WanTextToVideoOperator(task_id="model", prompt=PROMPT, model="wan2.6-t2v", dag=task.dag)
     WanTextToVideoOperator(task_id="later", prompt=PROMPT, dag=task.dag).set_upstream(task)
+    runner.instance.states = {"later": [None]}
 
     runner.run(task)
 
     assert landed(runner) == ours
+
+
+@pytest.mark.parametrize("prompt", [PROMPT + "\n", PROMPT + "{# take 2 #}"])
+def test_words_that_render_to_ours_are_ours(
+    prompt: str, gateway: Any, runner: Any, write: Any, somebody_buys: Any
+) -> None:
+    lose_the_answer(gateway, runner, write(), **NOT_ACCEPTED)
+    theirs = somebody_buys()
+    runner.instance.others = {"take_2": [None]}
+    task = write()
+    WanTextToVideoOperator(task_id="take_2", prompt=prompt, duration=2, dag=task.dag)
+
+    assert theirs in stopped(gateway, runner, task)
+
+
+@pytest.mark.parametrize("who", ["ours", "theirs"])
+def test_words_in_extra_body_may_be_the_same(
+    who: str, gateway: Any, runner: Any, write: Any, somebody_buys: Any
+) -> None:
+    extra = {"extra_body": {"input": {"prompt": PROMPT}}, "prompt": "…"}
+    ours, theirs = (extra, {}) if who == "ours" else ({}, extra)
+    lose_the_answer(gateway, runner, write(**ours), **NOT_ACCEPTED)
+    bought = somebody_buys()
+    runner.instance.others = {"take_2": [None]}
+    task = write(**ours)
+    WanTextToVideoOperator(**{"task_id": "take_2", "prompt": PROMPT, "duration": 2, "dag": task.dag, **theirs})
+
+    assert bought in stopped(gateway, runner, task)
+
+
+def test_a_task_downstream_may_run_already(gateway: Any, runner: Any, write: Any, somebody_buys: Any) -> None:
+    """With a trigger rule such as one_success, for an earlier instance of this mapped task has succeeded."""
+    lose_the_answer(gateway, runner, write(), **NOT_ACCEPTED)
+    theirs = somebody_buys()
+    runner.instance.others = {"take_2": [None]}
+    runner.instance.states = {"take_2": ["up_for_retry"]}
+    task = write()
+    WanTextToVideoOperator(
+        task_id="take_2", prompt=PROMPT, duration=2, trigger_rule="one_success", dag=task.dag
+    ).set_upstream(task)
+
+    assert theirs in stopped(gateway, runner, task)
+
+
+@pytest.mark.parametrize("other", ["up_for_retry", None])
+def test_in_a_mapped_task_group_the_next_task_of_another_index_may_run_already(
+    other: str | None, gateway: Any, runner: Any, tmp_path: Path, somebody_buys: Any
+) -> None:
+    def take(name: str) -> WanTextToVideoOperator:
+        path = str(tmp_path / f"{name}-{{{{ ti.map_index }}}}.mp4")
+        return WanTextToVideoOperator(
+            task_id=name, prompt=PROMPT, duration=2, output_path=path, poll_interval=0.05, deferrable=False
+        )
+
+    with DAG("films", schedule=None) as dag:
+
+        @task_group
+        def clip(colour: str) -> None:
+            take("take_1") >> take("take_2")
+
+        clip.expand(colour=["red", "blue"])
+    ours: Any = dag.get_task("clip.take_1")
+    runner.instance.map_index = 1
+    accepted = lose_the_answer(gateway, runner, ours, **(ACCEPTED if other is None else NOT_ACCEPTED))
+    theirs = somebody_buys()
+    runner.instance.others = {
+        "clip.take_1": [theirs if other is None else somebody_buys()],
+        "clip.take_2": [None, None],
+    }
+    runner.instance.states = {"clip.take_2": [other, None]}
+
+    if other is None:
+        runner.run(ours)
+        assert landed(runner) == accepted[0]
+    else:
+        assert theirs in stopped(gateway, runner, ours)
+
+
+def test_what_an_instance_holds_that_the_run_leaves_out_by_now_stands_for_no_other_one(
+    gateway: Any, runner: Any, write: Any, somebody_buys: Any
+) -> None:
+    """The list that a task is mapped over has become shorter since the run was cleared."""
+    runner.instance.map_index = 0
+    lose_the_answer(gateway, runner, write(), **NOT_ACCEPTED)
+    runner.instance.others = {"animate": [None, somebody_buys()]}
+    runner.instance.states = {"animate": ["up_for_retry", "removed"]}
+    theirs = somebody_buys()
+
+    assert theirs in stopped(gateway, runner, write())
 
 
 # APIYI, whose list a system token opens -------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from airflow_wan.exceptions import DestinationError, VideoWaitTimeout, WanConnec
 from airflow_wan.hooks.wan import WanHook
 from airflow_wan.sensors.wan import WanVideoSensor
 from airflow_wan.videos.destination import Destination
+from airflow_wan.videos.job import VideoJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,6 +184,45 @@ def test_an_empty_task_id_is_named(nothing: Any, gateway: Any, runner: Any, tmp_
 
 
 @pytest.mark.stays_queued
+@pytest.mark.parametrize("impossible", ["two words", "half\ud83d", "x" * 70_000, ".."])
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_an_id_that_no_task_can_have_is_not_waited_for(
+    deferrable: bool, impossible: str, gateway: Any, runner: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(AirflowFailException, match="No Wan task can have the id"):
+        runner.run(sensor(impossible, tmp_path, deferrable=deferrable, timeout=1))
+
+    assert gateway.emulator.requests() == []
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_what_a_template_of_several_lines_puts_around_the_id_does_not_count(
+    deferrable: bool, wan_task: Callable[..., str], runner: Any, tmp_path: Path
+) -> None:
+    path = runner.run(sensor(f"\n  {wan_task()}\n", tmp_path, deferrable=deferrable, timeout=60))
+
+    assert path == str(tmp_path / "film.mp4")
+
+
+@pytest.mark.stays_queued
+@pytest.mark.parametrize("gateway", ["dashscope"], indirect=True)
+def test_a_kill_during_the_first_ask_of_a_deferrable_sensor_cancels_the_task_if_that_is_wanted(
+    wan_task: Callable[..., str], gateway: Any, runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminated(BaseException):
+        pass
+
+    def terminate(job: Any, *_: Any, **__: Any) -> None:
+        job.task.on_kill()
+        raise Terminated
+
+    monkeypatch.setattr(VideoJob, "wait", terminate)
+    with pytest.raises(Terminated):
+        runner.run(sensor(wan_task(), tmp_path, deferrable=True, cancel_on_kill=True))
+
+    assert gateway.emulator.ledger()[0]["status"] == "CANCELED"
+
+
 def test_a_killed_sensor_leaves_the_task_alone(wan_task: Callable[..., str], gateway: Any, tmp_path: Path) -> None:
     wan_task_id = wan_task()
     waiting = sensor(wan_task_id, tmp_path)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import TriggerEvent
 from plain_client import submit_plainly
 
@@ -401,7 +402,7 @@ class TestKilledByAUser:
         killed_trigger = trigger(wan_task_id, cancel_on_kill=True)
         killed_trigger.task_instance = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, task=None)
         asked = threading.Event()
-        monkeypatch.setattr(trigger_module, "is_deferred", lambda *_: asked.wait(10) and False)
+        monkeypatch.setattr(trigger_module, "state_of_task", lambda *_: asked.wait(10) and "failed")
         killed = asyncio.create_task(run_like_airflow(killed_trigger))
         for _ in range(3):
             await asyncio.sleep(0.05)
@@ -436,14 +437,31 @@ class TestKilledByAUser:
 
         assert gateway.emulator.ledger()[0]["status"] != "CANCELED"
 
-    async def test_it_is_left_alone_when_only_the_trigger_moves(
-        self, gateway: Any, media: MediaServer, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        ("task_states", "goes_on"),
+        [
+            ({"animate": "deferred"}, True),  # only the trigger moves
+            ({"animate": None}, True),  # the task was cleared, and no worker has its next try yet
+            ({"animate": "queued"}, True),
+            ({"animate": "running"}, True),
+            ({"animate": "failed"}, False),
+            ({"animate": "success"}, False),
+            ({}, False),  # the DAG run was deleted
+        ],
+    )
+    async def test_it_is_left_alone_as_long_as_a_try_will_continue_with_it(
+        self,
+        task_states: dict[str, str | None],
+        goes_on: bool,
+        gateway: Any,
+        media: MediaServer,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         wan_task_id = submit(gateway.emulator, media)
-        moving = trigger(wan_task_id, cancel_on_kill=True)
-        moving.task_instance = SimpleNamespace(dag_id="films", run_id="r", task_id="animate", map_index=-1, task=None)
-        monkeypatch.setattr(trigger_module, "is_deferred", lambda *_: True)
+        killed = trigger(wan_task_id, cancel_on_kill=True)
+        killed.task_instance = SimpleNamespace(dag_id="films", run_id="r", task_id="animate", map_index=-1, task=None)
+        monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", lambda **_: {"r": task_states})
 
-        await moving.on_kill()
+        await killed.on_kill()
 
-        assert gateway.emulator.ledger()[0]["status"] != "CANCELED"
+        assert (gateway.emulator.ledger()[0]["status"] != "CANCELED") is goes_on

@@ -7,6 +7,7 @@ import gc
 import logging
 import time
 from itertools import count
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -335,6 +336,23 @@ class TestAListThatCannotBeBelieved:
             gateway.rows = dict.fromkeys(names, "RUNNING")
             waits = waits_for(reader, names)
             await until(lambda: gateway.counts["list"] > 2)
+            gateway.finish()
+
+            assert set(await ends_of(waits)) == {Verdict.SUCCEEDED}
+
+
+class TestAClockThatIsSetBack:
+    async def test_the_list_goes_on_to_be_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with loop_gateway() as gateway:
+            names, reader = gateway.add(50), reader_of(gateway.account())
+            waits = waits_for(reader, names)
+            await until(lambda: gateway.counts["list"] > 3)
+            clock = SimpleNamespace(time=lambda: time.time() - 3600, monotonic=time.monotonic)
+            monkeypatch.setattr(shared_reader, "time", clock)
+            monkeypatch.setattr(shared_wait, "time", clock)
+            before = gateway.counts["list"]
+
+            await until(lambda: gateway.counts["list"] > before + 3)
             gateway.finish()
 
             assert set(await ends_of(waits)) == {Verdict.SUCCEEDED}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_wan.exceptions import WanError
 from airflow_wan.films.reading import open_clip, reason_of, required_pyav, turn_of
+from airflow_wan.media.frames import picture_of
 from airflow_wan.videos.output_path import named_destination
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def save_last_frame(clip: Place, picture: Place | None = None) -> str:
             raise WanError(f"{place} cannot be decoded to its end: {reason_of(error)}.") from error
         if frame is None:
             raise WanError(f"{place} cannot be decoded to its end: its last frame is missing.")
-        image, turn = frame.to_image(), turn_of(frame)
+        image, turn = picture_of(frame), turn_of(frame)
         (image if turn is None else image.transpose(turn)).save(content, "PNG")
     target.write(content.getvalue())
     return str(target)

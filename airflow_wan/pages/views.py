@@ -40,8 +40,8 @@ _MAX_PROMPT_CHARS = 300
 _MOMENTS = {
     "intent": ("intent",),
     "submitted": ("submitted",),
-    "running": ("running", "seen_RUNNING"),
-    "ended": ("ended", "seen_SUCCEEDED"),
+    "running": ("running", "seen_running"),
+    "ended": ("ended", "seen_succeeded"),
     "downloaded": ("downloaded",),
     "published": ("published",),
 }

@@ -224,8 +224,8 @@ def status_of(state: str = "done", **facts: Any) -> dict[str, Any]:
         "request_id": "req-1",
         "times": {
             "submitted": NOW.isoformat(),
-            "seen_RUNNING": (NOW + timedelta(seconds=20)).isoformat(),
-            "seen_SUCCEEDED": (NOW + timedelta(seconds=90)).isoformat(),
+            "seen_running": (NOW + timedelta(seconds=20)).isoformat(),
+            "seen_succeeded": (NOW + timedelta(seconds=90)).isoformat(),
             "downloaded": (NOW + timedelta(seconds=95)).isoformat(),
             "published": (NOW + timedelta(seconds=96)).isoformat(),
         },

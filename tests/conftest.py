@@ -7,6 +7,7 @@ import logging
 import os
 import pkgutil
 import shutil
+import signal
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,10 @@ def _own_environment() -> dict[str, str]:
 _ENVIRONMENT = _own_environment()
 os.environ.clear()
 os.environ.update(_ENVIRONMENT)
+
+# A shell script starts what it does not wait for without Ctrl-C, and each process hands that on to those it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A developer who waits for the result gets few examples; CI gets many. There is no deadline: the machine may be busy.
 _NO_TIME_LIMITS = {"deadline": None, "suppress_health_check": list(hypothesis.HealthCheck)}

@@ -72,9 +72,9 @@ class PageServer:
         at: datetime = NOW,
         **xcoms: Any,
     ) -> str:
-        """Put a task instance and its XComs into the database, and return its part of an address."""
+        """Put a task instance and its XComs into the database, and return its part of an address, as pages write it."""
         add_rows([(dag_id, run_id, task_id, map_index, state, label, at, xcoms)])
-        return f"{dag_id}/{quote(run_id, safe='')}/{task_id}/{map_index}"
+        return f"{dag_id}/{quote(run_id, safe=':+')}/{task_id}/{map_index}"
 
 
 def token_of(user: str) -> str:
@@ -224,8 +224,8 @@ def status_of(state: str = "done", **facts: Any) -> dict[str, Any]:
         "request_id": "req-1",
         "times": {
             "submitted": NOW.isoformat(),
-            "seen_RUNNING": (NOW + timedelta(seconds=20)).isoformat(),
-            "seen_SUCCEEDED": (NOW + timedelta(seconds=90)).isoformat(),
+            "seen_running": (NOW + timedelta(seconds=20)).isoformat(),
+            "seen_succeeded": (NOW + timedelta(seconds=90)).isoformat(),
             "downloaded": (NOW + timedelta(seconds=95)).isoformat(),
             "published": (NOW + timedelta(seconds=96)).isoformat(),
         },

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from airflow_wan.exceptions import WanError
-from airflow_wan.films.reading import open_clip, reason_of, required_pyav
+from airflow_wan.films.reading import open_clip, reason_of, required_pyav, turn_of_clip
 from airflow_wan.videos.output_path import named_destination
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from PIL.Image import Transpose
 
     from airflow_wan.films.reading import Place
     from airflow_wan.videos.destination import Destination
@@ -30,6 +33,8 @@ def join_clips(clips: Iterable[Place], film: Place) -> str:
     :raises WanError: when a clip cannot be read or differs in kind from the first one, when the film cannot be written,
         or when PyAV is not installed.
     """
+    if isinstance(clips, (str, os.PathLike)):
+        raise WanError("A film is made of a list of clips, and this is one path. Put it into a list.")
     places, target = [named_destination(clip) for clip in clips], named_destination(film)
     if not places:
         raise WanError("A film needs at least one clip.")
@@ -51,7 +56,7 @@ def _write_film(places: list[Destination], path: Path) -> None:
             for place in places:
                 with open_clip(place) as clip:
                     film.add(clip, str(place))
-    except (av.FFmpegError, OSError) as error:
+    except (av.FFmpegError, ValueError, OSError) as error:
         raise WanError(f"The film could not be made: {reason_of(error)}.") from error
 
 
@@ -78,10 +83,10 @@ class _Film:
         streams = {"picture": clip.streams.video[0]}
         if clip.streams.audio and clip.streams.audio[0].codec_context is not None:
             streams["sound"] = clip.streams.audio[0]
-        kind = _kind_of(streams)
+        kind = _kind_of(streams) | {"turn of the picture": _words_of(turn_of_clip(clip))}
         if not self._tracks:
             self._first, self._kind = shown, kind
-            self._tracks = {name: self._output.add_stream_from_template(one) for name, one in streams.items()}
+            self._tracks = {name: self._track_like(one) for name, one in streams.items()}
         _require_same(kind, self._kind, shown, self._first)
         length_s = _length_s(streams["picture"], clip)
         for packet in clip.demux(*streams.values()):
@@ -92,6 +97,12 @@ class _Film:
             elif packet.pts * packet.time_base < length_s:
                 self._write_sound(packet)
         self._length_s += length_s
+
+    def _track_like(self, stream: Any) -> Any:
+        try:
+            return self._output.add_stream_from_template(stream)
+        except ValueError:  # of AV1, there is no encoder of the decoder's name
+            return self._output.add_stream_from_template(stream, opaque=True)
 
     def _write_sound(self, packet: Any) -> None:
         """Write a packet of sound where the packet before it ends.
@@ -144,6 +155,10 @@ def _kind_of(streams: Mapping[str, Any]) -> dict[str, object]:
             "settings of the sound's encoder": codec.extradata,
         }
     return kind
+
+
+def _words_of(turn: Transpose | None) -> str:
+    return "none" if turn is None else turn.name.lower().replace("_", " ")
 
 
 def _require_same(kind: Mapping[str, object], first: Mapping[str, object], shown: str, first_shown: str) -> None:

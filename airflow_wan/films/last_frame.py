@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_wan.exceptions import WanError
-from airflow_wan.films.reading import open_clip, reason_of, required_pyav
+from airflow_wan.films.reading import open_clip, reason_of, required_pyav, turn_of
+from airflow_wan.media.frames import picture_of
 from airflow_wan.videos.output_path import named_destination
 
 if TYPE_CHECKING:
@@ -18,16 +19,19 @@ if TYPE_CHECKING:
 def save_last_frame(clip: Place, picture: Place | None = None) -> str:
     """Save the last frame of a clip as a PNG, pixel by pixel as a player shows it, and return its path or URI.
 
-    One frame at a time is in memory. A file that is at the picture's place is replaced.
+    One frame at a time is in memory. A file that is at the picture's place is replaced, unless it is the clip.
 
     :param clip: path or URI of the clip.
     :param picture: path or URI of the picture, taken as an ``output_path`` is; by default ``clip.last.png`` beside
         ``clip.mp4``.
     :returns: path or URI of the picture, for the ``first_frame`` of the next clip.
-    :raises WanError: when the clip cannot be read to its end, the picture cannot be written, or PyAV is not installed.
+    :raises WanError: when the clip cannot be read to its end, the picture cannot be written or would replace the clip,
+        or PyAV is not installed.
     """
     place = named_destination(clip)
     target = _beside(place) if picture is None else named_destination(picture)
+    if target.place == place.place:
+        raise WanError(f"The picture would replace its clip, {target}. Give it another path.")
     target.prepare()
     content = io.BytesIO()
     with open_clip(place) as container:
@@ -37,7 +41,8 @@ def save_last_frame(clip: Place, picture: Place | None = None) -> str:
             raise WanError(f"{place} cannot be decoded to its end: {reason_of(error)}.") from error
         if frame is None:
             raise WanError(f"{place} cannot be decoded to its end: its last frame is missing.")
-        frame.to_image().save(content, "PNG")
+        image, turn = picture_of(frame), turn_of(frame)
+        (image if turn is None else image.transpose(turn)).save(content, "PNG")
     target.write(content.getvalue())
     return str(target)
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import struct
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL.Image import Transpose
+
 from airflow_wan.exceptions import WanError
-from airflow_wan.media.frames import opened, pyav
+from airflow_wan.media.frames import first_frame, opened, pyav
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +21,17 @@ if TYPE_CHECKING:
     from airflow_wan.videos.destination import Destination
 
     Place = str | PathLike[str] | ObjectStoragePath
+
+_TURNS = {
+    (0, 1, -1, 0): Transpose.ROTATE_270,
+    (-1, 0, 0, -1): Transpose.ROTATE_180,
+    (0, -1, 1, 0): Transpose.ROTATE_90,
+    (-1, 0, 0, 1): Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Transpose.FLIP_TOP_BOTTOM,
+    (0, 1, 1, 0): Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Transpose.TRANSVERSE,
+}
+"""What a player does with a picture, by the signs of a, b, c and d of its display matrix (ISO/IEC 14496-12, 6.2.2)."""
 
 
 @contextlib.contextmanager
@@ -36,6 +51,22 @@ def open_clip(place: Destination) -> Iterator[Any]:
             if not container.streams.video or container.streams.video[0].codec_context is None:
                 raise WanError(f"{place} cannot be read as a video: it has no picture that can be decoded.")
             yield container
+
+
+def turn_of(frame: Any) -> Transpose | None:
+    """Return how a player turns a frame before it shows it; None for not at all. Phones film so."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return None
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
+    return _TURNS.get(tuple((number > 0) - (number < 0) for number in (a, b, c, d)))
+
+
+def turn_of_clip(clip: Any) -> Transpose | None:
+    """Return how a player turns the pictures of an open clip, of which nothing is read for it."""
+    with opened(required_pyav(), Path(clip.name)) as again:
+        frame = first_frame(again)
+        return None if frame is None else turn_of(frame)
 
 
 def required_pyav() -> Any:

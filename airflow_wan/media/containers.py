@@ -35,6 +35,8 @@ _KINDS = (
     (b"II+\0", b"", "a TIFF"),
     (b"MM\0+", b"", "a TIFF"),
     (b"\0\0\0\x0cjP  ", b"", "a JPEG 2000 image"),
+    (b"\0\0\0\x0cJXL ", b"", "a JPEG XL image"),
+    (b"\xff\x0a", b"", "a JPEG XL image"),
     (b"8BPS", b"", "a Photoshop file"),
     (b"fLaC", b"", "a FLAC"),
     (b"caff", b"", "a CAF"),

@@ -17,6 +17,9 @@ MAX_PACKETS = 10_000
 # So that a single frame cannot take a gigabyte of memory. This is twice the area of 4K.
 _MAX_FRAME_PX = 4096 * 4096
 
+# ITU-R BT.709, and colours of the full range, as H.273 numbers them in a file (8.3).
+_BT709, _FULL_RANGE = 1, 2
+
 # From this major version on, PyAV accepts metadata in any encoding, and no longer takes the argument for it.
 _PYAV_ANY_METADATA = 19
 
@@ -56,3 +59,18 @@ def first_frame(container: Any) -> Any:
         for frame in packet.decode():
             return frame
     return None
+
+
+def picture_of(frame: Any) -> Any:
+    """Return a frame as a picture of Pillow's in RGB.
+
+    PyAV before 17 takes the colours of each frame for those of BT.601, whatever the file says.
+    """
+    if frame.colorspace != _BT709:
+        return frame.to_image()
+    return frame.to_image(
+        src_colorspace="ITU709",
+        dst_colorspace="DEFAULT",
+        src_color_range="JPEG" if frame.color_range == _FULL_RANGE else "MPEG",
+        dst_color_range="JPEG",
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from airflow_wan.media.fitted_pictures import on_white
-from airflow_wan.media.frames import first_frame, opened, pyav
+from airflow_wan.media.frames import first_frame, opened, picture_of, pyav
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def difference_from_first_frame(picture: BinaryIO, video: Path) -> float | None:
     try:
         with opened(av, video) as container:
             frame = first_frame(container)
-            shown = None if frame is None or frame.is_corrupt else frame.to_image()
+            shown = None if frame is None or frame.is_corrupt else picture_of(frame)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(picture, formats=_FORMATS) as image:

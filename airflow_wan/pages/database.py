@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from sqlalchemy import Text, and_, case, cast, func, or_, select, tuple_
+from sqlalchemy import Text, and_, case, cast, func, or_, select, tuple_, type_coerce
 from sqlalchemy.orm import aliased
+from sqlalchemy.types import TypeDecorator
 
 from airflow_wan.pages.facts import MAX_CHARS, Status, Video, read_status, read_video
 from airflow_wan.pages.records import DaySum, Filters, Instance, Usual, VideoState
@@ -370,8 +371,21 @@ def _field(session: Session, xcom: Any, name: str | tuple[str, ...]) -> Any:
     """Return a field of an XCom's JSON, as text. What is no JSON, which only SQLite can hold, has none."""
     field = cast(xcom.value[name].as_string(), Text)  # SQLAlchemy 1.4 leaves SQLite's numbers as they are
     if session.get_bind().dialect.name == "sqlite":
-        return case((func.json_valid(cast(xcom.value, Text)) == 1, field))
+        return type_coerce(case((func.json_valid(cast(xcom.value, Text)) == 1, field)), _SqliteText())
     return field
+
+
+class _SqliteText(TypeDecorator[str]):
+    """Text that SQLite gives as it is stored, though half a character may be in it, which no other database takes."""
+
+    impl = Text
+    cache_ok = True
+
+    def column_expression(self, column: Any) -> Any:
+        return case((column.is_not(None), func.hex(column, type_=self)))
+
+    def process_result_value(self, value: str | None, dialect: object) -> str | None:  # noqa: ARG002 - SQLAlchemy's
+        return None if value is None else bytes.fromhex(value).decode(errors="replace")
 
 
 def _text(xcom: Any) -> Any:

@@ -391,6 +391,7 @@ _BRANDS = {
     b"qt  ": "video/quicktime",
     b"M4A ": "audio/mp4",
     b"avif": "image/avif",
+    b"avis": "image/avif",
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")),
 }
 """Brands of the files that begin like an mp4 video and are none; None for pictures that most browsers do not show."""
@@ -400,5 +401,5 @@ _BEGINNINGS = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"BM", "image/bmp"),
     (b"ID3", "audio/mpeg"),
-    *((bytes([0xFF, second]), "audio/mpeg") for second in (0xFB, 0xFA, 0xF3, 0xF2)),
+    *((bytes([0xFF, second]), "audio/mpeg") for second in (0xFB, 0xFA, 0xF3, 0xF2, 0xE3, 0xE2)),
 )

@@ -40,8 +40,8 @@ _MAX_PROMPT_CHARS = 300
 _MOMENTS = {
     "intent": ("intent",),
     "submitted": ("submitted",),
-    "running": ("running", "seen_RUNNING"),
-    "ended": ("ended", "seen_SUCCEEDED"),
+    "running": ("running", "seen_running"),
+    "ended": ("ended", "seen_succeeded"),
     "downloaded": ("downloaded",),
     "published": ("published",),
 }
@@ -282,7 +282,8 @@ def _recipe(row: Row) -> str | None:
         "prompt": given.get("prompt"),
         "negative_prompt": given.get("negative_prompt"),
         "media": media,
-        "audio_url": given.get("audio_url"),
+        # The body of older models has another name for it.
+        "audio_url": None if any(one.role == "driving_audio" for one in status.sources) else given.get("audio_url"),
         "parameters": parameters,
     }
     lines = [

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_wan.exceptions import PosterError
-from airflow_wan.media.frames import first_frame, opened
+from airflow_wan.media.frames import first_frame, opened, picture_of
 from airflow_wan.media.frames import pyav as _pyav
 from airflow_wan.videos.ownership import is_one_of
 from airflow_wan.videos.sidecar import Poster
@@ -49,7 +49,7 @@ def make_poster(path: Path) -> bytes:
             frame = first_frame(container)
             if frame is None:
                 raise PosterError("The video has no frame to make a poster of.")
-            frame.to_image().save(picture, "JPEG", quality=JPEG_QUALITY)
+            picture_of(frame).save(picture, "JPEG", quality=JPEG_QUALITY)
     except (av.FFmpegError, ValueError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PosterError(f"The poster frame could not be made: {reason}.") from error

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
+from airflow_wan.api.resolutions import SIZES
 from airflow_wan.exceptions import WanError
 from airflow_wan.purchases.siblings import map_index_of
 from airflow_wan.redaction import redact_beginning, shareable
@@ -26,6 +27,9 @@ __all__ = ["WAN_STATUS_KEY", "WanFailure", "WanStatus"]
 
 WAN_STATUS_KEY = "wan_status"
 """The XCom key of a `WanStatus`."""
+
+_RESOLUTIONS = {size: resolution for (resolution, _), size in SIZES.items()}
+"""Resolutions of the sizes that some models are sent instead."""
 
 _MAX_MESSAGE_CHARS = 5_000
 """Longest message of a foreign error, in characters."""
@@ -171,7 +175,7 @@ def tell_video(context: Context, record: Sidecar, *, reused: bool) -> None:
             request=known["request"],
             sources=known["sources"],
             seconds=record.inspection.duration_s,
-            resolution=parameters.get("resolution"),
+            resolution=parameters.get("resolution") or _RESOLUTIONS.get(str(parameters.get("size"))),
             estimated_usd=record.cost.estimated,
             gateway=record.gateway.name,
             base_url=record.gateway.base_url,

@@ -29,7 +29,7 @@ with DAG(
         bucket = ObjectStoragePath(params["bucket"])
         photos = sorted((bucket / "photos").iterdir(), key=str)
         return [
-            {"first_frame": str(photo), "output_path": str(bucket / "clips" / f"{photo.stem}.mp4")}
+            {"first_frame": str(photo), "output_path": str(bucket / "clips" / f"{photo.name}.mp4")}
             for photo in photos
             if photo.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp", ".heic"}
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,3 +60,50 @@ def test_a_video_and_a_failure_can_be_read(
     assert failed is not None
     assert failed.failure is not None
     assert (failed.state, failed.failure.kind, failed.failure.billed) == ("failed", "InvalidVideoRequest", False)
+
+
+@pytest.mark.parametrize(
+    ("gateway", "model"),
+    [
+        ("apiyi", "wan2.7-t2v"),  # it tells no times
+        ("dashscope", "wan2.6-t2v"),  # which takes a size there
+    ],
+)
+def test_the_page_tells_the_resolution_and_each_step(
+    run_dag: Any,
+    wan_connection: None,
+    wan_emulator: RunningEmulator,
+    videos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    gateway: str,
+    model: str,
+) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.sdk import DAG
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    from airflow_wan.operators.wan import WanTextToVideoOperator
+    from airflow_wan.pages.records import Instance
+    from airflow_wan.pages.views import task_video
+
+    connection = {"conn_type": "wan", "password": "sk-steps-0123456789", "host": wan_emulator.base_url}
+    monkeypatch.setenv("AIRFLOW_CONN_WAN_DEFAULT", json.dumps(connection | {"extra": {"gateway": gateway}}))
+    with DAG(f"steps_at_{gateway}", schedule=None) as dag:
+        WanTextToVideoOperator(
+            task_id="film",
+            model=model,
+            prompt="Rain.",
+            duration=2,
+            resolution="1080P",
+            deferrable=False,
+            output_path=str(videos / "film.mp4"),
+        )
+    assert run_dag(dag).state == "success"
+
+    with create_session() as session:
+        run_id = session.scalar(select(DagRun.run_id).where(DagRun.dag_id == dag.dag_id))
+        shown = task_video(session, Instance(dag.dag_id, str(run_id), "film"), [dag.dag_id])
+    assert shown.resolution == "1080P"
+    steps = {moment.name for moment in shown.timeline} - {"running"}  # which a short video may not be seen in
+    assert steps == {"intent", "submitted", "ended", "downloaded", "published"}

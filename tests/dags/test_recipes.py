@@ -97,7 +97,7 @@ def test_photos_become_clips_and_a_catalogue_and_only_new_photos_are_paid_for(
     photos = tmp_path / "photos"
     photos.mkdir()
     Image.new("RGB", (640, 480), "teal").save(photos / "mug.jpg")
-    Image.new("RGBA", (640, 480), (90, 90, 0, 120)).save(photos / "lamp.png")
+    Image.new("RGBA", (640, 480), (90, 90, 0, 120)).save(photos / "mug.png")
     (photos / "notes.txt").write_text("no photo")
     dag = example("recipes/product_catalogue")
 
@@ -106,7 +106,7 @@ def test_photos_become_clips_and_a_catalogue_and_only_new_photos_are_paid_for(
     assert run.state == "success"
     assert len(billed(wan_emulator)) == 2
     entries = [json.loads(line) for line in (tmp_path / "clips" / "catalogue.jsonl").read_text().splitlines()]
-    assert [(entry["product"], entry["duration_s"]) for entry in entries] == [("lamp", 5.0), ("mug", 5.0)]
+    assert [(entry["product"], entry["duration_s"]) for entry in entries] == [("mug.jpg", 5.0), ("mug.png", 5.0)]
     assert all(Path(entry["path"]).is_file() for entry in entries)
 
     Image.new("RGB", (640, 480), "navy").save(photos / "chair.png")

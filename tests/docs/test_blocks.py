@@ -47,6 +47,14 @@ def test_every_mark_stands_before_a_block() -> None:
     assert sum(map(number_of_marks, pages())) == sum(len(block.marks) for block in blocks())
 
 
+def test_no_example_needs_a_date_that_a_run_by_hand_does_not_have() -> None:
+    examples = {str(block): block.code for block in blocks(PYTHON)}
+    examples |= {path.name: path.read_text() for path in (REPOSITORY / "example_dags").rglob("*.py")}
+    needs_a_date = re.compile(r"\{\{ *(ds|ts|ds_nodash|ts_nodash|logical_date|data_interval_start|data_interval_end)\b")
+
+    assert [name for name, code in examples.items() if needs_a_date.search(code)] == []
+
+
 @pytest.mark.parametrize("block", blocks(SETTINGS), ids=str)
 def test_every_option_in_a_block_of_settings_exists(block: Block, count: Callable[..., None]) -> None:
     from airflow.configuration import conf

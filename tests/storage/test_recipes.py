@@ -51,14 +51,14 @@ def test_photos_are_listed_with_their_connection_and_the_catalogue_is_written_be
     dag, params = recipe("product_catalogue")["dag"], {"bucket": BASE}
 
     assert function(dag, "list_photos")(params=params) == [
-        {"first_frame": f"{BASE}/photos/{name}", "output_path": f"{BASE}/clips/{stem}.mp4"}
-        for name, stem in (("a lamp.JPG", "a lamp"), ("mug.jpg", "mug"))
+        {"first_frame": f"{BASE}/photos/{name}", "output_path": f"{BASE}/clips/{name}.mp4"}
+        for name in ("a lamp.JPG", "mug.jpg")
     ]
-    videos = [{"path": f"{BASE}/clips/mug.mp4", "duration_s": 5.0, "model": "wan2.7-i2v"}]
+    videos = [{"path": f"{BASE}/clips/mug.jpg.mp4", "duration_s": 5.0, "model": "wan2.7-i2v"}]
     assert function(dag, "write_catalogue")(videos, params=params) == f"{BASE}/clips/catalogue.jsonl"
     assert json.loads(get(s3, "clips/catalogue.jsonl")) == {
-        "product": "mug",
-        "path": f"{BASE}/clips/mug.mp4",
+        "product": "mug.jpg",
+        "path": f"{BASE}/clips/mug.jpg.mp4",
         "duration_s": 5.0,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import struct
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -146,6 +147,56 @@ def test_other_settings_of_the_encoder_are_told_in_words(clips: list[str], tmp_p
         join_clips([clips[0], tmp_path / "other.mp4"], tmp_path / "film.mp4")
 
 
+@pytest.mark.parametrize("upright_first", [True, False])
+def test_clips_that_a_player_turns_otherwise_are_not_joined(
+    upright_first: bool, clips: list[str], tmp_path: Path
+) -> None:
+    both = [clips[0], turned(clips[0], tmp_path / "phone.mp4", (0, 1, -1, 0))]
+
+    with pytest.raises(WanError, match=r"in its turn of the picture \("):
+        join_clips(both if upright_first else both[::-1], tmp_path / "film.mp4")
+    assert not (tmp_path / "film.mp4").exists()
+
+
+def test_clips_that_a_player_turns_alike_stay_turned(clips: list[str], tmp_path: Path) -> None:
+    phone = turned(clips[0], tmp_path / "phone.mp4", (0, 1, -1, 0))
+
+    with av.open(join_clips([phone, phone], tmp_path / "film.mp4")) as film:
+        assert {frame.rotation for frame in film.decode(video=0)} == {-90}
+
+
+def encoded(path: Path, codec: str, pixels: str) -> str:
+    with av.open(str(path), "w", format=path.suffix[1:]) as container:
+        stream: Any = container.add_stream(codec, rate=24)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, pixels
+        for number in range(12):
+            picture = Image.new("RGB", (320, 180), (20 * number, 0, 0))
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode(None))
+    return str(path)
+
+
+@pytest.mark.skipif("libsvtav1" not in av.codecs_available, reason="This PyAV cannot make a clip in AV1.")
+def test_a_format_without_an_encoder_of_the_decoders_name_can_be_joined(tmp_path: Path) -> None:
+    one = encoded(tmp_path / "av1.mp4", "libsvtav1", "yuv420p")
+
+    assert pictures(join_clips([one, one], tmp_path / "film.mp4")) == pictures(one) * 2
+
+
+def test_a_format_that_no_mp4_can_hold_is_told(tmp_path: Path) -> None:
+    one = encoded(tmp_path / "edit.mov", "prores", "yuv422p10le")
+
+    with pytest.raises(WanError, match=r"The film could not be made: .*prores"):
+        join_clips([one, one], tmp_path / "film.mp4")
+    assert not (tmp_path / "film.mp4").exists()
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_path_is_no_list_of_clips(kind: type, clips: list[str], tmp_path: Path) -> None:
+    with pytest.raises(WanError, match="a list of clips, and this is one path"):
+        join_clips(kind(clips[0]), tmp_path / "film.mp4")
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no video", clip("teal")[:2000]], ids=["gone", "empty", "text", "cut"])
 def test_a_clip_that_cannot_be_read_is_named(content: bytes | None, clips: list[str], tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
@@ -223,6 +274,46 @@ def test_the_picture_is_the_last_frame_pixel_by_pixel(encoding: str, tmp_path: P
     with Image.open(picture) as saved:
         assert saved.format == "PNG"
         assert hashlib.sha256(saved.tobytes()).hexdigest() == pictures(path)[-1]
+
+
+def turned(clip: str, path: Path, matrix: tuple[int, int, int, int]) -> str:
+    """Write a copy of a clip with another display matrix, as phones write it: with these a, b, c and d."""
+    content = bytearray(Path(clip).read_bytes())
+    at = content.index(b"tkhd") + 44  # the version of the box is 0; the first track is the picture
+    a, b, c, d = (65536 * number for number in matrix)
+    struct.pack_into(">9i", content, at, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turn"),
+    [
+        ((0, 1, -1, 0), Image.Transpose.ROTATE_270),
+        ((0, -1, 1, 0), Image.Transpose.ROTATE_90),
+        ((-1, 0, 0, -1), Image.Transpose.ROTATE_180),
+        ((-1, 0, 0, 1), Image.Transpose.FLIP_LEFT_RIGHT),
+    ],
+    ids=str,
+)
+def test_the_picture_of_a_clip_that_a_player_turns_is_turned(
+    matrix: tuple[int, int, int, int], turn: Image.Transpose, clips: list[str], tmp_path: Path
+) -> None:
+    picture = save_last_frame(turned(clips[0], tmp_path / "phone.mp4", matrix))
+
+    with Image.open(save_last_frame(clips[0], tmp_path / "stored.png")) as stored, Image.open(picture) as saved:
+        assert saved.tobytes() == stored.transpose(turn).tobytes()
+        assert saved.size == stored.transpose(turn).size
+
+
+def test_a_picture_never_replaces_its_clip(clips: list[str], tmp_path: Path) -> None:
+    (tmp_path / "link.png").symlink_to(clips[0])
+    before = Path(clips[0]).read_bytes()
+
+    for place in (clips[0], f"file://{clips[0]}", tmp_path / "link.png"):
+        with pytest.raises(WanError, match="would replace its clip"):
+            save_last_frame(clips[0], place)
+    assert Path(clips[0]).read_bytes() == before
 
 
 def test_the_picture_goes_where_it_is_wanted(clips: list[str], tmp_path: Path) -> None:

@@ -29,15 +29,22 @@ def scene(hue: int = 40, size: tuple[int, int] = (1280, 720)) -> Image.Image:
 
 @pytest.fixture
 def encode(tmp_path: Path) -> Callable[..., Path]:
-    def make(picture: Image.Image, size: tuple[int, int] = (1280, 720), **options: str) -> Path:
+    def make(
+        picture: Image.Image, size: tuple[int, int] = (1280, 720), *, says_bt709: bool = False, **options: str
+    ) -> Path:
         video = tmp_path / "video.mp4"
         with av.open(str(video), "w", format="mp4") as container:
             stream: Any = container.add_stream("libx264", rate=24)
             stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
             stream.options = {"preset": "veryfast", **options}
+            stream.codec_context.colorspace = 1 if says_bt709 else 2  # which is: unspecified
             shown = picture.resize(size, Image.Resampling.LANCZOS)
-            for _ in range(4):
-                container.mux(stream.encode(av.VideoFrame.from_image(shown)))
+            for number in range(4):
+                frame: Any = av.VideoFrame.from_image(shown)
+                if says_bt709:
+                    frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+                frame.pts = number
+                container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
         return video
 
@@ -70,6 +77,13 @@ def test_an_encoding_of_the_picture_is_the_same(crf: str, marked_by_the_gateway:
     video = encode(marked(scene()) if marked_by_the_gateway else scene(), crf=crf)
 
     difference = difference_from_first_frame(png(scene()), video)
+
+    assert difference is not None
+    assert difference <= SAME_AT_MOST
+
+
+def test_a_video_that_says_how_its_colours_are_meant_is_the_same(encode: Any) -> None:
+    difference = difference_from_first_frame(png(scene()), encode(scene(), says_bt709=True, crf="18"))
 
     assert difference is not None
     assert difference <= SAME_AT_MOST

@@ -60,6 +60,8 @@ def test_a_file_within_the_limits_passes(role: str, content: bytes, limits: Medi
         (tone(2.0), "a WAV"),
         (png(), "a PNG image"),
         (b"%PDF-1.7\n\x00", "a PDF"),
+        (b"\xff\x0a" + bytes(50), "a JPEG XL image"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(50), "a JPEG XL image"),
     ],
 )
 def test_a_file_of_another_kind_is_called_by_its_name(content: bytes, name: str) -> None:

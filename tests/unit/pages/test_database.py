@@ -307,6 +307,40 @@ def test_the_recipe_makes_the_same_request(pages: PageServer, session: Session) 
     assert (operator.model, operator.prompt) == ("wan2.7-i2v", "The clouds drift.")
 
 
+@pytest.mark.parametrize("model", ["wan2.7-i2v", "wan2.6-i2v", "wan2.5-i2v-preview"])
+def test_the_recipe_of_a_video_with_a_voice_makes_the_same_request_of_older_models_too(
+    model: str, pages: PageServer, session: Session
+) -> None:
+    from airflow_wan.api.gateways import DASHSCOPE
+    from airflow_wan.api.requests import VideoRequest, build_video_request
+    from airflow_wan.operators.wan import WanGenerateVideoOperator
+    from airflow_wan.pages import views
+
+    def request_of(operator: WanGenerateVideoOperator) -> VideoRequest:
+        return build_video_request(
+            gateway=DASHSCOPE,
+            base_url="https://dashscope.aliyuncs.com",
+            model=operator.model,
+            prompt=operator.prompt,
+            media=operator.request_media(),
+            parameters=operator.request_parameters(),
+            audio_url=operator.audio_url,
+        )
+
+    media = [
+        {"type": "first_frame", "url": "https://your-cdn.com/rap.png"},
+        {"type": "driving_audio", "url": "https://your-cdn.com/rap.mp3"},
+    ]
+    ordered = request_of(WanGenerateVideoOperator(task_id="film", model=model, prompt="She sings.", media=media))
+    sources = [{"role": one.role, "url": one.url, "digest": None} for one in ordered.media]
+    pages.leave("film", wan_status=status_of(model=model, request=ordered.body, sources=sources))
+
+    recipe = views.task_video(session, Instance(READABLE, RUN, "film"), {READABLE}).recipe
+
+    operator = eval(str(recipe), {"WanGenerateVideoOperator": WanGenerateVideoOperator})
+    assert request_of(operator).body == ordered.body
+
+
 def test_a_sheet_has_the_sums_of_all_videos_of_the_run(pages: PageServer, session: Session) -> None:
     from airflow_wan.pages import views
 

@@ -162,6 +162,7 @@ def test_preview_bases_that_are_no_list_count_as_none(
         (b"\x00\x00\x00\x18ftypqt  ", "video/quicktime"),
         (b"\x00\x00\x00\x18ftypM4A ", "audio/mp4"),
         (b"\x00\x00\x00\x18ftypavif", "image/avif"),
+        (b"\x00\x00\x00\x18ftypavis", "image/avif"),
         (b"\x00\x00\x00\x18ftypheic", None),
         (b"\x00\x00\x00\x18ftypmif1", None),
         (b"GIF89a", None),
@@ -171,6 +172,7 @@ def test_preview_bases_that_are_no_list_count_as_none(
         (b"RIFF\x00\x00\x00\x00WAVE", "audio/wav"),
         (b"ID3\x04", "audio/mpeg"),
         (b"\xff\xfb\x90", "audio/mpeg"),
+        (b"\xff\xe3\x18", "audio/mpeg"),  # speech with 8,000 samples a second
         (b"<svg xmlns=", None),
         (b"<!doctype html>", None),
         (b"{", None),

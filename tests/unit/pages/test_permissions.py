@@ -234,6 +234,12 @@ deep: Any = "x"
 for _ in range(300):
     deep = {"a": deep}
 BROKEN["a request nested deep"] = status_of(request=deep)
+BROKEN |= {
+    f"half a character as {name}": status_of() | video_of("clip.mp4") | {name: "\ud800"}
+    for name in ("state", "model", "duration_s", "spent_usd")
+}
+BROKEN["half a character as an amount that failed"] = status_of(state="failed", estimated_usd="\ud800")
+BROKEN["half a character as an amount that failed"]["failure"] = {"billed": True}
 BROKEN["half a character"] = status_of(request={"input": {"negative_prompt": "\ud800"}, "parameters": {"\ud800": 1}})
 
 

@@ -225,7 +225,8 @@ class WanVideoSensor(BaseSensorOperator):
 
         A sensor buys nothing, but what it waits for may be billed, whatever keeps it from waiting.
         """
-        if isinstance(self.wan_task_id, str) and self.wan_task_id and not isinstance(error, VideoTaskFailed):
+        named = isinstance(self.wan_task_id, str) and is_task_id(self.wan_task_id)  # a template may have made any text
+        if named and not isinstance(error, VideoTaskFailed):
             error.wan_task_id = error.wan_task_id or self.wan_task_id
             error.billed = error.billed or None
         if isinstance(error, VideoWaitTimeout):

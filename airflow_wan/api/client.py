@@ -144,8 +144,13 @@ class WanClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Close the connections.
+
+        After an interrupt, that is left to Python: the interrupt may have come as httpcore took its lock, which nobody
+        gives back then, and closing would wait for it without end.
+        """
+        if kind is None or issubclass(kind, Exception):
+            self._http.close()
 
     def create(self, request: VideoRequest) -> WanTask:
         """Submit a video, which costs money: one POST, sent once whatever the answer is.

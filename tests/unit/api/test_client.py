@@ -969,3 +969,10 @@ def test_a_token_that_the_gateway_repeats_is_hidden(raw_server: RawServer, accou
 
     assert "is not valid" in str(caught.value)
     assert TOKEN[:8] not in f"{caught.value} {caught.value!r} {vars(caught.value)}"
+
+
+def test_an_interrupt_as_httpcore_took_its_lock_ends_the_client(account_at: Callable[..., Account]) -> None:
+    client = WanClient(account_at("http://127.0.0.1:9"))
+    client._http._transport._pool._optional_thread_lock.__enter__()  # type: ignore[attr-defined]
+
+    client.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)  # it returns

@@ -31,7 +31,7 @@ from airflow_wan.api.media_items import (
     url_problems,
 )
 from airflow_wan.api.parameters import convert_by_name, convert_parameters, to_integer
-from airflow_wan.api.resolutions import SIZES, nearest_resolution
+from airflow_wan.api.resolutions import SIZES, resolution_of_size
 from airflow_wan.api.rules import Integer, MediaKind, Model
 from airflow_wan.exceptions import InvalidVideoRequest
 
@@ -124,7 +124,7 @@ class VideoRequest:
         is named, the model may ignore it, and its resolution is not known.
         """
         given, size = self.parameters.get("resolution"), self.parameters.get("size")
-        of_size = nearest_resolution(_pixels(size)) if isinstance(size, str) else None
+        of_size = resolution_of_size(size) if isinstance(size, str) else None
         of_name = None if given is None else str(given)
         takes_size = self.row is None or (self.row.legacy is not None and self.row.legacy.takes_size)
         named = (of_size, of_name) if takes_size else (of_name, of_size)
@@ -252,12 +252,6 @@ class VideoRequest:
             " + ".join(reference.role for reference in self.media),
         ]
         return ", ".join(str(word) for word in words if word)
-
-
-def _pixels(size: str) -> int:
-    """Return the pixels of a ``size`` such as ``1280*720``; 1 for other text, which ``extra_body`` may bring."""
-    width, _, height = size.partition("*")
-    return max(1, (to_integer(width) or 0) * (to_integer(height) or 0))
 
 
 def _follows_source(row: Model) -> bool:

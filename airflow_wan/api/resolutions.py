@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from airflow_wan.api.parameters import to_integer
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -42,3 +44,9 @@ def nearest_resolution(pixels: int) -> str:
     :param pixels: width times height, more than 0.
     """
     return min(TIER_PIXELS, key=lambda tier: abs(math.log(pixels / TIER_PIXELS[tier])))
+
+
+def resolution_of_size(size: str) -> str:
+    """Return the resolution of a ``size`` such as ``1280*720``; the lowest one for other text."""
+    width, _, height = size.partition("*")
+    return nearest_resolution(max(1, (to_integer(width) or 0) * (to_integer(height) or 0)))

@@ -54,7 +54,7 @@ def open_clip(place: Destination) -> Iterator[Any]:
 
 
 def turn_of(frame: Any) -> Transpose | None:
-    """Return how a player turns a frame before it shows it; None for not at all. Phones film so."""
+    """Return how a player turns a frame before it shows it; None for not at all. Clips of phones are turned."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return None
@@ -63,7 +63,7 @@ def turn_of(frame: Any) -> Transpose | None:
 
 
 def turn_of_clip(clip: Any) -> Transpose | None:
-    """Return how a player turns the pictures of an open clip, of which nothing is read for it."""
+    """Return how a player turns the pictures of an open clip, which stays unread: its file is opened once more."""
     with opened(required_pyav(), Path(clip.name)) as again:
         frame = first_frame(again)
         return None if frame is None else turn_of(frame)

@@ -282,7 +282,7 @@ def _recipe(row: Row) -> str | None:
         "prompt": given.get("prompt"),
         "negative_prompt": given.get("negative_prompt"),
         "media": media,
-        # The body of older models has another name for it.
+        # Older models call the driving audio so; it is in the media above.
         "audio_url": None if any(one.role == "driving_audio" for one in status.sources) else given.get("audio_url"),
         "parameters": parameters,
     }

@@ -27,7 +27,7 @@ NEVER_BEGUN = ("skipped", "upstream_failed", "removed")
 """The states of task instances that have ordered nothing, unless it was before their DAG run was cleared."""
 
 NOT_BEGUN_YET = (None, "scheduled", "queued")
-"""The states of task instances that are still to run, or to run again."""
+"""The states of task instances that are still to run, to run again, or to go on after a wait."""
 
 
 def states_of_instances(instance: Any, task_id: str) -> dict[int, str | None]:
@@ -157,6 +157,7 @@ class Siblings:
 _COMPARED = ("model", "prompt", "first_frame", "media", "resolution", "duration")
 """The arguments by which the search for a lost submit tells one video from another."""
 
+_TEMPLATE_SIGNS = ("{{", "{%", "{#")
 _UNKNOWN = "{{ }}"
 
 _REPLACING = frozenset({"python_callable", "extra_body"})
@@ -181,13 +182,8 @@ def _written(node: Any, name: str) -> Any:
 
 def _may_be(rendered: object, written: object) -> bool:
     """Return whether what an author wrote for another task may render to the same."""
-    is_known = written is None or (isinstance(written, str) and not _is_template(written))
-    return not is_known or _lines(rendered) == _lines(written)
-
-
-def _is_template(value: object) -> bool:
-    """Return whether a value, or a text in it, may render to something else."""
-    return any(sign in str(value) for sign in ("{{", "{%", "{#"))
+    is_text = isinstance(written, str) and not any(sign in written for sign in _TEMPLATE_SIGNS)
+    return (written is not None and not is_text) or _lines(rendered) == _lines(written)
 
 
 def _lines(text: Any) -> list[str]:

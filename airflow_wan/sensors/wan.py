@@ -129,6 +129,8 @@ class WanVideoSensor(BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Wait, in the way that was chosen, and bring the video home."""
         with self._skipping(), errors_for_airflow(context, self.for_airflow):
+            if isinstance(self.wan_task_id, str):
+                self.wan_task_id = self.wan_task_id.strip()  # a template of several lines
             if problem := self._problem_of_the_id():
                 raise InvalidVideoRequest([problem])
             job = prepare_job(self, context, WanHook(self.wan_conn_id), ledger=None)
@@ -168,7 +170,6 @@ class WanVideoSensor(BaseSensorOperator):
                 f"wan_task_id is a {type(self.wan_task_id).__name__}, not one id. If the submit is mapped, map the "
                 "sensor too: WanVideoSensor.partial(task_id=…).expand(wan_task_id=submit.output)."
             )
-        self.wan_task_id = self.wan_task_id.strip()  # a template of several lines
         if not is_task_id(self.wan_task_id):
             return f"No Wan task can have the id {show(self.wan_task_id)}: give the output of WanSubmitVideoOperator."
         return ""

@@ -54,8 +54,8 @@ BACKSTOP_MARGIN_S = 120.0
 whose triggerer is down."""
 
 LONGEST_WAIT_S = 365 * 24 * 3600.0
-"""What a longer time counts as, in seconds, an infinite one too: Airflow's database must be able to tell its end. No
-gateway keeps a task for so long."""
+"""Longest wait, in seconds; a longer or infinite one is shortened to it, because Airflow's database could not store the
+date of its end. No gateway keeps a task for so long."""
 
 
 class WaitingTask(Protocol):

@@ -37,27 +37,30 @@ def find_sibling(context: Context, destination: Destination) -> int | None:
 
     :param context: the running task's context.
     :param destination: where the video of this instance goes.
-    :raises DestinationError: when such an instance is still to run again. If the run was cleared since, the list that
-        the task is mapped over may have changed, and with it that instance's path.
+    :raises DestinationError: when such an instance is still to run. If the run was cleared since, the list that the
+        task is mapped over may have changed, and with it that instance's path.
     """
     instance = context["ti"]
     if not is_mapped(instance):
         return None
-    same = [
+    told_by = [
         int(told["map_index"])
         for told in instance.xcom_pull(task_ids=[instance.task_id], key=WAN_PATH_KEY) or ()
         if isinstance(told, Mapping)
         and told.get("map_index") != instance.map_index
         and told.get("place") == destination.place
     ]
-    states = states_of_instances(instance, instance.task_id) if same else {}
-    same = [index for index in same if states.get(index, "running") not in NEVER_BEGUN]
-    for index in same:
-        if states.get(index, "running") not in NOT_BEGUN_YET:
+    states = states_of_instances(instance, instance.task_id) if told_by else {}
+    waiting = None
+    for index in told_by:
+        state = states.get(index, "running")
+        if state in NOT_BEGUN_YET:
+            waiting = index
+        elif state not in NEVER_BEGUN:
             return index
-    if same:
+    if waiting is not None:
         raise DestinationError(
-            f"Map index {same[0]} of this task, which is to run again, has told that it writes to {destination}, too. "
-            "A retry looks again."
+            f"Map index {waiting} of this task has said that it writes to {destination}, too, and is still to run. A "
+            "retry checks this again."
         )
     return None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
-from airflow_wan.api.resolutions import SIZES
+from airflow_wan.api.resolutions import resolution_of_size
 from airflow_wan.exceptions import WanError
 from airflow_wan.purchases.siblings import map_index_of
 from airflow_wan.redaction import redact_beginning, shareable
@@ -27,9 +27,6 @@ __all__ = ["WAN_STATUS_KEY", "WanFailure", "WanStatus"]
 
 WAN_STATUS_KEY = "wan_status"
 """The XCom key of a `WanStatus`."""
-
-_RESOLUTIONS = {size: resolution for (resolution, _), size in SIZES.items()}
-"""Resolutions of the sizes that some models are sent instead."""
 
 _MAX_MESSAGE_CHARS = 5_000
 """Longest message of a foreign error, in characters."""
@@ -165,6 +162,7 @@ def tell_video(context: Context, record: Sidecar, *, reused: bool) -> None:
     known = record.model_dump(mode="json")
     generation, request = known["generation"], known["request"] or {}
     parameters = request.get("parameters") or {}
+    resolution, size = parameters.get("resolution"), parameters.get("size")
     _tell(
         context,
         WanStatus(
@@ -175,7 +173,7 @@ def tell_video(context: Context, record: Sidecar, *, reused: bool) -> None:
             request=known["request"],
             sources=known["sources"],
             seconds=record.inspection.duration_s,
-            resolution=parameters.get("resolution") or _RESOLUTIONS.get(str(parameters.get("size"))),
+            resolution=resolution or (resolution_of_size(size) if isinstance(size, str) else None),
             estimated_usd=record.cost.estimated,
             gateway=record.gateway.name,
             base_url=record.gateway.base_url,

@@ -74,7 +74,7 @@ RESTART_S = 5.0
 """Seconds after which the reader begins again after an error of its own."""
 
 SET_BACK_S = 5.0
-"""Seconds by which the clock goes back when it has been set back."""
+"""A clock that goes back by more seconds has been set back; by fewer, it was only corrected."""
 
 LONGEST_PAUSE_S = 60.0
 """Seconds after which the reader looks at the clock again, whatever it waits for."""

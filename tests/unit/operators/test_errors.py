@@ -157,6 +157,10 @@ def test_a_later_try_that_fails_says_that_a_create_request_got_no_answer(
     assert len(gateway.emulator.ledger()) == 1
 
 
+def times_out(*_: Any, **__: Any) -> None:
+    raise AirflowTaskTimeout("Timeout")
+
+
 def test_a_timeout_during_the_create_request_says_that_a_video_may_be_billed(
     film: Callable[..., Any],
     gateway: Any,
@@ -164,9 +168,6 @@ def test_a_timeout_during_the_create_request_says_that_a_video_may_be_billed(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def times_out(*_: Any) -> None:
-        raise AirflowTaskTimeout("Timeout")
-
     monkeypatch.setattr(WanClient, "create", times_out)
     with pytest.raises(AirflowTaskTimeout):
         runner.run(film())
@@ -181,9 +182,6 @@ def test_a_timeout_during_the_download_says_that_the_video_is_paid_for(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def times_out(*_: Any, **__: Any) -> None:
-        raise AirflowTaskTimeout("Timeout")
-
     monkeypatch.setattr(delivery, "download", times_out)
     gateway.emulator.add_fault("poll", "unknown_status", word="RUNNING", times=1)  # so that the task defers
     with pytest.raises(AirflowTaskTimeout):

@@ -219,7 +219,7 @@ def test_a_path_that_an_instance_had_before_the_run_was_cleared_is_not_refused_f
     elif state in ("running", "up_for_retry"):
         assert told_paths.find_sibling(context, destination) == 1
     else:
-        with pytest.raises(DestinationError, match="A retry looks again") as raised:
+        with pytest.raises(DestinationError, match="A retry checks this again") as raised:
             told_paths.find_sibling(context, destination)
         assert raised.value.retry_can_help
 
